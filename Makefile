@@ -1,0 +1,85 @@
+# Ultravisor. `sudo make run` and `sudo make test` need nothing but Debian 12, make and this clone.
+#
+#   make            all programs, into build/bin
+#   make run        installs packages, builds, brings up a standalone Ultravisor with an example
+#   make test       installs packages, runs every test; last line: N passed, N failed, N skipped
+#   make long       what doesn't fit in test: 10,000 crash cycles, fuzzing, sanitizers over everything
+#   make bench      figures beside peers, as ratios (bench/)
+#   make check-libs each binary's NEEDED list against the table of ARCHITECTURE.md
+#
+# B=DIR is the build directory, SAN=address,undefined builds with sanitizers, CC=clang works.
+
+B ?= build
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+VERSION := 0.1.0
+
+WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 \
+        -Wimplicit-fallthrough -Wundef -Wpointer-arith -Wwrite-strings -Werror
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
+CFLAGS ?= -O2 -g
+ifneq ($(SAN),)
+HARDEN := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all -fPIE
+LDHARDEN := -pie -fsanitize=$(SAN) -Wl,--as-needed
+CFLAGS := -O1 -g
+endif
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DULV_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP
+
+# Folders and what their programs may link. The same table stands in ARCHITECTURE.md (make check-libs).
+BASE_SRC := $(filter-out lib/bus%.c,$(wildcard lib/*.c))
+BUS_SRC := $(wildcard lib/bus*.c)
+MODEL_SRC := $(wildcard model/*.c)
+MONITOR_SRC := $(wildcard monitor/*.c)
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-port uv-init uv-monitor-lxc uv-monitor-sim
+SRC_uvctl := $(wildcard uvctl/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+LIBS_uvctl := -lsystemd
+SRC_uvd := $(wildcard uvd/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+LIBS_uvd := -lsystemd -lsqlite3 -lseccomp
+SRC_uv-command := $(wildcard command/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+LIBS_uv-command := -lsystemd
+SRC_uv-operations := $(wildcard operations/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+LIBS_uv-operations := -lsystemd
+SRC_uv-launch := $(wildcard launch/*.c)
+SRC_uv-monitor := $(wildcard monitor/dispatch/*.c)
+SRC_uv-port := $(wildcard monitor/port/*.c)
+LIBS_uv-port := -lseccomp
+SRC_uv-init := $(wildcard plugins/lxc/init/*.c)
+SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+LIBS_uv-monitor-lxc := -lsystemd -lcap
+SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+LIBS_uv-monitor-sim := -lsystemd
+
+BINS := $(addprefix $(B)/bin/,$(PROGRAMS))
+
+all: $(BINS)
+
+.SECONDEXPANSION:
+$(filter-out %/uv-init,$(BINS)): $(B)/bin/%: $$(call obj,$$(SRC_$$*))
+	@mkdir -p $(@D)
+	$(CC) $(LDHARDEN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_$*)
+
+# uv-init runs inside containers, whose root may have no libc: it is static.
+$(B)/bin/uv-init: $(SRC_uv-init)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O2 -g -static -o $@ $(filter %.c,$^)
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(EXTRA_$(firstword $(subst /, ,$*))) -c -o $@ $<
+
+# model/ is pure arithmetic on what it is given: conversions are looked at one by one there.
+EXTRA_model := -Wconversion
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+include test/test.mk
+
+clean:
+	rm -rf $(B)
+
+.PHONY: all clean

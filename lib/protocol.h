@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The words that the roles speak to each other: paths, interfaces, methods. All sockets are below
+ * ROOT/run/ultravisor; all are sd-bus peer to peer but LAUNCH and PORT.
+ *
+ *   socket              served by   who may connect       interface
+ *   uvd/command         uvd         uid of command only   org.ultravisor1.Ledger at /org/ultravisor1/ledger
+ *   uvd/monitor         uvd         root, uid of sim      org.ultravisor1.Monitor at /org/ultravisor1/monitor
+ *   operations/command  operations  uid of command only   org.ultravisor1.Operations at /org/ultravisor1/operations
+ *   command/public      command     root, socket's group  org.ultravisor1.Manager, .Partition at /org/ultravisor1...
+ *   launch              uv-launch   root, uid of uvd      SEQPACKET text, see ULV_LAUNCH below
+ *
+ * org.ultravisor1.Ledger
+ *   Submit(s id, s zone, t if_generation, s subject, s reason, s operations)
+ *        -> (u result, t generation, s state, s undo)   result 0; state "done" or "reaching". A repeat of an
+ *        id gives the first outcome. A refusal is an error org.ultravisor1.Error.*; a commit that failed is
+ *        Error.OutcomeUnknown. Replied after the commit.
+ *   Rows(s kind) -> (t generation, s epoch, s rows)      kind "" = all
+ *   Transaction(s id) -> (s state, t generation, s undo) state: done, undone, reaching; unknown = error NotFound
+ *   History(s owner, t before_seq, u limit) -> (s lines)  newest first; lines: "row history SEQ - time= generation= id=
+ *        subject= reason= state= operations= undo= after=" in the one text form
+ *   Backup() -> (t generation, h file)   sealed memfd: the text dump, checked by its last line
+ *   Restore(h file) -> (t generation)    refused while any partition is live
+ *   Exec(s partition, as argv, as env, s user, s cwd, ah stdio) -> (i status)   forwarded to the monitor; 0..255,
+ *        or 256 + signal. stdio: 0, 1, 2 (3 fds)
+ *   Signal(s partition, i signal) -> ()  forwarded
+ *   signals: Changed(t generation, s changes)    `row` and `gone` lines, every commit, in order
+ *            Settled(t generation, s lines)      "done ID" / "undone ID"
+ *            StartWanted(s partition)            PID 1 started a monitor by itself (stage 3)
+ *
+ * org.ultravisor1.Monitor (a monitor calls uvd; uvd binds the connection to one partition, once)
+ *   Hello(s partition, s token, s type, s view_held) -> (t epoch, h view)   view_held: the text of the last view it
+ *        kept, "" if none (used by --rebuild only). The view may say state=defined or stopping: then there is
+ *        only proof and clean-up to do.
+ *   Report(t view_generation, s operations) -> (t generation)    one txn of reports; replied after the commit
+ *   signal from uvd: ViewChanged(t generation)
+ * org.ultravisor1.MonitorControl at /org/ultravisor1/control (uvd calls a monitor, same connection)
+ *   Exec(as argv, as env, s user, s cwd, ah stdio) -> (i status)
+ *   Signal(i signal) -> ()
+ *
+ * org.ultravisor1.Operations
+ *   Bundle() -> (t version, h bundle, s problems)        sealed memfd, the last good set; problems: "" or the errors
+ *        of the files on disk that keep them from counting, one "file:line:column: what" a line
+ *   Reload() -> (b ok, t version, s problems)
+ *   Check(h bundle, b merge) -> (b ok, h merged, s problems)   a candidate: files of `bundle` over those in force
+ *        (merge=false: instead of them)
+ *   Install(h bundle) -> (t version)                     re-checks, writes the files, makes it the set in force
+ *   SetDropIn(s partition, s text, b runtime) -> (t version)   NAME.partition.d/50-set.conf; "" removes it
+ *   signals: Changed(t version)
+ *
+ * org.ultravisor1.Manager at /org/ultravisor1 (people; flags: 1 = dry run, 2 = force, 4 = prune, 8 = runtime, 16 = explain)
+ *   Rows(s kind) -> (t generation, s rows)               ledger rows; partition rows carry extra computed keys:
+ *        isolation= cores= (numbers, "1,3-4") cores-wanted= cores-reached= share-wanted= share-reached= (1/1000)
+ *        memory-wanted= memory-reached= (bytes) cpu-how= memory-how= degraded= description= unit=
+ *   Start(as names, u flags, t if_generation, s reason) -> (s job, s plan)   names empty: all
+ *   Stop(as names, u flags, t if_generation, s reason) -> (s job, s plan)
+ *   Set(s name, a{ss} values, u flags, t if_generation, s reason) -> (s job, s plan)      values: cores share memory
+ *   Move(s what, s from, s to, u flags, t if_generation, s reason) -> (s job, s plan)     what: "cores=1"
+ *   Remove(as names, u flags, t if_generation, s reason) -> (s job, s plan)
+ *   Apply(h bundle, b replace, u flags, t if_generation, s reason) -> (s job, s plan)     bundle: empty memfd = files in force
+ *   Undo(s transaction, u flags, s reason) -> (s job, s plan)
+ *   Wait(s job, t timeout_usec) -> (s state, s transaction, s text)     state done, undone, failed; blocks; 0 = for ever
+ *   Why(s verb, s name, a{ss} values) -> (u code, s text)
+ *   Verify(h bundle) -> (b ok, s problems)
+ *   Reload() -> (t version)
+ *   Status() -> (a{ss} facts)       versions, generation, what is missing on this machine, problems of files
+ *   History(s owner, t before, u limit) -> (s lines);   Transaction(s id) -> (s state, t generation, s undo)
+ *   Backup() -> (t generation, h file);  Restore(h file) -> (t generation)
+ *   Definition(s name) -> (s canonical_text, s files)
+ *   Logs(s name) -> (h older, h current)   read-only; -1 can't be sent: an empty memfd where there is none
+ *   Exec(s name, as argv, as env, s user, s cwd, ah stdio) -> (i status)
+ *   Signal(s name, i signal) -> ()
+ *   signals: Changed(t generation, s changes), JobChanged(s job, s state, s text)
+ *   A plan is lines of "NAME\tACTION\tTEXT\tNOTE", then "\n" and the summary, then, asked for, the explanation.
+ *   A refusal is an error: ulv_bus_error_to_diag().
+ * org.ultravisor1.Partition at /org/ultravisor1/partition/NAME (bus-escaped): the properties of JSON output.
+ */
+
+#define ULV_SERVICE "org.ultravisor1"
+#define ULV_PATH "/org/ultravisor1"
+#define ULV_PATH_LEDGER ULV_PATH "/ledger"
+#define ULV_PATH_MONITOR ULV_PATH "/monitor"
+#define ULV_PATH_CONTROL ULV_PATH "/control"
+#define ULV_PATH_OPERATIONS ULV_PATH "/operations"
+#define ULV_PATH_PARTITION ULV_PATH "/partition"
+#define ULV_IF_LEDGER "org.ultravisor1.Ledger"
+#define ULV_IF_MONITOR "org.ultravisor1.Monitor"
+#define ULV_IF_CONTROL "org.ultravisor1.MonitorControl"
+#define ULV_IF_OPERATIONS "org.ultravisor1.Operations"
+#define ULV_IF_MANAGER "org.ultravisor1.Manager"
+#define ULV_IF_PARTITION "org.ultravisor1.Partition"
+
+#define ULV_SOCKET_LEDGER "uvd/command"
+#define ULV_SOCKET_MONITOR "uvd/monitor"
+#define ULV_SOCKET_OPERATIONS "operations/command"
+#define ULV_SOCKET_PUBLIC "command/public"
+#define ULV_SOCKET_LAUNCH "launch"
+
+enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, ULV_FLAG_RUNTIME = 8, ULV_FLAG_EXPLAIN = 16 };
+
+/* Names of errors, by enum ulv_exit. */
+#define ULV_ERROR_PREFIX "org.ultravisor1.Error."
+#define ULV_ERROR_FAILED ULV_ERROR_PREFIX "Failed"
+#define ULV_ERROR_USAGE ULV_ERROR_PREFIX "InvalidArgument"
+#define ULV_ERROR_NOT_ACTIVE ULV_ERROR_PREFIX "NotActive"
+#define ULV_ERROR_NOT_FOUND ULV_ERROR_PREFIX "NotFound"
+#define ULV_ERROR_DENIED ULV_ERROR_PREFIX "Denied"
+#define ULV_ERROR_CONFLICT ULV_ERROR_PREFIX "Conflict"
+#define ULV_ERROR_CAPACITY ULV_ERROR_PREFIX "NoCapacity"
+#define ULV_ERROR_TIMEOUT ULV_ERROR_PREFIX "TimedOut"
+#define ULV_ERROR_DEGRADED ULV_ERROR_PREFIX "Degraded"
+#define ULV_ERROR_UNREACHABLE ULV_ERROR_PREFIX "Unreachable"
+#define ULV_ERROR_OUTCOME_UNKNOWN ULV_ERROR_PREFIX "OutcomeUnknown"
+
+/* ULV_LAUNCH: what uv-launch and uvd say, one text per SEQPACKET message, at most 256 bytes.
+ *   uvd -> launch    "start NAME"  "stop NAME"     stop: SIGTERM to the monitor, no restart, store emptied
+ *   launch -> uvd    on connect, for each monitor it keeps: "running NAME TOKEN", then "end"
+ *                    "started NAME TOKEN"  "failed NAME ERRNO"  "exited NAME STATUS" (not restarted)
+ *                    "restarted NAME TOKEN"
+ * TOKEN: 32 hex digits, new for each start of a monitor; the monitor has it in ULTRAVISOR_TOKEN. Under
+ * systemd its place is taken by the unit's INVOCATION_ID.
+ *
+ * What the starter gives each process (both starters): NOTIFY_SOCKET, LISTEN_FDS/LISTEN_FDNAMES/LISTEN_PID from
+ * the fd store, WATCHDOG_USEC for roles, and
+ *   ULTRAVISOR_ROOT   the root directory ("/" installed)
+ *   ULTRAVISOR_TOKEN  monitors, see above
+ *   ULTRAVISOR_INVENTORY  uvd: path of --inventory, if given
+ *   ULTRAVISOR_CGROUP  monitors: directory of the cgroup2 tree of this instance (standalone), "" if none */

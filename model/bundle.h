@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The bundle: every definition and policy file of a configuration, as one text with a version, handed
+ * from operations to command in a sealed memfd, and parsed by the same code at both ends.
+ *
+ *   ultravisor-bundle 1\n
+ *   version N\n
+ *   file LENGTH PATH\n  followed by LENGTH bytes and \n      (sorted by PATH; paths are relative to the
+ *   ...                                                       configuration directory: partitions/web.partition,
+ *   end\n                                                     partitions/web.partition.d/50-set.conf, policies/50-x.policy)
+ */
+
+#include "model/definition.h"
+#include "model/policy.h"
+
+#define ULV_BUNDLE_MAX ((size_t) 64 * 1024 * 1024)
+#define ULV_BUNDLE_FILES_MAX 16384
+
+struct ulv_bundle {
+        uint64_t version;
+        char *text; size_t text_len;                    /* owned copy; sources point into it */
+        struct ulv_source *files; size_t n_files;
+        struct ulv_definition **definitions; size_t n_definitions;      /* by name */
+        struct ulv_policy *policy;
+};
+
+/* A builder: begin, add files in any order, end (sorts). Pure text work. */
+int ulv_bundle_build(uint64_t version, const struct ulv_source *files, size_t n_files, struct ulv_strbuf *b) ULV_MUST_CHECK;
+
+/* Splits and, with the whole set, checks: every file parses, After= names exist and have no cycle.
+ * 0; 1 = invalid; -ENOMEM. diags (may be NULL): called for EVERY error found, in file order. */
+int ulv_bundle_parse(const char *buf, size_t len, struct ulv_bundle **ret,
+                     void (*diags)(const struct ulv_diag *d, void *userdata), void *userdata) ULV_MUST_CHECK;
+void ulv_bundle_free(struct ulv_bundle *b);
+ULV_DEFINE_CLEANUP(struct ulv_bundle, ulv_bundle_free)
+const struct ulv_definition *ulv_bundle_definition(const struct ulv_bundle *b, const char *name);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A partition's definition: NAME.partition and its drop-ins (NAME.partition.d/NN-x.conf, in name order;
+ * a key set later wins; an empty value unsets). uv-partition(5) is the reference.
+ *
+ *   [Partition] Description= Type=container|sim Zone= Priority=0..100 Isolation=none|soft|firm|hard
+ *               After=NAMES StopTimeout=30s StartTimeout=
+ *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
+ *   [Memory]    Size= SizeMin= SizeMax= Node= Pages=4K|2M|1G
+ *   [Container] Root= Exec= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
+ *   [Sim]       Fault=none|start-fails|start-hangs|dies|refuses-shrink|stop-hangs  Delay=
+ * Sections and keys of later stages (VM, Block, Network, Channel, Credential, Device, Image=, Init=,
+ * Restart= ...) are refused by name: "[Block] is not served by this version". */
+
+#include "lib/ini.h"
+#include "model/name.h"
+#include "model/partition.h"
+#include "model/quantity.h"
+
+/* Where a value was written, for messages: "db.partition:23". */
+struct ulv_place { const char *file; unsigned line; };  /* file "" = built-in default */
+
+struct ulv_definition {
+        char name[ULV_NAME_MAX + 1], zone[ULV_NAME_MAX + 1];
+        char type[16];                  /* "container", "sim" */
+        char role[16];                  /* "guest" */
+        char *description;              /* owned, "" if none; so are all char * here */
+        unsigned priority;              /* 50 */
+        enum ulv_isolation isolation;   /* the least wanted; NONE */
+        char **after; size_t n_after;
+        uint64_t start_timeout, stop_timeout;           /* us; 90 s, 30 s */
+
+        bool whole_cores;               /* Cores= was given; else Share= */
+        unsigned cores, cores_min, cores_max;
+        uint64_t share, share_min, share_max;           /* 1/1000 thread */
+        int cpu_node;                   /* -1 = any */
+        uint64_t memory, memory_min, memory_max;        /* bytes, multiples of 2 MiB (rounded up) */
+        int memory_node;                /* -1: that of the CPUs, else any */
+        char pages[8];                  /* "4K" */
+
+        char *root, *exec, *user, *cwd, *hostname;
+        char **environment; size_t n_environment;
+        char fault[32]; uint64_t fault_delay;
+
+        struct { struct ulv_place file, type, cores, share, cpu_node, memory, memory_node, isolation, after; } at;
+        char *places;                   /* owned: storage of the place's file names */
+};
+#define ULV_AFTER_MAX 64
+#define ULV_ENVIRONMENT_MAX 256
+
+struct ulv_source { const char *file; const char *buf; size_t len; };
+
+/* files[0] is NAME.partition (the name comes from it), the rest are drop-ins in order. 0; 1 (reterr);
+ * -ENOMEM. Reports the first error; ulv_definition_parse is called again by who wants the next. */
+int ulv_definition_parse(const struct ulv_source *files, size_t n_files, struct ulv_definition **ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
+void ulv_definition_free(struct ulv_definition *d);
+ULV_DEFINE_CLEANUP(struct ulv_definition, ulv_definition_free)
+
+/* The canonical text: one INI file, defaults left out, in the order above; parse(format(d)) == d but for
+ * places. This is what `define ... text=` carries. */
+int ulv_definition_format(const struct ulv_definition *d, struct ulv_strbuf *b) ULV_MUST_CHECK;
+
+/* Exec= split into words as systemd's Exec lines: spaces, "..." and '...' with \ escapes; no shell. */
+int ulv_exec_split(const char *s, char ***ret_argv) ULV_MUST_CHECK;     /* 0; 1 = unbalanced quote; -ENOMEM */
+void ulv_strv_free(char **v);

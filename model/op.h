@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The one text form: VERB KIND ID OWNER KEY=VALUE...   on one line, one space between tokens, "-" for
+ * no id or no owner. It serves the bus, the ledger's log, history, views, traces and undo.
+ *
+ * Tokens may hold any byte but space, control characters and %, which are written %XX (two upper-case
+ * hex digits; an empty value is the empty string after =). VERB, KIND and KEY are [a-z0-9.-]+.
+ *
+ * Transactions (from command):
+ *   define partition NAME - zone=Z type=T role=R text=TEXT   create or replace a definition
+ *   remove partition NAME -                                  its state must be defined or failed
+ *   claim KIND ID OWNER [amount=N] [from=OWNER]              from defaults to idle
+ *   release KIND ID OWNER [amount=N] [to=OWNER]              to defaults to idle
+ *   move KIND ID OWNER to=OWNER [amount=N]
+ *   state partition NAME - state=STATE [force=yes] [restore=NAME] ...   extra keys are kept in the row
+ *   set parameter KEY - value=V
+ * Reports (from a monitor, about its own partition only; they give back, never claim):
+ *   state partition NAME - state=running leader=PID start=TICKS contain=WORDS   (also paused)
+ *   reached KIND ID OWNER amount=N how=WORD     the partition now has N, enforced by WORD
+ *   letgo KIND ID OWNER amount=N                proved: the partition doesn't use these N any more
+ *   refused KIND ID OWNER reason=TEXT           a shrink failed: the transfer is taken back
+ *   ended partition NAME - result=WORD [failed=yes]   proved gone; all that it held goes to idle
+ * Rows (of the ledger and of views):
+ *   row KIND ID OWNER KEY=VALUE...
+ *   gone KIND ID OWNER                          (event stream only: the row was deleted)
+ */
+
+#include "lib/diag.h"
+#include "lib/strbuf.h"
+
+#define ULV_OP_LINE_MAX (256 * 1024)
+#define ULV_OP_KEYS_MAX 48
+#define ULV_DEFINITION_MAX (64 * 1024)
+
+struct ulv_op {
+        const char *verb, *kind, *id, *owner;           /* decoded; in storage */
+        struct { const char *key, *value; } kv[ULV_OP_KEYS_MAX];
+        unsigned n_kv;
+        char *storage;                                  /* owned */
+};
+#define _cleanup_op_ ULV_CLEANUP(ulv_op_done)
+
+/* Parses one line (len bytes, no newline). 0; 1 = bad (reterr: column and what); -ENOMEM. */
+int ulv_op_parse(const char *line, size_t len, struct ulv_op *ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
+void ulv_op_done(struct ulv_op *op);
+const char *ulv_op_get(const struct ulv_op *op, const char *key);      /* NULL if absent */
+/* 0 and *ret; 1 if absent (ret untouched); -EINVAL if not a number. */
+int ulv_op_get_u64(const struct ulv_op *op, const char *key, uint64_t *ret) ULV_MUST_CHECK;
+
+/* Writers. A line is begun, gets its keys, and is ended with a newline. */
+void ulv_op_begin(struct ulv_strbuf *b, const char *verb, const char *kind, const char *id, const char *owner);
+void ulv_op_add(struct ulv_strbuf *b, const char *key, const char *value);
+void ulv_op_add_u64(struct ulv_strbuf *b, const char *key, uint64_t value);
+void ulv_op_end(struct ulv_strbuf *b);
+
+/* Calls f for each non-empty line of text; ends early on a non-zero return, which it returns. */
+int ulv_op_each_line(const char *text, size_t len, int (*f)(const char *line, size_t len, void *userdata), void *userdata);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What a backend implements. monitor/ does the rest: connection to uvd, view, reports, fd store, the
+ * uv-port child, stop with time-outs, adoption. One executable per backend: monitor/ linked with one
+ * `const struct ulv_plugin ulv_plugin`. All calls come from the monitor's event loop; long work is done
+ * in children and told back through the monitor_* functions below. Sources: DESIGN.md section 2. */
+
+#include <systemd/sd-event.h>
+
+#include "lib/base.h"
+#include "lib/diag.h"
+#include "model/definition.h"
+
+#define ULV_PLUGIN_VERSION 1
+
+struct ulv_monitor;     /* monitor/monitor.h; opaque here */
+
+/* What the view grants now (keep of each holding), ready to enforce. */
+struct ulv_grant {
+        uint64_t generation;
+        struct ulv_cpus cpus;           /* all threads of the cores kept; empty if by share */
+        unsigned n_cores;
+        uint64_t share;                 /* 1/1000 thread; 0 if by cores */
+        struct ulv_cpus pool;           /* CPUs that a share may run on; empty = any */
+        struct { unsigned node; char pages[8]; uint64_t bytes; } memory[64]; unsigned n_memory;
+        uint64_t memory_bytes;          /* the sum */
+        unsigned uids;                  /* uid range, 0 if none */
+};
+
+/* How each thing came to be enforced, for `reached ... how=`. */
+struct ulv_enforced { const char *cpu, *memory; };
+
+struct ulv_plugin {
+        unsigned version;               /* ULV_PLUGIN_VERSION */
+        const char *name;               /* "lxc": program uv-monitor-lxc */
+        const char *type;               /* "container": Type= it serves */
+        const char *leader_fd_name;     /* name of the payload's pidfd in the fd store */
+
+        /* Builds and starts the payload under `grant`. 0: started, or going on (ulv_monitor_started() or
+         * ulv_monitor_start_failed() will be called); -errno: failed, nothing left behind, reterr says why. */
+        int (*start)(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *grant, struct ulv_diag *reterr);
+        /* After a restart of the monitor: fds came back from the store by name (-1 if not), the payload's
+         * pidfd is checked. 0: adopted (leader pidfd taken over); 1: nothing runs; -errno. */
+        int (*adopt)(struct ulv_monitor *m, const struct ulv_definition *d, int leader_pidfd);
+        /* Applies a changed grant to the running payload; called at start too, before the payload runs.
+         * 0: done and read back; 1: refused or could not let go (reterr); -errno. */
+        int (*enforce)(struct ulv_monitor *m, const struct ulv_grant *grant, struct ulv_enforced *ret, struct ulv_diag *reterr);
+        /* Asks the payload to end (SIGTERM to its init, ...). Time-out and kill are the monitor's business. */
+        int (*ask_stop)(struct ulv_monitor *m);
+        /* Kills all of it, at once. */
+        int (*kill)(struct ulv_monitor *m);
+        /* Is there provably nothing of it left (cgroup empty, pidfd dead, namespaces gone)? 0 yes, 1 not yet. */
+        int (*gone)(struct ulv_monitor *m);
+        /* Removes what it left: cgroup, mounts, directories. Idempotent; called after gone, and at adoption of nothing. */
+        int (*cleanup)(struct ulv_monitor *m);
+        int (*signal)(struct ulv_monitor *m, int signo);
+        /* Words for contain= (model/partition.h). */
+        const char *contain;
+};
+
+extern const struct ulv_plugin ulv_plugin;
+
+/* --- what a plugin may ask of the monitor (monitor/monitor.c) ---------------------------------------- */
+const char *ulv_monitor_name(const struct ulv_monitor *m);              /* of the partition */
+const char *ulv_monitor_root(const struct ulv_monitor *m);              /* ULTRAVISOR_ROOT */
+const char *ulv_monitor_cgroup(const struct ulv_monitor *m);            /* payload's cgroup directory, "" if none */
+int ulv_monitor_run_dir(const struct ulv_monitor *m);                   /* fd of ROOT/run/ultravisor/partition/NAME, root's, 0700 */
+sd_event *ulv_monitor_event(struct ulv_monitor *m);
+void *ulv_monitor_data(struct ulv_monitor *m);                          /* the plugin's own, */
+void ulv_monitor_set_data(struct ulv_monitor *m, void *data);
+/* Console: what the payload's stdin/stdout/stderr are to be (pty slave, O_CLOEXEC; -1 if none). */
+int ulv_monitor_console_fd(struct ulv_monitor *m);
+/* The far end of the socket to uv-init, to be inherited by the payload (see monitor/port.h); -1 if none. */
+int ulv_monitor_init_fd(struct ulv_monitor *m);
+/* Payload started: pidfd (taken over), leader's pid in our pid namespace. Monitor stores and watches it. */
+void ulv_monitor_started(struct ulv_monitor *m, int leader_pidfd, pid_t leader);
+void ulv_monitor_start_failed(struct ulv_monitor *m, const struct ulv_diag *d);
+int ulv_monitor_leader_pidfd(const struct ulv_monitor *m);              /* -1 if none; stays the monitor's */
+pid_t ulv_monitor_leader(const struct ulv_monitor *m);
+/* Keeps / forgets an fd in the starter's fd store (FDPOLL=0). */
+int ulv_monitor_store_fd(struct ulv_monitor *m, const char *name, int fd);
+int ulv_monitor_forget_fd(struct ulv_monitor *m, const char *name);
+int ulv_monitor_stored_fd(const struct ulv_monitor *m, const char *name);       /* at adoption; -1 */

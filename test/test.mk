@@ -1,0 +1,27 @@
+# Tests: unit programs (test/unit/test-NAME.c, cmocka), fuzz replay (test/fuzz/fuzz-NAME.c with
+# test/fuzz/corpus/NAME/), simulations (test/sim/), Bats (test/bats/*.bats). test/run.sh runs them.
+
+UNIT_SRC := $(wildcard test/unit/test-*.c)
+UNIT := $(patsubst test/unit/%.c,$(B)/test/%,$(UNIT_SRC))
+FUZZ_SRC := $(wildcard test/fuzz/fuzz-*.c)
+FUZZ := $(patsubst test/fuzz/%.c,$(B)/test/%,$(FUZZ_SRC))
+SIM_SRC := $(wildcard test/sim/*.c)
+SIM := $(patsubst test/sim/%.c,$(B)/test/%,$(SIM_SRC))
+
+# Unit tests link everything pure; a test may also include the .c file that it tests.
+$(UNIT): $(B)/test/%: test/unit/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $< $(filter %.o,$^) $(LIBS_$*) -lcmocka
+
+$(SIM): $(B)/test/%: test/sim/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $< $(filter %.o,$^)
+
+# Each fuzz target defines LLVMFuzzerTestOneInput; test/fuzz/replay-main.c feeds it the corpus.
+$(FUZZ): $(B)/test/%: test/fuzz/%.c test/fuzz/replay-main.inc $(call obj,$(MODEL_SRC) $(BASE_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -include test/fuzz/replay-main.inc -o $@ $< $(filter %.o,$^)
+
+tests-build: all $(UNIT) $(FUZZ) $(SIM)
+
+.PHONY: tests-build
