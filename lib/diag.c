@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+ULV_PRINTF(3, 0)
 static void set(char *field, size_t size, const char *fmt, va_list ap) {
         if (vsnprintf(field, size, fmt, ap) < 0)
                 field[0] = 0;

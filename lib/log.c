@@ -20,6 +20,7 @@ void ulv_log_open(const char *name) {
                         log_max = levels[i].level;
 }
 
+ULV_PRINTF(3, 0)
 static void log_line(enum ulv_log_level level, int r, const char *fmt, va_list ap) {
         char line[2048];
         size_t n;
