@@ -41,7 +41,8 @@ struct ulv_op {
 };
 #define _cleanup_op_ ULV_CLEANUP(ulv_op_done)
 
-/* Parses one line (len bytes, no newline). 0; 1 = bad (reterr: column and what); -ENOMEM. */
+/* No id or no owner reads as "-" after parsing too, and may be given to a writer as "-", "" or NULL.
+ * Parses one line (len bytes, no newline). 0; 1 = bad (reterr: column and what); -ENOMEM. */
 int ulv_op_parse(const char *line, size_t len, struct ulv_op *ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
 void ulv_op_done(struct ulv_op *op);
 const char *ulv_op_get(const struct ulv_op *op, const char *key);      /* NULL if absent */
