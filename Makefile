@@ -79,6 +79,41 @@ EXTRA_model := -Wconversion
 
 include test/test.mk
 
+# Packages (Debian 12). Installed only when one is missing; STAMP keeps a second run quick.
+BUILD_PACKAGES := gcc libc6-dev pkg-config libsystemd-dev libsqlite3-dev libseccomp-dev libcap-dev \
+        libnl-3-dev libnl-route-3-dev uthash-dev
+RUN_PACKAGES := $(BUILD_PACKAGES) busybox-static
+TEST_PACKAGES := $(RUN_PACKAGES) clang libcmocka-dev bats jq strace sqlite3 groff mandoc binutils procps iproute2 \
+        util-linux busybox-static mmdebstrap qemu-system-x86 e2fsprogs
+
+run-deps:
+	@launch/packages.sh $(RUN_PACKAGES)
+test-deps:
+	@launch/packages.sh $(TEST_PACKAGES)
+
+run: run-deps
+	@$(MAKE) -s --no-print-directory -j2 all
+	@examples/run.sh $(B)
+
+test: test-deps
+	@$(MAKE) -s --no-print-directory -j2 tests-build
+	@test/run.sh $(B) $(STAGES)
+
+long: test-deps
+	@$(MAKE) -s --no-print-directory -j2 tests-build
+	@LONG=1 test/run.sh $(B) $(STAGES)
+
+bench: test-deps
+	@$(MAKE) -s --no-print-directory -j2 all
+	@bench/run.sh $(B)
+
+check-libs: all
+	@test/check-libs.sh $(B)
+check-layers: all
+	@test/check-layers.sh $(B)
+
+.PHONY: run-deps test-deps run test long bench check-libs check-layers
+
 clean:
 	rm -rf $(B)
 

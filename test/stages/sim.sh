@@ -1,0 +1,2 @@
+# The seeded simulations of ledger and planner, and their controls.
+. test/sim/stage.sh
