@@ -126,4 +126,14 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
  *   ULTRAVISOR_ROOT   the root directory ("/" installed)
  *   ULTRAVISOR_TOKEN  monitors, see above
  *   ULTRAVISOR_INVENTORY  uvd: path of --inventory, if given
- *   ULTRAVISOR_CGROUP  monitors: directory of the cgroup2 tree of this instance (standalone), "" if none */
+ *   ULTRAVISOR_CGROUP  monitors: directory of the cgroup2 tree of this instance (standalone), "" if none
+ *
+ * A monitor is started as `uv-monitor NAME`. Before "start NAME" uvd writes the backend's name ("lxc", "sim") into
+ * ROOT/run/ultravisor/uvd/type/NAME (not uvd/monitor/: that is the socket); uv-monitor executes uv-monitor-BACKEND.
+ * The console's log is ROOT/var/log/ultravisor/NAME.log.0 and NAME.log.1, root:command 0640, made by the monitor. */
+
+#define ULV_RUN "run/ultravisor"                /* below ROOT: sockets and what lives as long as the instance */
+#define ULV_RUN_TYPE ULV_RUN "/uvd/type"
+#define ULV_RUN_PARTITION ULV_RUN "/partition"  /* /NAME is the monitor's own, 0700 */
+#define ULV_RUN_NOTIFY ULV_RUN "/notify"        /* uv-launch's NOTIFY_SOCKET; bound anew = a new uv-launch: push fds again */
+#define ULV_LOG_DIR "var/log/ultravisor"

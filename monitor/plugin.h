@@ -28,6 +28,12 @@ struct ulv_grant {
         unsigned uids;                  /* uid range, 0 if none */
 };
 
+/* Stages of a monitor, each with less than the one before. */
+enum ulv_stage {
+        ULV_STAGE_BORN,         /* nothing has been read yet; fds from the store, directories opened */
+        ULV_STAGE_STARTED,      /* the payload runs (or was adopted): what only starting needs can go */
+};
+
 /* How each thing came to be enforced, for `reached ... how=`. */
 struct ulv_enforced { const char *cpu, *memory; };
 
@@ -57,6 +63,11 @@ struct ulv_plugin {
         int (*signal)(struct ulv_monitor *m, int signo);
         /* Words for contain= (model/partition.h). */
         const char *contain;
+        /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */
+        bool no_port;
+        /* Optional. Gives up what the monitor doesn't need from this stage on; called once each, in order.
+         * A failure ends the monitor before anything runs. NULL: the backend is unprivileged already. */
+        int (*narrow)(struct ulv_monitor *m, enum ulv_stage stage);
 };
 
 extern const struct ulv_plugin ulv_plugin;

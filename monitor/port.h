@@ -5,7 +5,11 @@
  * A record of another size, an unknown kind or unexpected fds end the connection. uv-monitor never
  * reads what a partition wrote: uv-init speaks to uv-port only, which passes on numbers.
  *
- *   monitor -> port   CONFIGURE  fds: pty master, init socket, log file older, log file current; value = log limit
+ * uv-port is executed by the monitor as `uv-port NAME --uid UID` (UID: ULV_UID_BASE + the partition's uid range), as
+ * root, with fd 3 its end of the socket to the monitor and nothing else open but 0 (/dev/null), 1 and 2 (the log). It
+ * drops to UID itself and proves it. CONFIGURE is the first record. End of file on fd 3: the monitor is gone, exit.
+ *
+ *   monitor -> port   CONFIGURE  fds: pty master, init socket, log NAME.log.0, log NAME.log.1; value = log limit
  *                     EXEC       number = request; text = argv, env, user, cwd, packed; fds: stdin, stdout, stderr
  *                     SIGNAL     number = signal, for uv-init's child
  *   port -> monitor   EXITED     number = request (0: the partition's own Exec=), value = status (0..255, 256 + signal)
@@ -26,4 +30,5 @@ struct ulv_port_record {
         int64_t value;
         /* EXEC only, after the header: u16 argc, u16 envc, then user, cwd, argv..., env... each NUL-terminated */
 };
+#define ULV_PORT_FD 3
 #define ULV_PORT_MAGIC 0x50565531u
