@@ -14,8 +14,14 @@
  *                     SIGNAL     number = signal, for uv-init's child
  *   port -> monitor   EXITED     number = request (0: the partition's own Exec=), value = status (0..255, 256 + signal)
  *                     READY      uv-init has started Exec=
- *                     FAILED     number = request, value = errno (could not exec)
- *   port <-> init     the same kinds, without CONFIGURE */
+ *                     FAILED     number = request, value = errno of what could not be executed: ENOENT no such program,
+ *                                EACCES not executable, ENOEXEC not a program, ESRCH no such user in the root's
+ *                                /etc/passwd, ENOTDIR no such working directory, EAGAIN too many at once
+ *   port <-> init     the same kinds, without CONFIGURE
+ *
+ * The log: NAME.log.0 and .1 take turns, each up to half the limit. The one that is full is the older; if both or
+ * none are, the one written last is the current. uv-port finds that out by itself at each CONFIGURE, so it may be
+ * killed and configured again with the same fds. They must be open for reading or writing without O_APPEND. */
 
 #include <stdint.h>
 
