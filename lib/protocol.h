@@ -43,16 +43,22 @@
  *   Bundle() -> (t version, h bundle, s problems)        sealed memfd, the last good set; problems: "" or the errors
  *        of the files on disk that keep them from counting, one "file:line:column: what" a line
  *   Reload() -> (b ok, t version, s problems)
+ *   Status() -> (t version, b differ, s problems)        differ: the files on disk aren't the set in force
  *   Check(h bundle, b merge) -> (b ok, h merged, s problems)   a candidate: files of `bundle` over those in force
- *        (merge=false: instead of them)
- *   Install(h bundle) -> (t version)                     re-checks, writes the files, makes it the set in force
- *   SetDropIn(s partition, s text, b runtime) -> (t version)   NAME.partition.d/50-set.conf; "" removes it
+ *        (merge=false: instead of them). An empty memfd is the files on disk as they are now.
+ *   Install(h bundle) -> (t version)                     re-checks, writes what differs from the set in force, makes it
+ *        the set in force; refused (Conflict) where that would overwrite a hand edit that doesn't count yet
+ *   SetDropIn(s partition, s text, b runtime) -> (t version)   NAME.partition.d/50-set.conf; "" removes it. runtime:
+ *        nothing is written, only checked
+ *   Revert(t version) -> (t version)                     takes back the Install or SetDropIn that made `version`, files
+ *        and all, if it is still the set in force (else Conflict)
  *   signals: Changed(t version)
  *
  * org.ultravisor1.Manager at /org/ultravisor1 (people; flags: 1 = dry run, 2 = force, 4 = prune, 8 = runtime, 16 = explain)
  *   Rows(s kind) -> (t generation, s rows)               ledger rows; partition rows carry extra computed keys:
  *        isolation= cores= (numbers, "1,3-4") cores-wanted= cores-reached= share-wanted= share-reached= (1/1000)
- *        memory-wanted= memory-reached= (bytes) cpu-how= memory-how= degraded= description= unit=
+ *        memory-wanted= memory-reached= (bytes) cpu-how= memory-how= degraded= description= unit=, and no text= (that
+ *        is Definition's). The ledger row carries stale=yes while uvd can't be reached.
  *   Start(as names, u flags, t if_generation, s reason) -> (s job, s plan)   names empty: all
  *   Stop(as names, u flags, t if_generation, s reason) -> (s job, s plan)
  *   Set(s name, a{ss} values, u flags, t if_generation, s reason) -> (s job, s plan)      values: cores share memory

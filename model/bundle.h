@@ -28,6 +28,19 @@ struct ulv_bundle {
 /* A builder: begin, add files in any order, end (sorts). Pure text work. */
 int ulv_bundle_build(uint64_t version, const struct ulv_source *files, size_t n_files, struct ulv_strbuf *b) ULV_MUST_CHECK;
 
+/* Splits only: form, limits, sorted paths; the files' own text isn't looked at (bundle-split.c). For who
+ * merges bundles: a part of a set needn't be valid by itself. 0; 1 = not of the form (reterr); -ENOMEM. */
+struct ulv_bundle_files {
+        uint64_t version;
+        char *text;                                     /* owned copy; files point into it */
+        struct ulv_source *files; size_t n_files;       /* owned array, sorted by path */
+};
+int ulv_bundle_split(const char *buf, size_t len, struct ulv_bundle_files *ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
+void ulv_bundle_files_done(struct ulv_bundle_files *f);
+/* May a file of a bundle have this path? partitions/NAME.partition, partitions/NAME.partition.d/X.conf,
+ * policies/X.policy; X of [A-Za-z0-9._-], not beginning with a dot. Nothing else is ever read or written. */
+bool ulv_bundle_path_is_valid(const char *path);
+
 /* Splits and, with the whole set, checks: every file parses, After= names exist and have no cycle.
  * 0; 1 = invalid; -ENOMEM. diags (may be NULL): called for EVERY error found, in file order. */
 int ulv_bundle_parse(const char *buf, size_t len, struct ulv_bundle **ret,
