@@ -25,3 +25,15 @@ $(FUZZ): $(B)/test/%: test/fuzz/%.c test/fuzz/replay-main.inc $(call obj,$(MODEL
 tests-build: all $(UNIT) $(FUZZ) $(SIM)
 
 .PHONY: tests-build
+
+# Crash tests: programs that drive a standalone instance, and the power-cut library they preload.
+CRASH := $(B)/test/crash/kill $(B)/test/crash/power-cut
+$(B)/test/crash/power-cut: $(call obj,$(filter uvd/store%,$(wildcard uvd/*.c)))
+$(B)/test/crash/power-cut: LIBS_CRASH := -lsqlite3
+$(CRASH): $(B)/test/crash/%: test/crash/%.c test/lib/instance.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.c %.o,$^) -lsystemd
+$(B)/test/crash/power-shim.so: test/crash/power-shim.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -g -shared -fPIC -o $@ $< -ldl
+tests-build: $(CRASH) $(B)/test/crash/power-shim.so
