@@ -31,6 +31,7 @@ struct ulv_definition {
         char **after; size_t n_after;
         uint64_t start_timeout, stop_timeout;           /* us; 90 s, 30 s */
 
+        /* Bounds are 0 where none is given: then nothing is taken below what is wanted. */
         bool whole_cores;               /* Cores= was given; else Share= */
         unsigned cores, cores_min, cores_max;
         uint64_t share, share_min, share_max;           /* 1/1000 thread */

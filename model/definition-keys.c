@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "model/definition-keys.h"
+
+#define MEMORY_MAX (UINT64_C(1) << 52)          /* 4P: far above any machine, far below an overflow */
+#define TIMEOUT_MAX (UINT64_C(86400) * 1000000)
+#define NODE_MAX 1023
+#define DESCRIPTION_MAX 1024
+#define HOSTNAME_MAX 64
+
+const struct ulv_definition ulv_definition_defaults = {
+        .zone = "default", .role = "guest", .priority = 50, .isolation = ULV_ISOLATION_NONE,
+        .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000,
+        .cpu_node = -1, .memory_node = -1, .pages = "4K", .fault = "none",
+};
+
+/* --- text ------------------------------------------------------------------------------------------ */
+
+static int replace(char **field, const char *value) {
+        char *copy = strdup(value);
+
+        if (!copy)
+                return -ENOMEM;
+        free(*field);
+        *field = copy;
+        return 0;
+}
+
+static void reset_text(ULV_UNUSED struct ulv_definition *d, void *field) {
+        free(*(char **) field);
+        *(char **) field = NULL;
+}
+
+static void format_text(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        const char *s = *(char *const *) field;
+
+        ulv_strbuf_add(b, s ? s : "");
+}
+
+static int parse_description(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        return strlen(v) > DESCRIPTION_MAX || strchr(v, '\t') ? -EINVAL : replace(field, v);
+}
+
+/* Absolute, and without the components that would make it mean another place than it says. */
+static int parse_path(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        if (v[0] != '/')
+                return -EINVAL;
+        for (const char *p = v; *p;) {
+                size_t n = strcspn(++p, "/");
+
+                if ((n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.') || (n == 0 && v[1]))
+                        return -EINVAL;
+                p += n;
+        }
+        return replace(field, v);
+}
+
+static int parse_root(const char *v, struct ulv_definition *d, void *field) {
+        return ulv_streq(v, "/") ? -EINVAL : parse_path(v, d, field);
+}
+
+static int parse_exec(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        char **argv;
+        int r;
+
+        r = ulv_exec_split(v, &argv);
+        if (r != 0)
+                return r < 0 ? r : -EINVAL;
+        r = argv[0] && argv[0][0] ? replace(field, v) : -EINVAL;
+        ulv_strv_free(argv);
+        return r;
+}
+
+static bool is_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+/* A user's name as useradd(8) takes it, or a uid that the partition's range of 64K has. */
+static int parse_user(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        uint64_t uid;
+
+        if (v[0] >= '0' && v[0] <= '9')
+                return ulv_uint_parse(v, 65534, &uid) < 0 ? -EINVAL : replace(field, v);
+        if (!(v[0] == '_' || (v[0] >= 'a' && v[0] <= 'z')) || strlen(v) > 32)
+                return -EINVAL;
+        for (const char *p = v; *p; p++)
+                if (!is_alnum(*p) && *p != '_' && *p != '-')
+                        return -EINVAL;
+        return replace(field, v);
+}
+
+static int parse_hostname(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        size_t n = strlen(v);
+
+        if (n > HOSTNAME_MAX || !is_alnum(v[0]) || !is_alnum(v[n - 1]))
+                return -EINVAL;
+        for (size_t i = 0; i < n; i++)
+                if (!is_alnum(v[i]) && v[i] != '-' && !(v[i] == '.' && v[i - 1] != '.'))
+                        return -EINVAL;
+        return replace(field, v);
+}
+
+/* --- words of a fixed set, kept as text -------------------------------------------------------------- */
+
+static int choose(const char *v, const char *const *words, size_t n, char *field, size_t size) {
+        for (size_t i = 0; i < n; i++)
+                if (ulv_streq(v, words[i])) {
+                        ulv_copy(field, size, v);
+                        return 0;
+                }
+        return -EINVAL;
+}
+
+static int parse_type(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "container", "sim" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->type));
+}
+
+static int parse_pages(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "4K", "2M", "1G" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->pages));
+}
+
+static int parse_fault(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "none", "start-fails", "start-hangs", "dies", "refuses-shrink", "stop-hangs" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->fault));
+}
+
+static int parse_zone(const char *v, struct ulv_definition *d, void *field) {
+        if (!ulv_name_is_valid(v))
+                return -EINVAL;
+        ulv_copy(field, sizeof(d->zone), v);
+        return 0;
+}
+
+static void format_chars(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        ulv_strbuf_add(b, field);
+}
+
+/* --- numbers ----------------------------------------------------------------------------------------- */
+
+static int parse_unsigned(const char *v, uint64_t min, uint64_t max, unsigned *field) {
+        uint64_t n;
+        int r;
+
+        r = ulv_uint_parse(v, max, &n);
+        if (r < 0)
+                return r;
+        if (n < min)
+                return -ERANGE;
+        *field = (unsigned) n;
+        return 0;
+}
+
+static int parse_priority(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        return parse_unsigned(v, 0, 100, field);
+}
+
+static int parse_cores(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        return parse_unsigned(v, 1, ULV_CPU_MAX, field);
+}
+
+static void format_unsigned(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        ulv_strbuf_addu(b, *(const unsigned *) field);
+}
+
+static int parse_node(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        unsigned n;
+        int r;
+
+        r = parse_unsigned(v, 0, NODE_MAX, &n);
+        if (r == 0)
+                *(int *) field = (int) n;
+        return r;
+}
+
+static void format_node(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        int n = *(const int *) field;
+
+        if (n >= 0)
+                ulv_strbuf_addu(b, (uint64_t) n);
+}
+
+static int parse_isolation(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        enum ulv_isolation i = ulv_isolation_from_name(v);
+
+        if (i == ULV_ISOLATION_INVALID)
+                return -EINVAL;
+        *(enum ulv_isolation *) field = i;
+        return 0;
+}
+
+static void format_isolation(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        ulv_strbuf_add(b, ulv_isolation_name(*(const enum ulv_isolation *) field));
+}
+
+static int store_in(int r, uint64_t v, uint64_t min, uint64_t max, void *field) {
+        if (r < 0)
+                return r;
+        if (v < min || v > max)
+                return -ERANGE;
+        *(uint64_t *) field = v;
+        return 0;
+}
+
+static int parse_share(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        uint64_t n = 0;
+        return store_in(ulv_share_parse(v, &n), n, 1, (uint64_t) ULV_CPU_MAX * 1000, field);
+}
+
+static void format_share(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        ulv_share_format(b, *(const uint64_t *) field);
+}
+
+/* Rounded up to what the ledger counts in. */
+static int parse_size(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        uint64_t n = 0;
+        int r;
+
+        r = store_in(ulv_size_parse(v, &n), n, 1, MEMORY_MAX, field);
+        if (r == 0)
+                *(uint64_t *) field = (n + ULV_MEMORY_UNIT - 1) / ULV_MEMORY_UNIT * ULV_MEMORY_UNIT;
+        return r;
+}
+
+static void format_size(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        ulv_size_format(b, *(const uint64_t *) field);
+}
+
+static int parse_timeout(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        uint64_t n = 0;
+        return store_in(ulv_duration_parse(v, &n), n, 1000, TIMEOUT_MAX, field);
+}
+
+static int parse_delay(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        uint64_t n = 0;
+        return store_in(ulv_duration_parse(v, &n), n, 0, TIMEOUT_MAX, field);
+}
+
+static void format_duration(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        ulv_duration_format(b, *(const uint64_t *) field);
+}
+
+/* --- lists ------------------------------------------------------------------------------------------- */
+
+/* Appends a copy of s (len bytes) to a list; the array always has room for a final NULL. */
+static int push(char ***list, size_t *n, const char *s, size_t len) {
+        char **grown = realloc(*list, (*n + 2) * sizeof(char *)), *copy;
+
+        if (!grown)
+                return -ENOMEM;
+        *list = grown;
+        grown[*n] = NULL;
+        copy = strndup(s, len);
+        if (!copy)
+                return -ENOMEM;
+        grown[(*n)++] = copy;
+        grown[*n] = NULL;
+        return 0;
+}
+
+static void reset_after(struct ulv_definition *d, ULV_UNUSED void *field) {
+        ulv_strv_free(d->after);
+        d->after = NULL;
+        d->n_after = 0;
+}
+
+static int parse_after(const char *v, struct ulv_definition *d, void *field) {
+        char name[ULV_NAME_MAX + 1];
+        int r;
+
+        reset_after(d, field);
+        while (*v) {
+                size_t len = strcspn(v, " \t");
+
+                if (len > ULV_NAME_MAX)
+                        return -EINVAL;
+                memcpy(name, v, len);
+                name[len] = 0;
+                if (!ulv_name_is_valid(name))
+                        return -EINVAL;
+                if (d->n_after == ULV_AFTER_MAX)
+                        return -E2BIG;
+                r = push(&d->after, &d->n_after, name, len);
+                if (r < 0)
+                        return r;
+                v += len;
+                v += strspn(v, " \t");
+        }
+        return 0;
+}
+
+static void format_after(struct ulv_strbuf *b, const struct ulv_definition *d, ULV_UNUSED const void *field) {
+        for (size_t i = 0; i < d->n_after; i++) {
+                if (i > 0)
+                        ulv_strbuf_addc(b, ' ');
+                ulv_strbuf_add(b, d->after[i]);
+        }
+}
+
+static void reset_environment(struct ulv_definition *d, ULV_UNUSED void *field) {
+        ulv_strv_free(d->environment);
+        d->environment = NULL;
+        d->n_environment = 0;
+}
+
+/* One K=V a line; a variable that is set again takes its old place. */
+static int parse_environment(const char *v, struct ulv_definition *d, ULV_UNUSED void *field) {
+        size_t len = strcspn(v, "=");
+
+        if (v[len] != '=' || len == 0 || (v[0] >= '0' && v[0] <= '9'))
+                return -EINVAL;
+        for (size_t i = 0; i < len; i++)
+                if (!is_alnum(v[i]) && v[i] != '_')
+                        return -EINVAL;
+        for (size_t i = 0; i < d->n_environment; i++)
+                if (strncmp(d->environment[i], v, len + 1) == 0)
+                        return replace(&d->environment[i], v);
+        if (d->n_environment == ULV_ENVIRONMENT_MAX)
+                return -E2BIG;
+        return push(&d->environment, &d->n_environment, v, strlen(v));
+}
+
+static void format_environment(struct ulv_strbuf *b, const struct ulv_definition *d, ULV_UNUSED const void *field) {
+        for (size_t i = 0; i < d->n_environment; i++)
+                ulv_strbuf_addf(b, "%sEnvironment=%s", i > 0 ? "\n" : "", d->environment[i]);
+}
+
+/* --- the table --------------------------------------------------------------------------------------- */
+
+#define KIND_PLAIN(name, what, field_size, p, f) \
+        static const struct definition_kind kind_##name = { .expected = what, .parse = p, .format = f, .size = field_size }
+#define KIND_TEXT(name, what, p) \
+        static const struct definition_kind kind_##name = { .expected = what, .parse = p, .format = format_text, .reset = reset_text }
+#define SIZEOF(field) sizeof(((struct ulv_definition *) NULL)->field)
+
+KIND_TEXT(description, "a description (at most 1024 bytes, no tab)", parse_description);
+KIND_TEXT(path, "an absolute path without . and .. in it", parse_path);
+KIND_TEXT(root, "an absolute path without . and .. in it, and not / itself", parse_root);
+KIND_TEXT(exec, "a command (words, \"...\" and '...', each quote closed)", parse_exec);
+KIND_TEXT(user, "a user's name or a uid up to 65534", parse_user);
+KIND_TEXT(hostname, "a host name (letters, digits, - and ., at most 64)", parse_hostname);
+KIND_PLAIN(type, "a type (container or sim)", SIZEOF(type), parse_type, format_chars);
+KIND_PLAIN(zone, "a zone's name (a-z, 0-9 and -, at most 63)", SIZEOF(zone), parse_zone, format_chars);
+KIND_PLAIN(pages, "a page size (4K, 2M or 1G)", SIZEOF(pages), parse_pages, format_chars);
+KIND_PLAIN(fault, "a fault (none, start-fails, start-hangs, dies, refuses-shrink or stop-hangs)", SIZEOF(fault), parse_fault, format_chars);
+KIND_PLAIN(priority, "a priority from 0 to 100", SIZEOF(priority), parse_priority, format_unsigned);
+KIND_PLAIN(isolation, "a grade (none, soft, firm or hard)", SIZEOF(isolation), parse_isolation, format_isolation);
+KIND_PLAIN(cores, "a number of whole cores (from 1 to 8192; fractions: Share=)", SIZEOF(cores), parse_cores, format_unsigned);
+KIND_PLAIN(share, "a number of hardware threads (like 2 or 0.25)", SIZEOF(share), parse_share, format_share);
+KIND_PLAIN(node, "the number of a NUMA node (like 0)", SIZEOF(cpu_node), parse_node, format_node);
+KIND_PLAIN(size, "a size (like 512M or 1.5G)", SIZEOF(memory), parse_size, format_size);
+KIND_PLAIN(timeout, "a time from 1ms to 1d (like 30s or 2min)", SIZEOF(stop_timeout), parse_timeout, format_duration);
+KIND_PLAIN(delay, "a time up to 1d (like 500ms or 2s)", SIZEOF(fault_delay), parse_delay, format_duration);
+static const struct definition_kind kind_after = {
+        .expected = "a list of names of partitions (like: db cache)", .parse = parse_after, .format = format_after, .reset = reset_after,
+};
+static const struct definition_kind kind_environment = {
+        .expected = "NAME=VALUE", .parse = parse_environment, .format = format_environment, .reset = reset_environment, .repeatable = true,
+};
+
+#define KEY(in, word, form, field) \
+        { .section = in, .name = word, .kind = &kind_##form, .offset = offsetof(struct ulv_definition, field) }
+
+const struct definition_key ulv_definition_keys[KEY_MAX_] = {
+        [KEY_DESCRIPTION] = KEY("Partition", "Description", description, description),
+        [KEY_TYPE] = KEY("Partition", "Type", type, type),
+        [KEY_ZONE] = KEY("Partition", "Zone", zone, zone),
+        [KEY_PRIORITY] = KEY("Partition", "Priority", priority, priority),
+        [KEY_ISOLATION] = KEY("Partition", "Isolation", isolation, isolation),
+        [KEY_AFTER] = KEY("Partition", "After", after, after),
+        [KEY_START_TIMEOUT] = KEY("Partition", "StartTimeout", timeout, start_timeout),
+        [KEY_STOP_TIMEOUT] = KEY("Partition", "StopTimeout", timeout, stop_timeout),
+        [KEY_CORES] = KEY("CPU", "Cores", cores, cores),
+        [KEY_CORES_MIN] = KEY("CPU", "CoresMin", cores, cores_min),
+        [KEY_CORES_MAX] = KEY("CPU", "CoresMax", cores, cores_max),
+        [KEY_SHARE] = KEY("CPU", "Share", share, share),
+        [KEY_SHARE_MIN] = KEY("CPU", "ShareMin", share, share_min),
+        [KEY_SHARE_MAX] = KEY("CPU", "ShareMax", share, share_max),
+        [KEY_CPU_NODE] = KEY("CPU", "Node", node, cpu_node),
+        [KEY_SIZE] = KEY("Memory", "Size", size, memory),
+        [KEY_SIZE_MIN] = KEY("Memory", "SizeMin", size, memory_min),
+        [KEY_SIZE_MAX] = KEY("Memory", "SizeMax", size, memory_max),
+        [KEY_MEMORY_NODE] = KEY("Memory", "Node", node, memory_node),
+        [KEY_PAGES] = KEY("Memory", "Pages", pages, pages),
+        [KEY_ROOT] = KEY("Container", "Root", root, root),
+        [KEY_EXEC] = KEY("Container", "Exec", exec, exec),
+        [KEY_USER] = KEY("Container", "User", user, user),
+        [KEY_ENVIRONMENT] = KEY("Container", "Environment", environment, environment),
+        [KEY_CWD] = KEY("Container", "WorkingDirectory", path, cwd),
+        [KEY_HOSTNAME] = KEY("Container", "Hostname", hostname, hostname),
+        [KEY_FAULT] = KEY("Sim", "Fault", fault, fault),
+        [KEY_DELAY] = KEY("Sim", "Delay", delay, fault_delay),
+};
+
+/* --- the canonical text ------------------------------------------------------------------------------ */
+
+/* Writes a key unless it has its default, and its section's header before the first of them. */
+static void format_key(struct ulv_strbuf *b, const struct ulv_definition *d, const struct definition_key *k,
+                       const char **section, struct ulv_strbuf *value, struct ulv_strbuf *standard) {
+        ulv_strbuf_reset(value);
+        ulv_strbuf_reset(standard);
+        k->kind->format(value, d, (const char *) d + k->offset);
+        k->kind->format(standard, &ulv_definition_defaults, (const char *) &ulv_definition_defaults + k->offset);
+        if (ulv_strbuf_error(value) < 0 || ulv_streq(ulv_strbuf_str(value), ulv_strbuf_str(standard)))
+                return;
+        if (!*section || !ulv_streq(*section, k->section)) {
+                ulv_strbuf_addf(b, "%s[%s]\n", *section ? "\n" : "", k->section);
+                *section = k->section;
+        }
+        if (!k->kind->repeatable)
+                ulv_strbuf_addf(b, "%s=", k->name);
+        ulv_strbuf_addf(b, "%s\n", ulv_strbuf_str(value));
+}
+
+int ulv_definition_format(const struct ulv_definition *d, struct ulv_strbuf *b) {
+        _cleanup_strbuf_ struct ulv_strbuf value = {}, standard = {};
+        const char *section = NULL;
+
+        for (size_t i = 0; i < KEY_MAX_; i++) {
+                format_key(b, d, &ulv_definition_keys[i], &section, &value, &standard);
+                if (ulv_strbuf_error(&value) < 0)
+                        return ulv_strbuf_error(&value);
+                if (ulv_strbuf_error(&standard) < 0)
+                        return ulv_strbuf_error(&standard);
+        }
+        return ulv_strbuf_error(b);
+}
