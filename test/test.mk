@@ -37,3 +37,10 @@ $(B)/test/crash/power-shim.so: test/crash/power-shim.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -g -shared -fPIC -o $@ $< -ldl
 tests-build: $(CRASH) $(B)/test/crash/power-shim.so
+
+# Small tools that Bats uses, each of them one attack or one question.
+TOOLS := $(patsubst test/tools/%.c,$(B)/test/%,$(wildcard test/tools/*.c))
+$(TOOLS): $(B)/test/%: test/tools/%.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.c %.o,$^) -lsystemd
+tests-build: $(TOOLS)

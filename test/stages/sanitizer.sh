@@ -3,11 +3,11 @@ S=$B/san
 quietly "sanitizer build" make -s -j2 SAN=address,undefined B="$S" tests-build
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 for t in "$S"/test/test-*; do
-    case $t in *.d) continue ;; esac
+    case $t in *.d|*.o) continue ;; esac
     one "san-$(basename "$t")" 120 "$t"
 done
 for t in "$S"/test/fuzz-*; do
-    case $t in *.d) continue ;; esac
+    case $t in *.d|*.o) continue ;; esac
     n=$(basename "$t"); one "san-$n" 120 bash -c '"$0" "$1" >&2 && echo "ok 1 - $2 survives its corpus"' "$t" "test/fuzz/corpus/${n#fuzz-}" "$n"
 done
 one san-sim-ledger 120 bash -c '"$0" --steps 5000 --seed 7 >&2 && echo "ok 1 - the simulation runs clean under the sanitizers"' "$S/test/sim-ledger"
