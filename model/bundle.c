@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "model/bundle.h"
+#include "model/after.h"
+#include "model/config.h"
+
+/* ulv_bundle_split() takes the frame apart: it is made by programs, and its first error ends it. The
+ * files are people's: each definition and each policy is parsed whatever the others say, all errors are
+ * collected, and told in file order. */
+
+/* --- building ---------------------------------------------------------------------------------------- */
+
+static int by_path(const void *a, const void *b) {
+        return strcmp((*(const struct ulv_source *const *) a)->file, (*(const struct ulv_source *const *) b)->file);
+}
+
+int ulv_bundle_build(uint64_t version, const struct ulv_source *files, size_t n_files, struct ulv_strbuf *b) {
+        _cleanup_free_ const struct ulv_source **sorted = calloc(n_files + 1, sizeof(*sorted));
+
+        if (!sorted)
+                return -ENOMEM;
+        if (n_files > ULV_BUNDLE_FILES_MAX)
+                return -E2BIG;
+        for (size_t i = 0; i < n_files; i++)
+                sorted[i] = &files[i];
+        qsort(sorted, n_files, sizeof(*sorted), by_path);
+        ulv_strbuf_addf(b, "ultravisor-bundle 1\nversion %llu\n", (unsigned long long) version);
+        for (size_t i = 0; i < n_files; i++) {
+                ulv_strbuf_addf(b, "file %zu %s\n", sorted[i]->len, sorted[i]->file);
+                ulv_strbuf_add_len(b, sorted[i]->buf, sorted[i]->len);
+                ulv_strbuf_addc(b, '\n');
+        }
+        ulv_strbuf_add(b, "end\n");
+        if (ulv_strbuf_error(b) == 0 && b->len > ULV_BUNDLE_MAX)
+                return -E2BIG;
+        return ulv_strbuf_error(b);
+}
+
+/* --- the files --------------------------------------------------------------------------------------- */
+
+struct errors { struct ulv_diag *diags; size_t n, allocated; };
+
+static int add_error(struct errors *e, const struct ulv_diag *d) {
+        if (e->n == e->allocated) {
+                struct ulv_diag *grown = realloc(e->diags, (e->allocated * 2 + 4) * sizeof(*grown));
+
+                if (!grown)
+                        return -ENOMEM;
+                e->diags = grown;
+                e->allocated = e->allocated * 2 + 4;
+        }
+        e->diags[e->n++] = *d;
+        return 0;
+}
+
+static int by_place(const void *a, const void *b) {
+        const struct ulv_diag *x = a, *y = b;
+        int r = strcmp(x->file, y->file);
+
+        if (r == 0 && x->line != y->line)
+                r = x->line < y->line ? -1 : 1;
+        return r != 0 ? r : x->column < y->column ? -1 : x->column > y->column;
+}
+
+static bool ends_with(const char *s, const char *suffix) {
+        size_t n = strlen(s), m = strlen(suffix);
+
+        return n > m && ulv_streq(s + n - m, suffix);
+}
+
+enum file_kind { FILE_DEFINITION, FILE_DROP_IN, FILE_POLICY };
+
+/* Of a path that ulv_bundle_path_is_valid() accepts. */
+static enum file_kind kind_of(const char *path) {
+        if (ulv_startswith(path, "policies/"))
+                return FILE_POLICY;
+        return ends_with(path, ".partition") ? FILE_DEFINITION : FILE_DROP_IN;
+}
+
+static int refuse_drop_in(struct errors *e, const char *path) {
+        struct ulv_diag d;
+
+        ulv_diag_what(&d, ULV_EXIT_FAILED, "a drop-in for a partition that has no definition");
+        ulv_diag_at(&d, path, 1, 1);
+        return add_error(e, &d);
+}
+
+/* The number of drop-ins of files[i] that follow it: its path with ".d/" is their start. */
+static size_t count_drop_ins(const struct ulv_bundle *b, size_t i) {
+        size_t n = strlen(b->files[i].file), k = i + 1;
+
+        while (k < b->n_files && strncmp(b->files[k].file, b->files[i].file, n) == 0 &&
+               strncmp(b->files[k].file + n, ".d/", 3) == 0)
+                k++;
+        return k - i - 1;
+}
+
+static int parse_definition(struct ulv_bundle *b, struct errors *e, size_t i, size_t n_drop_ins) {
+        struct ulv_diag d = {};
+        int r;
+
+        r = ulv_definition_parse(&b->files[i], 1 + n_drop_ins, &b->definitions[b->n_definitions], &d);
+        if (r > 0)
+                return add_error(e, &d);
+        if (r == 0)
+                b->n_definitions++;
+        return r;
+}
+
+/* One error of each file, or, if each alone is good, of the set. */
+static int parse_policies(struct ulv_bundle *b, struct errors *e, size_t first, size_t n) {
+        struct ulv_diag d = {}, of_set = {};
+        size_t before = e->n;
+        int r;
+
+        r = ulv_policy_parse(b->files + first, n, &b->policy, &of_set);
+        if (r <= 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                ULV_CLEANUP(ulv_policy_freep) struct ulv_policy *alone = NULL;
+
+                r = ulv_policy_parse(&b->files[first + i], 1, &alone, &d);
+                if (r > 0)
+                        r = add_error(e, &d);
+                if (r < 0)
+                        return r;
+        }
+        return e->n == before ? add_error(e, &of_set) : 0;
+}
+
+static int by_name(const void *a, const void *b) {
+        return strcmp((*(struct ulv_definition *const *) a)->name, (*(struct ulv_definition *const *) b)->name);
+}
+
+static int parse_files(struct ulv_bundle *b, struct errors *e) {
+        size_t first_policy = 0, n_policies = 0;
+        int r = 0;
+
+        b->definitions = calloc(b->n_files + 1, sizeof(struct ulv_definition *));
+        if (!b->definitions)
+                return -ENOMEM;
+        for (size_t i = 0; r == 0 && i < b->n_files; i++)
+                switch (kind_of(b->files[i].file)) {
+                case FILE_DEFINITION: {
+                        size_t n = count_drop_ins(b, i);
+
+                        r = parse_definition(b, e, i, n);
+                        i += n;
+                        break;
+                }
+                case FILE_DROP_IN:
+                        r = refuse_drop_in(e, b->files[i].file);
+                        break;
+                case FILE_POLICY:
+                        if (n_policies++ == 0)
+                                first_policy = i;
+                        break;
+                }
+        if (r == 0)
+                r = parse_policies(b, e, first_policy, n_policies);
+        qsort(b->definitions, b->n_definitions, sizeof(struct ulv_definition *), by_name);
+        return r;
+}
+
+/* --- After= ------------------------------------------------------------------------------------------ */
+
+struct after_check { struct ulv_bundle *b; struct errors *e; };
+
+/* The column of a word in a line (from 1) of a text, behind the =; 1 if it isn't there. */
+static unsigned word_column(const struct ulv_source *f, unsigned line, const char *word) {
+        const char *p = f->buf, *end = f->buf + f->len, *stop;
+        size_t n = strlen(word);
+
+        while (--line > 0 && (p = memchr(p, '\n', (size_t) (end - p))))
+                p++;
+        if (!p)
+                return 1;
+        stop = memchr(p, '\n', (size_t) (end - p));
+        stop = stop ? stop : end;
+        for (const char *s = p; (size_t) (stop - s) > n; s++)
+                if (strchr("= \t", *s) && memcmp(s + 1, word, n) == 0 && (s + 1 + n == stop || strchr(" \t", s[1 + n])))
+                        return (unsigned) (s + 1 - p) + 1;
+        return 1;
+}
+
+/* Puts d at a name in d's After=. */
+static void place_after(const struct ulv_bundle *b, const struct ulv_definition *def, const char *name, struct ulv_diag *d) {
+        for (size_t i = 0; i < b->n_files; i++)
+                if (kind_of(b->files[i].file) != FILE_POLICY && ulv_streq(ulv_config_short_name(b->files[i].file), def->at.after.file)) {
+                        ulv_diag_at(d, b->files[i].file, def->at.after.line, word_column(&b->files[i], def->at.after.line, name));
+                        return;
+                }
+}
+
+/* Is there a file for this name, be it a bad one? Then it has its own error. */
+static bool has_file(const struct ulv_bundle *b, const char *name) {
+        size_t n = strlen(name);
+
+        for (size_t i = 0; i < b->n_files; i++)
+                if (kind_of(b->files[i].file) == FILE_DEFINITION && strncmp(strchr(b->files[i].file, '/') + 1, name, n) == 0 &&
+                    ulv_streq(strchr(b->files[i].file, '/') + 1 + n, ".partition"))
+                        return true;
+        return false;
+}
+
+static int check_after_names(struct after_check *c, const struct ulv_definition *def) {
+        _cleanup_free_ const char **names = NULL;
+        struct ulv_diag d;
+
+        for (size_t i = 0; i < def->n_after; i++) {
+                const char *nearest;
+                int r;
+
+                if (ulv_bundle_definition(c->b, def->after[i]) || has_file(c->b, def->after[i]))
+                        continue;
+                if (!names && !(names = calloc(c->b->n_definitions, sizeof(*names))))
+                        return -ENOMEM;
+                for (size_t k = 0; k < c->b->n_definitions; k++)
+                        names[k] = c->b->definitions[k]->name;
+                /* Comparing words takes its time: a set in which nothing fits gets no suggestions. */
+                nearest = c->e->n >= 100 ? NULL : ulv_config_nearest(def->after[i], names, c->b->n_definitions);
+                ulv_diag_what(&d, ULV_EXIT_FAILED, "After=%s: there is no partition of this name%s%s%s", def->after[i],
+                              nearest ? ": did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+                place_after(c->b, def, def->after[i], &d);
+                r = add_error(c->e, &d);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int report_cycle(const size_t *path, size_t n, void *userdata) {
+        struct after_check *c = userdata;
+        _cleanup_strbuf_ struct ulv_strbuf b = {};
+        struct ulv_diag d;
+
+        for (size_t i = 0; i < n; i++)
+                if (i < 2 || i == n - 1 || (i == 2 && n < 100))
+                        ulv_strbuf_addf(&b, "%s -> ", c->b->definitions[path[i]]->name);
+                else if (i == 3)
+                        ulv_strbuf_addf(&b, "(%zu more) -> ", n - 4);
+        if (ulv_strbuf_error(&b) < 0)
+                return -ENOMEM;
+        ulv_diag_what(&d, ULV_EXIT_FAILED, "After= goes in a circle: %s%s", ulv_strbuf_str(&b), c->b->definitions[path[0]]->name);
+        place_after(c->b, c->b->definitions[path[0]], c->b->definitions[path[n > 1 ? 1 : 0]]->name, &d);
+        return add_error(c->e, &d);
+}
+
+static int check_after(struct ulv_bundle *b, struct errors *e) {
+        struct after_check c = { .b = b, .e = e };
+
+        for (size_t i = 0; i < b->n_definitions; i++) {
+                int r = check_after_names(&c, b->definitions[i]);
+                if (r < 0)
+                        return r;
+        }
+        return ulv_after_walk(b->definitions, b->n_definitions, NULL, report_cycle, &c);
+}
+
+/* --- the whole --------------------------------------------------------------------------------------- */
+
+const struct ulv_definition *ulv_bundle_definition(const struct ulv_bundle *b, const char *name) {
+        ptrdiff_t i = ulv_after_find(b->definitions, b->n_definitions, name);
+
+        return i >= 0 ? b->definitions[i] : NULL;
+}
+
+void ulv_bundle_free(struct ulv_bundle *b) {
+        if (!b)
+                return;
+        for (size_t i = 0; i < b->n_definitions; i++)
+                ulv_definition_free(b->definitions[i]);
+        free(b->definitions);
+        ulv_policy_free(b->policy);
+        free(b->files);
+        free(b->text);
+        free(b);
+}
+
+static int parse(struct ulv_bundle *b, const char *buf, size_t len, struct errors *e) {
+        struct ulv_bundle_files split;
+        struct ulv_diag d = {};
+        int r;
+
+        r = ulv_bundle_split(buf, len, &split, &d);
+        if (r != 0)
+                return r < 0 ? r : add_error(e, &d);
+        b->version = split.version;
+        b->text = split.text;
+        b->text_len = len;
+        b->files = split.files;
+        b->n_files = split.n_files;
+        r = parse_files(b, e);
+        return r == 0 ? check_after(b, e) : r;
+}
+
+int ulv_bundle_parse(const char *buf, size_t len, struct ulv_bundle **ret,
+                     void (*diags)(const struct ulv_diag *d, void *userdata), void *userdata) {
+        ULV_CLEANUP(ulv_bundle_freep) struct ulv_bundle *b = calloc(1, sizeof(*b));
+        struct errors e = {};
+        int r;
+
+        if (!b)
+                return -ENOMEM;
+        r = parse(b, buf, len, &e);
+        if (r == 0 && e.n > 0) {
+                qsort(e.diags, e.n, sizeof(*e.diags), by_place);
+                for (size_t i = 0; diags && i < e.n; i++)
+                        diags(&e.diags[i], userdata);
+                r = 1;
+        }
+        free(e.diags);
+        if (r == 0)
+                *ret = ulv_steal(b);
+        return r;
+}
