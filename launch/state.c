@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What lets a new uv-launch take over from one that was killed.
+ *
+ * run/ultravisor/launch.state (root only) names every process that we started: pid, its start time (a
+ * reused pid has another), and a monitor's token. It is replaced whole before a child is let go.
+ * The new uv-launch opens a pidfd for each that is still the same process: an old role is killed (it was
+ * dying anyway), a monitor is kept, watched by its pidfd, and its fd store fills when it sees the new
+ * notification socket. Whether such a monitor ended well can't be reaped; it says STOPPING=1 before it
+ * ends with status 0, and that is taken as its status. A monitor that died meanwhile is started again.
+ *
+ * Two locks: one on ROOT (one uv-launch each), and one on the host for instances that enforce, since
+ * two ledgers must not give the same cores (an imagined machine takes none; a part of this machine locks
+ * its prefix). The host's lock file names ROOT: while partitions of a killed uv-launch still run there,
+ * nobody else gets it. */
+
+#include "launch/launch.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "lib/nameform.h"
+#include "lib/protocol.h"
+
+#define STATE "launch.state"
+#define LINE_SIZE 4200
+
+/* --- the state file ---------------------------------------------------------------------------------- */
+
+int state_write(struct launch *l) {
+        int fd = openat(l->run_fd, STATE ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+        bool bad;
+
+        if (!f) {
+                int r = -errno;
+
+                (void) ulv_close(fd);
+                return r;
+        }
+        (void) fprintf(f, "cgroup %s\n", l->cgroup);
+        for (const struct service *s = l->services; s; s = s->next)
+                if (!s->role || s->pid > 0)
+                        (void) fprintf(f, "%s %s %d %llu %s\n", s->role ? "role" : "monitor", s->name, (int) s->pid,
+                                       (unsigned long long) s->start_ticks, s->token[0] ? s->token : "-");
+        bad = ferror(f);
+        if (fclose(f) != 0 || bad)
+                return -EIO;
+        return renameat(l->run_fd, STATE ".new", l->run_fd, STATE) < 0 ? -errno : 0;
+}
+
+/* A pidfd of the process that the line names, or -1 if that one is gone. */
+static int same_process(pid_t pid, uint64_t ticks) {
+        _cleanup_close_ int fd = pid > 0 ? (int) syscall(SYS_pidfd_open, pid, 0) : -1;
+
+        /* First the fd, then the look: now the pid can't change its owner unseen. */
+        return fd >= 0 && ticks > 0 && process_start_ticks(pid) == ticks ? ulv_steal_fd(&fd) : -1;
+}
+
+static void end_old_role(const char *name, int pidfd) {
+        struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+        (void) syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+        if (poll(&p, 1, 5000) <= 0)
+                say(3, "an old %s doesn't die", name);
+        (void) ulv_close(pidfd);
+}
+
+static int adopt_monitor(struct launch *l, const char *name, const char *token, pid_t pid, uint64_t ticks) {
+        struct service *s;
+        int r = service_new(l, NULL, name, &s);
+
+        if (r < 0)
+                return r;
+        (void) snprintf(s->token, sizeof(s->token), "%s", token);
+        s->pidfd = same_process(pid, ticks);
+        s->started_at = now_usec();
+        if (s->pidfd < 0) {
+                s->restart_at = s->started_at;
+                say(4, "the monitor of %s died while there was no uv-launch: started again", name);
+                return 0;
+        }
+        s->pid = pid;
+        s->start_ticks = ticks;
+        return watch(l, s->pidfd, EPOLLIN, s);
+}
+
+int state_adopt(struct launch *l) {
+        int fd = openat(l->run_fd, STATE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+        FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+        char line[LINE_SIZE], kind[16], name[NAME_SIZE], token[TOKEN_SIZE];
+        unsigned long long ticks;
+        unsigned n = 0;
+        int pid;
+
+        if (!f) {
+                (void) ulv_close(fd);
+                return 0;
+        }
+        while (r >= 0 && fgets(line, sizeof(line), f)) {
+                (void) sscanf(line, "cgroup %4095[^\n]", l->cgroup);
+                if (sscanf(line, "%15s %63s %d %llu %32s", kind, name, &pid, &ticks, token) != 5 || !ulv_name_form_ok(name))
+                        continue;
+                if (ulv_streq(kind, "monitor")) {
+                        r = adopt_monitor(l, name, token, pid, ticks);
+                        n++;
+                } else if ((pid = same_process(pid, ticks)) >= 0)
+                        end_old_role(name, pid);
+        }
+        (void) fclose(f);
+        if (n > 0)
+                say(5, "adopted %u monitor%s of an earlier uv-launch", n, n == 1 ? "" : "s");
+        return r;
+}
+
+/* Does a monitor in another root's state file still run? */
+static bool somebody_runs(const char *root) {
+        char path[PATH_MAX], line[LINE_SIZE], kind[16];
+        unsigned long long ticks;
+        bool runs = false;
+        FILE *f;
+        int pid;
+
+        (void) snprintf(path, sizeof(path), "%s/" ULV_RUN "/" STATE, root);
+        f = fopen(path, "re");
+        while (f && !runs && fgets(line, sizeof(line), f))
+                if (sscanf(line, "%15s %*s %d %llu", kind, &pid, &ticks) == 3 && ulv_streq(kind, "monitor")) {
+                        int fd = same_process(pid, ticks);
+
+                        runs = fd >= 0;
+                        (void) ulv_close(fd);
+                }
+        if (f)
+                (void) fclose(f);
+        return runs;
+}
+
+/* --- locks ------------------------------------------------------------------------------------------- */
+
+int lock_root(struct launch *l) {
+        l->root_lock = openat(l->run_fd, "launch.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (l->root_lock < 0)
+                return refuse("can't make run/ultravisor/launch.lock", strerror(errno), "another --root");
+        if (flock(l->root_lock, LOCK_EX | LOCK_NB) < 0)
+                return refuse("another uv-launch serves this root directory", l->root, "stop that one (Ctrl-C, or SIGTERM), or another --root");
+        return 0;
+}
+
+/* The two keys of [Machine] that matter here; the whole file is uvd's to judge. */
+static int inventory_kind(const struct launch *l, char kind[32], char prefix[32]) {
+        FILE *f = fopen(l->inventory, "re");
+        char line[4096];
+
+        if (!f)
+                return -errno;
+        while (fgets(line, sizeof(line), f)) {
+                const char *p = line + strspn(line, " \t");
+
+                (void) sscanf(p, "Kind = %31[a-z]", kind);
+                (void) sscanf(p, "Prefix = %31[a-z0-9-]", prefix);
+        }
+        (void) fclose(f);
+        return 0;
+}
+
+/* Opens and locks the file; again if it was removed under us by the one who had it. */
+static int lock_file(const char *path) {
+        for (;;) {
+                _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+                struct stat a, b;
+
+                if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &a) < 0)
+                        return -errno;
+                if (stat(path, &b) >= 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev)
+                        return ulv_steal_fd(&fd);
+        }
+}
+
+int lock_host(struct launch *l) {
+        char kind[32] = "", prefix[32] = "", holder[4096] = "", why[4200];
+        ssize_t n;
+        int fd;
+
+        if (l->inventory[0]) {
+                int r = inventory_kind(l, kind, prefix);
+
+                if (r < 0)
+                        return refuse("can't read the inventory file", strerror(-r), "a path that exists");
+                if (!ulv_streq(kind, "part"))
+                        return 0;       /* imagined: nothing on this host is given */
+        }
+        (void) mkdir("/run/lock", 0755);
+        (void) snprintf(l->host_lock_path, sizeof(l->host_lock_path), "/run/lock/ultravisor%s%s.lock", prefix[0] ? "-" : "", prefix);
+        fd = lock_file(l->host_lock_path);
+        if (fd < 0 && fd != -EWOULDBLOCK)
+                return refuse("can't take the host's lock", strerror(-fd), "mount a tmpfs on /run");
+        n = fd >= 0 ? pread(fd, holder, sizeof(holder) - 1, 0) : 0;
+        holder[n > 0 ? n : 0] = 0;
+        holder[strcspn(holder, "\n")] = 0;
+        if (fd < 0 || (holder[0] == '/' && !ulv_streq(holder, l->root) && somebody_runs(holder))) {
+                (void) ulv_close(fd);
+                (void) snprintf(why, sizeof(why), "%s is held%s%s", l->host_lock_path, holder[0] ? " by what still runs of " : "", holder);
+                return refuse("another Ultravisor gives this machine's cores and memory", why,
+                              "uv-launch on that root to adopt its partitions, or --inventory FILE with Kind=part and a Prefix of its own");
+        }
+        if (ftruncate(fd, 0) < 0 || dprintf(fd, "%s\n", l->root) < 0)
+                say(4, "can't write %s: %s", l->host_lock_path, strerror(errno));
+        l->host_lock = fd;
+        return 0;
+}
+
+void unlock(struct launch *l) {
+        if (l->host_lock >= 0)
+                (void) unlink(l->host_lock_path);
+        l->host_lock = ulv_close(l->host_lock);
+        l->root_lock = ulv_close(l->root_lock);
+}
