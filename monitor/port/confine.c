@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Theory of operation. uv-port is started as root and touches bytes of a hostile partition, so before it
+ * reads the first one it becomes nobody: its own uid (one per partition: two ports can't even signal each
+ * other), no capability and none to be had, no new privilege by exec, no new process, and an allow-list of
+ * system calls; any other kills it, and the monitor forks a fresh one. Each layer holds alone. */
+
+#include <errno.h>
+#include <grp.h>
+#include <seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "monitor/port/confine.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ULV_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ULV_SANITIZED 1
+#endif
+#endif
+
+/* Every call it makes, and for what. */
+static const int allowed[] = {
+        SCMP_SYS(poll), SCMP_SYS(ppoll),                /* wait */
+        SCMP_SYS(recvmsg), SCMP_SYS(sendmsg),           /* records */
+        SCMP_SYS(read),                                 /* the console's pty */
+        SCMP_SYS(pwrite64), SCMP_SYS(ftruncate),        /* its log */
+        SCMP_SYS(fstat), SCMP_SYS(newfstatat),          /* which log file is current (glibc uses either) */
+        SCMP_SYS(write),                                /* messages to standard error */
+        SCMP_SYS(close),                                /* fds that came with records */
+        SCMP_SYS(clock_gettime),                        /* the console's rate limit */
+        SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(exit_group),
+};
+
+static int limit_resources(void) {
+        static const struct { int what; rlim_t most; } limits[] = {
+                { RLIMIT_NOFILE, 32 },          /* 9 of its own, and those of two records */
+                { RLIMIT_NPROC, 0 },
+                { RLIMIT_CORE, 0 },             /* a core would hold what partitions said */
+                { RLIMIT_MEMLOCK, 0 },
+                { RLIMIT_MSGQUEUE, 0 },
+                { RLIMIT_DATA, 16 * 1024 * 1024 },
+        };
+
+        for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+                struct rlimit r = { limits[i].most, limits[i].most };
+#ifdef ULV_SANITIZED
+                if (limits[i].what == RLIMIT_DATA)      /* the sanitizer's shadow is larger */
+                        continue;
+#endif
+                if (setrlimit(limits[i].what, &r) < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+/* Root's way down: the bounding set goes while CAP_SETPCAP is there, the ids last, for they take the rest. */
+static int drop_ids(uid_t uid) {
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+                if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                        return -errno;
+        if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+                return -errno;
+        return 0;
+}
+
+/* A drop that left a way back is worse than none: it is believed. */
+static int prove_ids(uid_t uid) {
+        uid_t r, e, s;
+        gid_t gr, ge, gs;
+
+        if (getresuid(&r, &e, &s) < 0 || getresgid(&gr, &ge, &gs) < 0)
+                return -errno;
+        if (r != uid || e != uid || s != uid || gr != uid || ge != uid || gs != uid || getgroups(0, NULL) != 0)
+                return -EPERM;
+        if (setuid(0) == 0 || setgid(0) == 0 || seteuid(0) == 0)
+                return -EPERM;
+        return 0;
+}
+
+static int filter_calls(void) {
+#ifdef ULV_SANITIZED
+        return 0;       /* sanitizers map, read /proc and start threads; the plain build is the one that ships */
+#else
+        scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+        int r = ctx ? 0 : -ENOMEM;
+
+        for (size_t i = 0; r == 0 && i < sizeof(allowed) / sizeof(allowed[0]); i++)
+                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
+        if (r == 0)
+                r = seccomp_load(ctx);
+        seccomp_release(ctx);
+        return r;
+#endif
+}
+
+int port_confine(uid_t uid) {
+        int r;
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+                return -errno;
+        if (geteuid() == 0 && (r = drop_ids(uid)) < 0)
+                return r;
+        if ((r = prove_ids(uid)) < 0 || (r = limit_resources()) < 0)
+                return r;
+        return filter_calls();
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* uv-port: the half of a partition's monitor that touches what the partition says.
+ *
+ * Theory of operation. The privileged half (uv-monitor-lxc) never reads a byte that a partition wrote;
+ * this process does, and is worth nothing to who takes it over (confine.c). One poll(2) loop over three
+ * fds: the socket to the monitor (trusted), the socket to uv-init (hostile: whoever owns the partition's
+ * root can make uv-init say anything), and the console's pty (hostile bytes, copied to the log unread).
+ *
+ * From uv-init only numbers pass: which request ended, and with what status. A malformed record ends
+ * that connection for good; a well-formed one that nobody asked for is dropped and counted, for after a
+ * restart of this process it may be the answer to a request of its predecessor; too many of them end the
+ * connection too. So what a partition can make the monitor receive is bounded by what the monitor asked.
+ *
+ * Nothing is kept here that a new uv-port would miss: fds come again with CONFIGURE, and the files say
+ * themselves which one is current (console.c). */
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "monitor/port/confine.h"
+#include "monitor/port/console.h"
+#include "monitor/port/socket.h"
+
+#define REQUESTS_MAX 64
+#define UNASKED_MAX 1000                        /* records nobody waits for, then uv-init is cut off */
+#define CONSOLE_RATE (8 * 1024 * 1024)          /* bytes a second; a faster guest waits for its console */
+#define CONSOLE_PAUSE_MS 100                    /* after a hang-up: no process has the console open */
+
+struct port {
+        const char *name;
+        int init, pty;                          /* -1 if none */
+        bool configured, ready, ended;          /* the partition's own READY and EXITED pass once */
+        uint32_t requests[REQUESTS_MAX];        /* numbers that the monitor waits for; 0 = free */
+        unsigned unasked;
+        struct console console;
+        int64_t window_ms, hangup_ms;           /* the rate limit's second; when the pty may be asked again */
+        size_t window_bytes;
+};
+
+static struct ulv_port_message message;         /* one at a time; too large for the stack's taste */
+
+static void say(const struct port *p, const char *text) {
+        char line[256];
+        int n = snprintf(line, sizeof(line), "<4>uv-port %.64s: %s\n", p->name, text);
+
+        if (n > 0 && write(STDERR_FILENO, line, (size_t) n) < 0)
+                return;         /* nobody listens */
+}
+
+static int64_t now_ms(void) {
+        struct timespec t;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &t);
+        return (int64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static uint32_t *find_request(struct port *p, uint32_t number) {
+        for (unsigned i = 0; i < REQUESTS_MAX; i++)
+                if (p->requests[i] == number)
+                        return &p->requests[i];
+        return NULL;
+}
+
+/* Blocks if the monitor is slow: it is trusted, and its answer is bounded by its questions. */
+static void tell_monitor(uint32_t kind, uint32_t number, int64_t value) {
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = kind, .number = number, .value = value };
+
+        if (ulv_port_send(ULV_PORT_FD, &r, sizeof(r), NULL, 0, 0) < 0)
+                exit(1);        /* gone, or as good as gone: the next one configures a new uv-port */
+}
+
+static void drop_init(struct port *p, const char *why) {
+        if (!p->ended)          /* the usual end of a partition isn't news */
+                say(p, why);
+        if (p->init >= 0)
+                (void) close(p->init);
+        p->init = -1;
+        for (unsigned i = 0; i < REQUESTS_MAX; i++)
+                if (p->requests[i] != 0) {
+                        tell_monitor(ULV_PORT_FAILED, p->requests[i], EPIPE);
+                        p->requests[i] = 0;
+                }
+}
+
+static int configure(struct port *p, int64_t limit) {
+        int r;
+
+        if (p->configured) {
+                console_done(&p->console);
+                (void) close(p->pty);
+                if (p->init >= 0)
+                        (void) close(p->init);
+        }
+        r = console_init(&p->console, message.fds[2], message.fds[3], limit);
+        if (r < 0)
+                return r;
+        p->pty = message.fds[0];
+        p->init = message.fds[1];
+        message.n_fds = 0;      /* all four are ours now */
+        p->configured = true;
+        return 0;
+}
+
+/* Hands EXEC or SIGNAL on as it came. A partition that doesn't read its socket gets no second chance to
+ * make us wait: the request fails at once. */
+static void pass_to_init(struct port *p, const struct ulv_port_record *r) {
+        int error = 0;
+        uint32_t *slot = NULL;
+
+        if (r->kind == ULV_PORT_EXEC) {
+                static struct ulv_port_exec exec;
+                if (!ulv_port_exec_parse(message.buf, message.len, &exec))
+                        error = EINVAL;
+                else if (find_request(p, r->number))
+                        error = EEXIST;
+                else if (!(slot = find_request(p, 0)))
+                        error = EAGAIN;
+        }
+        if (error == 0 && p->init < 0)
+                error = EPIPE;
+        if (error == 0)
+                error = -ulv_port_send(p->init, message.buf, message.len, message.fds, message.n_fds, MSG_DONTWAIT);
+        if (error == 0 && slot)
+                *slot = r->number;
+        if (error != 0 && r->kind == ULV_PORT_EXEC)
+                tell_monitor(ULV_PORT_FAILED, r->number, error);
+}
+
+/* 0: go on; 1: the monitor closed the socket; -errno: it spoke nonsense, or CONFIGURE failed. */
+static int from_monitor(struct port *p) {
+        struct ulv_port_record r;
+        ssize_t n = ulv_port_receive(ULV_PORT_FD, &message);
+
+        if (n == -EAGAIN)
+                return 0;
+        if (n == 0 || n == -ECONNRESET)
+                return 1;
+        if (n < 0)
+                return (int) n;
+        if (!ulv_port_record_valid(message.buf, message.len, message.n_fds, ULV_PORT_FROM_MONITOR)) {
+                ulv_port_message_done(&message);
+                return -EBADMSG;
+        }
+        memcpy(&r, message.buf, sizeof(r));
+        int error = 0;
+        if (r.kind == ULV_PORT_CONFIGURE)
+                error = configure(p, r.value);
+        else if (!p->configured)
+                error = -EPROTO;
+        else
+                pass_to_init(p, &r);
+        ulv_port_message_done(&message);
+        return error;
+}
+
+/* Is this answer one that the monitor waits for? Forgets the request if so. */
+static bool expected(struct port *p, const struct ulv_port_record *r) {
+        bool once = false;
+
+        if (r->kind == ULV_PORT_READY) {
+                once = !p->ready && !p->ended;
+                p->ready = true;
+                return once;
+        }
+        if (r->number == 0) {
+                once = !p->ended;
+                p->ended = true;
+                return once;
+        }
+        uint32_t *slot = find_request(p, r->number);
+        if (!slot)
+                return false;
+        *slot = 0;
+        return true;
+}
+
+static void from_init(struct port *p) {
+        struct ulv_port_record r;
+        ssize_t n = ulv_port_receive(p->init, &message);
+
+        if (n == -EAGAIN)
+                return;
+        if (n == 0 || n == -ECONNRESET) {
+                drop_init(p, "uv-init is gone");
+                return;
+        }
+        if (n < 0 || !ulv_port_record_valid(message.buf, message.len, message.n_fds, ULV_PORT_FROM_INIT)) {
+                ulv_port_message_done(&message);
+                drop_init(p, "the partition sent a malformed record on its init socket: closed");
+                return;
+        }
+        memcpy(&r, message.buf, sizeof(r));
+        if (expected(p, &r))
+                tell_monitor(r.kind, r.number, r.value);        /* a fresh record: numbers pass, bytes don't */
+        else if (++p->unasked > UNASKED_MAX)
+                drop_init(p, "the partition floods its init socket: closed");
+}
+
+static void from_pty(struct port *p, int64_t now) {
+        static char buf[65536];
+        ssize_t n = read(p->pty, buf, sizeof(buf));
+
+        if (n > 0) {
+                console_write(&p->console, buf, (size_t) n);
+                p->window_bytes += (size_t) n;
+        } else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+                p->hangup_ms = now + CONSOLE_PAUSE_MS;
+}
+
+/* May the pty be read now? If not, *timeout says when to look again. */
+static bool pty_allowed(struct port *p, int64_t now, int *timeout) {
+        if (now - p->window_ms >= 1000) {
+                p->window_ms = now;
+                p->window_bytes = 0;
+        }
+        int64_t until = p->window_bytes >= CONSOLE_RATE ? p->window_ms + 1000 : 0;
+        if (until < p->hangup_ms)
+                until = p->hangup_ms;
+        if (until <= now)
+                return true;
+        *timeout = (int) (until - now);
+        return false;
+}
+
+static int serve(struct port *p) {
+        for (;;) {
+                struct pollfd fds[3] = {
+                        { .fd = ULV_PORT_FD, .events = POLLIN }, { .fd = -1, .events = POLLIN }, { .fd = -1, .events = POLLIN },
+                };
+                int timeout = -1;
+                int64_t now = now_ms();
+
+                if (p->configured) {
+                        fds[1].fd = p->init;
+                        fds[2].fd = pty_allowed(p, now, &timeout) ? p->pty : -1;
+                }
+                if (poll(fds, 3, timeout) < 0) {
+                        if (errno == EINTR)
+                                continue;
+                        return -errno;
+                }
+                if (fds[2].revents)
+                        from_pty(p, now);
+                if (fds[1].revents)
+                        from_init(p);
+                if (fds[0].revents) {
+                        int r = from_monitor(p);
+                        if (r != 0)
+                                return r;
+                }
+        }
+}
+
+/* A last look at the console: the guest's dying words are the ones that people look for. */
+static void drain(struct port *p) {
+        for (unsigned i = 0; p->configured && i < 64; i++) {
+                struct pollfd fd = { .fd = p->pty, .events = POLLIN };
+                if (poll(&fd, 1, 0) <= 0 || !(fd.revents & POLLIN))
+                        return;
+                from_pty(p, 0);
+        }
+}
+
+static bool parse_uid(const char *s, uid_t *ret) {
+        char *end;
+
+        errno = 0;
+        unsigned long v = strtoul(s, &end, 10);
+        if (errno != 0 || end == s || *end != 0 || *s == '-' || *s == '+' || v == 0 || v >= UINT32_MAX)
+                return false;
+        *ret = (uid_t) v;
+        return true;
+}
+
+int main(int argc, char **argv) {
+        static struct port p = { .init = -1, .pty = -1, .console = { .fds = { -1, -1 } } };
+        uid_t uid;
+
+        if (argc != 4 || strcmp(argv[2], "--uid") != 0 || !parse_uid(argv[3], &uid)) {
+                fprintf(stderr, "<3>uv-port: cannot start\n<3>it wants NAME --uid UID, and fd %d, from its monitor\n"
+                        "<3>try: uvctl start NAME\n", ULV_PORT_FD);
+                return 2;
+        }
+        p.name = argv[1];
+        int r = port_confine(uid);
+        if (r < 0) {
+                fprintf(stderr, "<3>uv-port %.64s: cannot give up its rights: %s\n", p.name, strerror(-r));
+                return 1;
+        }
+        r = serve(&p);
+        drain(&p);
+        if (r < 0)
+                say(&p, r == -EBADMSG || r == -EPROTO ? "the monitor sent what isn't a record: ended" : "cannot go on: ended");
+        return r < 0;
+}

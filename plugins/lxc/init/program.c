@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Starting a program inside the container, for Exec= and for `uvctl exec` alike. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "plugins/lxc/init/uv-init.h"
+
+/* The three fds become 0, 1, 2, whatever numbers they have: first out of the way, then into place. */
+static int place_stdio(const int *stdio) {
+        int high[3];
+
+        for (int i = 0; i < 3; i++)
+                if ((high[i] = fcntl(stdio[i], F_DUPFD_CLOEXEC, 10)) < 0)
+                        return errno;
+        for (int i = 0; i < 3; i++)
+                if (dup2(high[i], i) < 0)
+                        return errno;
+        return 0;
+}
+
+static int become(const struct identity *id) {
+        if (setgroups((size_t) id->n_groups, id->groups) < 0 || setresgid(id->gid, id->gid, id->gid) < 0 ||
+            setresuid(id->uid, id->uid, id->uid) < 0)
+                return errno;
+        return 0;
+}
+
+static void set_environment(const struct program *p, const struct identity *id) {
+        setenv("HOME", id->home, 1);
+        setenv("USER", id->name, 1);
+        setenv("LOGNAME", id->name, 1);
+        setenv("SHELL", id->shell, 1);
+        for (const char *const *e = p->env; *e; e++)
+                putenv((char *) *e);            /* stays ours until the exec */
+}
+
+/* In the child. Returns only with an errno. */
+static int become_program(const struct program *p) {
+        struct identity id;
+        sigset_t none;
+        int r;
+
+        if ((r = identity_find(p->user, &id)) != 0)
+                return r;
+        if (p->stdio && (r = place_stdio(p->stdio)) != 0)
+                return r;
+        if (setsid() < 0)
+                return errno;
+        if (isatty(STDIN_FILENO))
+                (void) ioctl(STDIN_FILENO, TIOCSCTTY, 0);       /* taken already: go on without job control */
+        if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+                return errno;
+        if ((r = become(&id)) != 0)
+                return r;
+        /* As the user, so that nobody is put where he may not go. */
+        if (chdir(*p->cwd ? p->cwd : "/") < 0)
+                return ENOTDIR;
+        set_environment(p, &id);
+        sigemptyset(&none);
+        if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+                return errno;
+        (void) execvp(p->argv[0], (char *const *) p->argv);
+        return errno;
+}
+
+int program_start(const struct program *p, pid_t *ret_pid) {
+        int status[2], error = 0;
+        ssize_t n;
+
+        if (pipe2(status, O_CLOEXEC) < 0)
+                return errno;
+        pid_t pid = fork();
+        if (pid == 0) {
+                /* Above what place_stdio() fills. */
+                int fd = fcntl(status[1], F_DUPFD_CLOEXEC, 10);
+                error = fd < 0 ? errno : become_program(p);
+                if (write(fd < 0 ? status[1] : fd, &error, sizeof(error)) < 0)
+                        _exit(126);
+                _exit(127);
+        }
+        error = pid < 0 ? errno : 0;
+        (void) close(status[1]);
+        /* The exec closes the last writer; until then we wait, with the rest of PID 1's work. */
+        if (pid > 0) {
+                do
+                        n = read(status[0], &error, sizeof(error));
+                while (n < 0 && errno == EINTR);
+                if (n != sizeof(error))
+                        error = 0;
+        }
+        (void) close(status[0]);
+        if (error == 0)
+                *ret_pid = pid;
+        return error;   /* a child that failed is reaped with the others */
+}
