@@ -32,13 +32,15 @@
  *   row inventory - - kind=real|part|imagined name= prefix= controllers=cpu+memory kvm=yes uids=1-2047
  *   row partition NAME - zone= type= role= state= wanted= incarnation= since=USEC leader= start=
  *        contain= result= txn=ID (while reaching) text=DEFINITION (one key each only where it has a value)
+ *        and the extra keys of the last `state` operation (force=yes ...)
  *   row core ID OWNER node= threads=0,8 [reached=1 how=WORD txn=ID]
  *   row memory NODE/PAGES OWNER amount= reached= how= [txn=ID]      (amount 0: no row, but idle's)
  *   row share pool OWNER amount= reached= how= [txn=ID]             (idle's share is derived, not a row)
  *   row uids N OWNER            row pci|block|net ID OWNER attrs...
- *   row transfer SEQ FROM to=OWNER kind= id= amount= txn=ID
+ *   row transfer SEQ FROM to=OWNER kind= id= amount= made=GENERATION txn=ID
  *   row transaction ID - subject=    (only while reaching)
  *   row parameter KEY - value=
+ * txn= is a list with commas where several transactions wait for one thing (at most ULV_WAITS_MAX).
  * Infrastructure owners host idle pool ultravisor command operations are partition rows of role
  * `infrastructure`, made by ulv_ledger_new(), never removed. */
 
@@ -55,7 +57,8 @@ struct ulv_txn {
         const char *id;                 /* client-chosen, [A-Za-z0-9._:-]{1,64}; unique for ever */
         const char *zone;               /* of the connection: "default" is the host's own and may act on any */
         const char *subject, *reason;   /* who and why, for people */
-        uint64_t if_generation;         /* 0 = any */
+        uint64_t if_generation;         /* 0 = any. Of a report: the generation of the view it was made under;
+                                         * a letgo settles no transfer that is younger than that */
         uint64_t now;                   /* realtime in us, for since= only; nothing decides by it */
         const char *operations; size_t operations_len;  /* lines of model/op.h */
         const char *reporter;           /* NULL: a transaction; else a report of this partition's monitor
@@ -63,6 +66,8 @@ struct ulv_txn {
 };
 
 #define ULV_TXN_OPERATIONS_MAX 4096
+#define ULV_TXN_BYTES_MAX (16 * 1024 * 1024)
+#define ULV_WAITS_MAX 4
 
 /* Why a step was refused: > 0, documented. The diag tells who and what. */
 enum ulv_refusal {
@@ -117,7 +122,15 @@ int ulv_ledger_check(const struct ulv_ledger *l, struct ulv_diag *reterr) ULV_MU
  * Counts as a step: rows change, the generation rises if anything differed. */
 int ulv_ledger_set_inventory(struct ulv_ledger *l, const struct ulv_inventory *inv, struct ulv_strbuf *differences) ULV_MUST_CHECK;
 
-/* The rows of one partition's view: itself, what it holds (amount, keep, reached), never another's name. */
+/* The rows of one partition's view: itself, what it holds (amount, keep, reached), never another's name.
+ *   row ledger - - generation=N
+ *   row inventory - - kind= name= prefix= controllers=cpu+memory kvm=yes uids=1-2047     as in the ledger
+ *   row partition NAME - ...                    as in the ledger
+ *   row core ID NAME node= threads=0,8 amount=1 keep=0|1 reached= how=
+ *   row memory NODE/PAGES NAME amount= keep= reached= how=
+ *   row share pool NAME amount= keep= reached= how= cpus=CPUS-OF-THE-POOL source=host|pool overcommit=1000
+ *   row uids N NAME           row pci|block|net ID NAME attrs...
+ * A partition that stops may be asked to let go of things (keep < amount): `ended` answers that too. */
 int ulv_ledger_view(const struct ulv_ledger *l, const char *name, struct ulv_strbuf *b) ULV_MUST_CHECK;
 
 /* For --rebuild: takes the view of a running partition (as its monitor kept it) into a new ledger.
@@ -140,11 +153,11 @@ int ulv_ledger_partition(const struct ulv_ledger *l, const char *name, struct ul
 int ulv_ledger_each_partition(const struct ulv_ledger *l, int (*f)(const struct ulv_partition_info *p, void *userdata), void *userdata);
 
 struct ulv_holding_info {
-        const char *kind, *id, *owner, *how, *txn;
+        const char *kind, *id, *owner, *how, *txn;      /* txn: the newest that waits for it */
         unsigned node;                  /* of cores and memory */
         unsigned threads;               /* of a core */
         const char *threads_list;       /* "0,8"; "" if not a core */
-        uint64_t amount, keep, wanted, reached;
+        uint64_t amount, keep, wanted, reached;         /* amount 0, wanted > 0: not its own yet, on its way to it */
         const char *moving_to;          /* of an outgoing transfer of a unit; "" if none */
         bool missing;
 };

@@ -14,13 +14,16 @@
  *   release KIND ID OWNER [amount=N] [to=OWNER]              to defaults to idle
  *   move KIND ID OWNER to=OWNER [amount=N]
  *   state partition NAME - state=STATE [force=yes] [restore=NAME] ...   extra keys are kept in the row
- *   set parameter KEY - value=V
+ *        starting, stopping (again, with force=yes), pausing, or running (of a paused one: it stays paused until
+ *        its monitor reports it running)
+ *   set parameter KEY - value=V     no value=: back to the default
  * Reports (from a monitor, about its own partition only; they give back, never claim):
  *   state partition NAME - state=running leader=PID start=TICKS contain=WORDS   (also paused)
  *   reached KIND ID OWNER amount=N how=WORD     the partition now has N, enforced by WORD
  *   letgo KIND ID OWNER amount=N                proved: the partition doesn't use these N any more
  *   refused KIND ID OWNER reason=TEXT           a shrink failed: the transfer is taken back
  *   ended partition NAME - result=WORD [failed=yes]   proved gone; all that it held goes to idle
+ *   (state and ended may say incarnation=N: refused if the partition is in another one by now)
  * Rows (of the ledger and of views):
  *   row KIND ID OWNER KEY=VALUE...
  *   gone KIND ID OWNER                          (event stream only: the row was deleted)
