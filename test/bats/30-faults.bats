@@ -1,0 +1,125 @@
+# Bad days: full disk, no fds, read-only state, damaged or newer or deleted ledger, killed roles. One clear
+# error with what to try, nothing changed, nothing lost.
+load ../lib/uv
+
+teardown() {
+    [ -z "${ROOT:-}" ] || instance_stop || true
+    [ -z "${MOUNTED:-}" ] || umount "$MOUNTED" 2>/dev/null || true
+    if [ -n "${ROOT:-}" ]; then left=$(leftovers); [ -z "$left" ] || { echo "$left"; return 1; }; rm -rf --one-file-system "$ROOT"; fi
+}
+ledger_dir() { echo "$ROOT/var/lib/ultravisor/uvd"; }
+stop_and_damage() { instance_stop; "$@"; }
+
+@test "a damaged ledger is refused with what to try, and left as it is" {
+    instance_up; sim a Share=1 256M; uv apply -y; instance_stop
+    db=$(ledger_dir)/ledger.db; rm -f "$db"-wal "$db"-shm
+    dd if=/dev/urandom of="$db" bs=512 seek=2 count=16 conv=notrunc 2>/dev/null
+    sum=$(sha256sum <"$db")
+    run "$ULV_BIN/../test/run-role" uvd "$ROOT"
+    echo "$output"
+    [ "$status" != 0 ]; [[ "$output" == *try:* ]]; [[ "$output" == *--rebuild* ]]
+    [ "$(sha256sum <"$db")" = "$sum" ]
+}
+
+@test "a ledger of a newer version is refused, and left as it is" {
+    instance_up; instance_stop
+    db=$(ledger_dir)/ledger.db
+    sqlite3 "$db" "UPDATE meta SET value = 999 WHERE key = 'schema' OR key = 'version'; PRAGMA wal_checkpoint(TRUNCATE);" >/dev/null
+    sum=$(sha256sum <"$db")
+    run "$ULV_BIN/../test/run-role" uvd "$ROOT"
+    echo "$output"
+    [ "$status" != 0 ]; [[ "$output" == *newer* ]]
+    [ "$(sha256sum <"$db")" = "$sum" ]
+}
+
+@test "a read-only state directory: one error, no ledger" {
+    instance_make; mkdir -p "$(ledger_dir)"; mount -t tmpfs -o ro,mode=0755 none "$(ledger_dir)"; MOUNTED=$(ledger_dir)
+    run "$ULV_BIN/../test/run-role" uvd "$ROOT"
+    echo "$output"
+    [ "$status" != 0 ]; [[ "$output" == *try:* ]]
+    umount "$MOUNTED"; MOUNTED=
+}
+
+@test "a full disk: no false acknowledgement, partitions go on, and all is well when there is room again" {
+    instance_make; mkdir -p "$(ledger_dir)"; mount -t tmpfs -o size=600k,mode=0777 none "$(ledger_dir)"; MOUNTED=$(ledger_dir)
+    instance_start
+    sim a Share=0.1 64M; sim b Share=0.1 64M; uv apply -y; uv start a; pid=$(field a Leader)
+    dd if=/dev/zero of="$(ledger_dir)/filler" bs=4k 2>/dev/null || true
+    # Until a commit fails: the answer is an error that says so, never a success that is lost.
+    ok=0; failed=
+    for i in $(seq 40); do
+        if uv start b >/dev/null 2>"$ROOT/err" && uv stop b >/dev/null 2>"$ROOT/err"; then ok=$((ok + 1)); else failed=1; break; fi
+    done
+    [ -n "$failed" ]
+    cat "$ROOT/err"
+    kill -0 "$pid"
+    rm -f "$(ledger_dir)/filler"
+    wait_for 15 uv start b
+    [ "$(field a Leader)" = "$pid" ]
+    instance_stop; umount "$MOUNTED"; MOUNTED=
+}
+
+@test "out of file descriptors: uvd goes on serving whom it has, and serves others when there are fds again" {
+    instance_up; sim a Share=0.1 64M; uv apply -y; uv start a; pid=$(field a Leader)
+    prlimit --pid "$(pids_of uv-command)" --nofile=24:20000 2>/dev/null || skip "prlimit isn't allowed here"
+    for i in 1 2 3 4 5 6; do uv list >/dev/null 2>&1 || true; done
+    prlimit --pid "$(pids_of uv-command)" --nofile=20000:20000
+    wait_for 10 uv list
+    [ "$(field a Leader)" = "$pid" ]
+}
+
+@test "a deleted ledger with 64 partitions running: uvd refuses a fresh one, --rebuild finds the same owners, nothing restarts" {
+    instance_up
+    for i in $(seq 64); do sim "p$i" Share=0.2 64M; done
+    uv apply -y; uv start -a
+    before=$(uv backup /dev/stdout | grep -E '^row (core|memory|share|uids) ' | sort)
+    leaders=$(uv list -o json | jq -r '.[] | "\(.Name) \(.Leader)"' | sort)
+    rm -f "$(ledger_dir)"/ledger.db*
+    kill -9 "$(pids_of uvd)"
+    sleep 0.5
+    [ ! -e "$(ledger_dir)/ledger.db" ]
+    grep -q -- --rebuild "$ROOT/log"
+    "$ULV_BIN/uvd" --root "$ROOT" --inventory "$ROOT/machine.inventory" --rebuild
+    wait_for 15 uv list
+    wait_for 15 bash -c '[ "$("$ULV_BIN/uvctl" --root "$ROOT" list -o json | jq "[.[] | select(.State == \"running\")] | length")" = 64 ]'
+    [ "$(uv backup /dev/stdout | grep -E '^row (core|memory|share|uids) ' | sort)" = "$before" ]
+    [ "$(uv list -o json | jq -r '.[] | "\(.Name) \(.Leader)"' | sort)" = "$leaders" ]
+}
+
+@test "a backup under load restores to the same text dump of that generation" {
+    instance_up; for i in 1 2 3 4; do sim "p$i" Share=0.2 64M; done; uv apply -y
+    (while [ ! -e "$ROOT/stop" ]; do uv start p1 p2 >/dev/null 2>&1; uv stop p1 p2 >/dev/null 2>&1; done) 3>&- &
+    load=$!
+    sleep 0.5; uv backup "$ROOT/b1"; touch "$ROOT/stop"; wait $load
+    uv stop -a --force
+    # restore is refused while something runs, and exact when nothing does
+    uv start p3; run uv restore "$ROOT/b1"; [ "$status" != 0 ]; uv stop p3
+    if grep -qE '^row partition p[12] .*state=(starting|running|stopping)' "$ROOT/b1"; then
+        # what ran at that moment is gone now: restore tells it, and gives it back
+        :
+    fi
+    uv restore "$ROOT/b1"
+    uv backup "$ROOT/b2"
+    diff <(grep '^row parameter\|^row core\|^row memory' "$ROOT/b1" | sort) <(grep '^row parameter\|^row core\|^row memory' "$ROOT/b2" | sort)
+}
+
+@test "operations killed in the middle: the last good set stays in force; bad files never count" {
+    instance_up; sim a Share=1 256M; uv apply -y
+    echo 'Nonsense' >>"$ROOT/etc/ultravisor/partitions/a.partition"
+    run uv reload; [ "$status" != 0 ]; [[ "$output" == *a.partition:* ]]
+    kill -9 "$(pids_of uv-operations)"
+    wait_for 10 uv list
+    uv start a
+    run uv status; [[ "$output" == *a.partition:* ]]
+}
+
+@test "bad arguments: names, sizes, flags; each one clear error, exit not 0, nothing changed" {
+    instance_up; sim a Share=1 256M; uv apply -y
+    before=$(uv backup /dev/stdout | grep -v '^row history' | grep '^row')
+    for args in "start ../x" "start A" "start $(printf 'x%.0s' $(seq 100))" "set a memory=12Q" "set a cores=-1" "set a share=abc" "set a bogus=1" "set a" "move cores=x a b" "move" "exec a" "start --if-generation x a" "undo nosuch" "restore /nonexistent" "restore /dev/null" "logs nosuch" "remove nosuch" "list --bogus" "why" "why dance a" "list -o xml"; do
+        run uv $args
+        [ "$status" != 0 ] || { echo "accepted: $args"; return 1; }
+        [ -n "$output" ]
+    done
+    [ "$(uv backup /dev/stdout | grep -v '^row history' | grep '^row')" = "$before" ]
+}
