@@ -104,7 +104,7 @@ long: test-deps
 	@LONG=1 test/run.sh $(B) $(STAGES)
 
 bench: test-deps
-	@$(MAKE) -s --no-print-directory -j2 all
+	@$(MAKE) -s --no-print-directory -j2 all bench-build
 	@bench/run.sh $(B)
 
 check-libs: all

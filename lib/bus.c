@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-#define OTHERS_MAX 64   /* connections of one uid that isn't root */
+#define OTHERS_MAX 128  /* connections of one uid that isn't root */
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* linux 6.5, asm-generic/socket.h */

@@ -12,7 +12,7 @@
 #include "lib/diag.h"
 
 #define ULV_BUS_QUEUE_MAX 256
-#define ULV_BUS_CONNECTIONS_MAX 8192    /* a listener's; per uid other than root and the roles: 64 */
+#define ULV_BUS_CONNECTIONS_MAX 8192    /* a listener's; per uid other than root: 128 */
 
 struct ulv_bus_listener;
 struct ulv_bus_peer {                   /* owned by the listener; lives as long as the connection */

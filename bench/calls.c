@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* PERF.md goal 7: a control call against a bare sd-bus peer-to-peer call of the same shape, and `uvctl list`
+ * with 1,000 partitions, a whole process, against /bin/true, busctl and virsh. */
+
+#include "bench/bench.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "lib/bus.h"
+#include "lib/protocol.h"
+
+#define PARTITIONS 1000
+static struct instance inst;
+static sd_bus *ours, *bare;
+
+static int on_rows(sd_bus_message *m, ULV_UNUSED void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return sd_bus_reply_method_return(m, "ts", (uint64_t) 7, "row ledger - - generation=7 incarnation=1 boot=0\n");
+}
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0), SD_BUS_METHOD("Rows", "s", "ts", on_rows, SD_BUS_VTABLE_UNPRIVILEGED), SD_BUS_VTABLE_END };
+static int on_peer(struct ulv_bus_peer *p, ULV_UNUSED void *userdata) {
+        return sd_bus_add_object_vtable(p->bus, NULL, ULV_PATH, ULV_IF_MANAGER, vtable, NULL);
+}
+
+static pid_t bare_server(const char *path) {
+        static const struct ulv_bus_listener_ops ops = { .connected = on_peer };
+        struct ulv_bus_listener *l;
+        sd_event *e;
+        pid_t pid = fork();
+
+        if (pid != 0)
+                return pid;
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (sd_event_new(&e) < 0 || ulv_bus_listen(e, path, 0600, &ops, NULL, &l) < 0)
+                _exit(1);
+        (void) sd_event_loop(e);
+        _exit(0);
+}
+
+static double call(void *userdata) {
+        sd_bus *bus = *(sd_bus **) userdata;
+        uint64_t start = now_usec();
+
+        for (int i = 0; i < 2000; i++) {
+                sd_bus_message *m = NULL;
+                const char *rows;
+                uint64_t g;
+
+                if (sd_bus_call_method(bus, NULL, ULV_PATH, ULV_IF_MANAGER, "Rows", NULL, &m, "s", "ledger") < 0 ||
+                    sd_bus_message_read(m, "ts", &g, &rows) < 0)
+                        return -1;
+                sd_bus_message_unref(m);
+        }
+        return (double) (now_usec() - start) / 2000;
+}
+
+extern char **environ;
+static double process(void *userdata) {
+        char **argv = userdata;
+        posix_spawn_file_actions_t actions;
+        uint64_t start;
+        int status;
+        pid_t pid;
+
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+        start = now_usec();
+        for (int i = 0; i < 20; i++)
+                if (posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) != 0 || waitpid(pid, &status, 0) < 0)
+                        return -1;
+        posix_spawn_file_actions_destroy(&actions);
+        return (double) (now_usec() - start) / 20 / 1000;
+}
+
+int main(void) {
+        char uvctl[300], path[200];
+        char *list[] = { uvctl, (char *) "--root", inst.root, (char *) "list", NULL };
+        char *truth[] = { (char *) "/bin/true", NULL };
+        char *busctl[] = { (char *) "busctl", (char *) "--version", NULL };
+        char *virsh[] = { (char *) "virsh", (char *) "--version", NULL };
+        struct contender calls[] = {
+                { .name = "bare sd-bus peer to peer", .run = call, .userdata = &bare },
+                { .name = "uv-command: Rows(ledger)", .run = call, .userdata = &ours },
+        };
+        struct contender lists[] = {
+                { .name = "/bin/true", .run = process, .userdata = truth },
+                { .name = "uvctl list, 1,000 partitions", .run = process, .userdata = list },
+                { .name = "busctl --version (loads libsystemd)", .run = process, .userdata = busctl },
+                { .name = "virsh --version", .run = process, .userdata = virsh, .missing = bench_has("virsh") ? NULL : "no virsh here" },
+        };
+        sd_bus_message *m = NULL;
+        pid_t server;
+        int empty;
+
+        instance_make(&inst, "bench", "[Machine]\nName=bench\nKind=imagined\n[Node \"0\"]\nCPUs=0-255\nMemory=256G\n");
+        for (int i = 0; i < PARTITIONS; i++) {
+                snprintf(path, sizeof(path), "etc/ultravisor/partitions/p%04d.partition", i);
+                instance_write(&inst, path, "[Partition]\nType=sim\n[CPU]\nShare=0.1\n[Memory]\nSize=64M\n");
+        }
+        instance_start(&inst);
+        snprintf(uvctl, sizeof(uvctl), "%s/uvctl", inst.bin);
+        snprintf(path, sizeof(path), "%s/bare", inst.root);
+        server = bare_server(path);
+        ours = instance_manager(&inst);
+        empty = memfd_create("empty", MFD_CLOEXEC);
+        if (!ours || sd_bus_call_method(ours, NULL, ULV_PATH, ULV_IF_MANAGER, "Apply", NULL, &m, "hbuts", empty, 0, 0, (uint64_t) 0, "bench") < 0)
+                FAIL("cannot define %d partitions", PARTITIONS);
+        while (ulv_bus_connect(NULL, path, &bare) < 0)
+                msleep(5);
+        bench_run("Control call; goal: <= 1.20x bare", "us", calls, 2, 9, 0);
+        bench_run("List, whole process; goal: <= 5x /bin/true", "ms", lists, 4, 9, 0);
+        kill(server, SIGTERM);
+        waitpid(server, NULL, 0);
+        return instance_stop(&inst);
+}

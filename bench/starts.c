@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* PERF.md goal 5 and start latency. `starts sim` and `starts lxc`: N partitions up, each through uv-command with
+ * its own commit and monitor, beside the raw work (clone3 with the same namespaces, for lxc) and peers; the
+ * memory that we add for each; one start taken apart into commit, monitor and kernel; and uvd's recovery with
+ * 64 partitions. `starts sim 1000` sets N. */
+
+#include "bench/bench.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "lib/protocol.h"
+
+static struct instance inst;
+static bool lxc;
+static unsigned count = 1000;
+
+static void define(unsigned n) {
+        for (unsigned i = 0; i < n; i++) {
+                char path[128];
+
+                snprintf(path, sizeof(path), "etc/ultravisor/partitions/p%04u.partition", i);
+                if (lxc)
+                        instance_write(&inst, path, "[Partition]\nType=container\n[CPU]\nShare=0.001\n[Memory]\nSize=4M\n[Container]\nRoot=%s/tree\nExec=/bin/sleep 3600\n", inst.root);
+                else
+                        instance_write(&inst, path, "[Partition]\nType=sim\n[CPU]\nShare=0.1\n[Memory]\nSize=64M\n");
+        }
+}
+
+static void run(const char *fmt, ...) ULV_PRINTF(1, 2);
+static void run(const char *fmt, ...) {
+        char command[1024];
+        va_list ap;
+
+        va_start(ap, fmt);
+        vsnprintf(command, sizeof(command), fmt, ap);
+        va_end(ap);
+        if (system(command) != 0)
+                FAIL("%s", command);
+}
+
+struct memory { const char *exe; uint64_t kib; unsigned n; };
+static int sum_memory(pid_t pid, const char *exe, ULV_UNUSED const char *comm, void *userdata) {
+        struct memory *m = userdata;
+        char path[64], line[256];
+        FILE *f;
+
+        if (!ulv_startswith(exe, m->exe) || ulv_startswith(comm, "uv-sim-"))
+                return 0;
+        snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+        f = fopen(path, "re");
+        while (f && fgets(line, sizeof(line), f)) {
+                unsigned long kib;
+
+                if (sscanf(line, "Private_Dirty: %lu", &kib) == 1 || sscanf(line, "Private_Clean: %lu", &kib) == 1)
+                        m->kib += kib;
+        }
+        if (f)
+                fclose(f);
+        m->n++;
+        return 0;
+}
+static double memory_of(const char *exe, unsigned *ret_n) {
+        struct memory m = { .exe = exe };
+
+        each_process(&inst, sum_memory, &m);
+        if (ret_n)
+                *ret_n = m.n;
+        return (double) m.kib;
+}
+
+static unsigned running(sd_bus *bus) {
+        _cleanup_free_ char *rows = instance_rows(bus, "partition", NULL);
+        unsigned n = 0;
+
+        for (const char *at = rows; at && (at = strstr(at, " state=running")); at++)
+                n++;
+        return n - 3; /* uvd, command and operations are rows too */
+}
+
+/* All of them by one request; the time until the last one runs. */
+static void up_and_down(void) {
+        sd_bus *bus = instance_manager(&inst);
+        double uvd_before = memory_of("uvd", NULL), monitors, ports, uvd_after;
+        unsigned n;
+        uint64_t start;
+
+        (void) sd_bus_set_method_call_timeout(bus, UINT64_C(600000000));
+        start = now_usec();
+        run("%s/uvctl --root %s -q start --all >/dev/null", inst.bin, inst.root);
+        printf("%s: %u partitions up in %.2f s (%.2f ms each), each with a commit, a monitor and a report\n", lxc ? "lxc" : "sim", count,
+               (double) (now_usec() - start) / 1e6, (double) (now_usec() - start) / 1e3 / count);
+        monitors = memory_of(lxc ? "uv-monitor-lxc" : "uv-monitor-sim", &n);
+        ports = memory_of("uv-port", NULL);
+        uvd_after = memory_of("uvd", NULL);
+        printf("  running: %u. Private memory each: monitor %.0f KiB, port %.0f KiB (goal: together <= 448), uvd %.1f KiB (goal: <= 16)\n",
+               running(bus), n ? monitors / n : 0, n ? ports / n : 0, (uvd_after - uvd_before) / count);
+        start = now_usec();
+        run("%s/uvctl --root %s -q stop --all --force >/dev/null", inst.bin, inst.root);
+        printf("  down in %.2f s\n\n", (double) (now_usec() - start) / 1e6);
+        sd_bus_close_unref(bus);
+}
+
+static sd_bus *manager;
+static double ours_start(ULV_UNUSED void *userdata) {
+        uint64_t start = now_usec(), t;
+        char text[512];
+
+        if (instance_do(manager, "Start", "p0000", 0, text, sizeof(text)) != 0) {
+                fprintf(stderr, "%s\n", text);
+                return -1;
+        }
+        t = now_usec() - start;
+        if (instance_do(manager, "Stop", "p0000", ULV_FLAG_FORCE, text, sizeof(text)) != 0)
+                return -1;
+        return (double) t / 1000;
+}
+static double uvctl_start(ULV_UNUSED void *userdata) {
+        uint64_t start = now_usec(), t;
+
+        run("%s/uvctl --root %s -q start p0000 >/dev/null", inst.bin, inst.root);
+        t = now_usec() - start;
+        run("%s/uvctl --root %s -q stop --force p0000 >/dev/null", inst.bin, inst.root);
+        return (double) t / 1000;
+}
+/* One empty transaction: what the commit and the calls take of a start. */
+static double commit_only(ULV_UNUSED void *userdata) {
+        sd_bus *bus;
+        int p[2];
+        pid_t pid;
+        double t = -1;
+
+        if (pipe2(p, O_CLOEXEC) < 0)
+                return -1;
+        pid = fork();
+        if (pid == 0) {
+                uint64_t start;
+                char key[32];
+
+                become_command();
+                bus = instance_ledger(&inst);
+                start = now_usec();
+                for (int i = 0; i < 20; i++) {
+                        snprintf(key, sizeof(key), "c-%d-%d", getpid(), i);
+                        if (sd_bus_call_method(bus, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Submit", NULL, NULL, "sstsss", key, "default",
+                                               (uint64_t) 0, "bench", "", "set parameter bench - value=1\n") < 0)
+                                _exit(1);
+                }
+                t = (double) (now_usec() - start) / 20 / 1000;
+                _exit(write(p[1], &t, sizeof(t)) < 0);
+        }
+        close(p[1]);
+        if (read(p[0], &t, sizeof(t)) < (ssize_t) sizeof(t))
+                t = -1;
+        close(p[0]);
+        waitpid(pid, NULL, 0);
+        return t;
+}
+static double in_process(ULV_UNUSED void *userdata) {
+        static const int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+        uint64_t start = now_usec();
+        pid_t pid;
+
+        pid = fork();
+        if (pid == 0) {
+                if (unshare(flags) < 0)
+                        _exit(1);
+                pid = fork();
+                if (pid == 0)
+                        execl("/bin/true", "true", NULL);
+                _exit(pid < 0 || waitpid(pid, NULL, 0) < 0);
+        }
+        waitpid(pid, NULL, 0);
+        return (double) (now_usec() - start) / 1000;
+}
+static double bwrap(ULV_UNUSED void *userdata) {
+        uint64_t start = now_usec();
+
+        run("bwrap --unshare-all --bind %s/tree / /bin/true", inst.root);
+        return (double) (now_usec() - start) / 1000;
+}
+static double crun(ULV_UNUSED void *userdata) {
+        uint64_t start = now_usec();
+
+        run("cd %s/oci && crun --cgroup-manager=disabled run bench-uv >/dev/null 2>&1", inst.root);
+        return (double) (now_usec() - start) / 1000;
+}
+
+static void recovery(void) {
+        double figures[9];
+        char text[512];
+
+        for (unsigned i = 0; i < ULV_ARRAY_SIZE(figures); i++) {
+                sd_bus *bus = NULL;
+                uint64_t start;
+                unsigned n = 0;
+
+                run("kill -9 $(for p in /proc/[0-9]*; do [ \"$(readlink $p/exe 2>/dev/null)\" = \"$(realpath %s/uvd)\" ] && tr '\\0' '\\n' <$p/environ | "
+                    "grep -qx ULTRAVISOR_ROOT=%s && echo ${p#/proc/}; done)", inst.bin, inst.root);
+                start = now_usec();
+                for (;;) {
+                        char *rows;
+
+                        /* Recovered = a new uvd answers a transaction of command with every monitor connected again. */
+                        bus = instance_manager(&inst);
+                        rows = instance_rows(bus, "partition", NULL);
+                        n = 0;
+                        for (const char *at = rows; at && (at = strstr(at, " state=running")); at++)
+                                n++;
+                        free(rows);
+                        if (bus && n == 67 && instance_do(bus, "Stop", "p0064", 0, text, sizeof(text)) == 0)
+                                break;
+                        if (bus)
+                                sd_bus_close_unref(bus);
+                        msleep(2);
+                }
+                figures[i] = (double) (now_usec() - start) / 1000;
+                sd_bus_close_unref(bus);
+        }
+        printf("Recovery of uvd with 64 partitions, kill -9 to the next answered request: median %.0f ms, worst %.0f ms (goal: < 1000)\n\n",
+               bench_median(figures, ULV_ARRAY_SIZE(figures)), figures[ULV_ARRAY_SIZE(figures) - 1]);
+}
+
+int main(int argc, char **argv) {
+        struct contender starts[] = {
+                { .name = "in process: the same namespaces, /bin/true", .run = in_process },
+                { .name = "through the daemon (request to running)", .run = ours_start },
+                { .name = "  of it: call, ledger step and commit", .run = commit_only },
+                { .name = "uvctl start, whole process", .run = uvctl_start },
+                { .name = "bwrap --unshare-all /bin/true", .run = bwrap, .missing = bench_has("bwrap") ? NULL : "apt-get install bubblewrap" },
+                { .name = "crun run /bin/true", .run = crun, .missing = bench_has("crun") ? NULL : "apt-get install crun" },
+        };
+
+        lxc = argc > 1 && ulv_streq(argv[1], "lxc");
+        if (argc > 2)
+                count = (unsigned) strtoul(argv[2], NULL, 10);
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        instance_make(&inst, "bench", lxc ? "[Machine]\nName=bench\nKind=part\nPrefix=bench\nUIDRanges=1-2047\n[Node \"0\"]\nCPUs=0-1\nMemory=16G\n"
+                                          : "[Machine]\nName=bench\nKind=imagined\n[Node \"0\"]\nCPUs=0-255\nMemory=256G\n");
+        run("mkdir -p %s/tree/bin %s/tree/proc %s/tree/sys %s/tree/dev %s/tree/tmp %s/tree/run %s/tree/etc && cp /bin/busybox %s/tree/bin/busybox && "
+            "for a in sh sleep true; do ln -sf busybox %s/tree/bin/$a; done && echo root:x:0:0::/:/bin/sh >%s/tree/etc/passwd",
+            inst.root, inst.root, inst.root, inst.root, inst.root, inst.root, inst.root, inst.root, inst.root, inst.root);
+        if (!starts[5].missing)
+                run("mkdir -p %s/oci && cd %s/oci && ln -sfn ../tree rootfs && crun spec && sed -i 's/\"terminal\": true/\"terminal\": false/; "
+                    "s|\"sh\"|\"/bin/true\"|' config.json", inst.root, inst.root);
+        define(count);
+        instance_start(&inst);
+        run("%s/uvctl --root %s -q apply -y >/dev/null", inst.bin, inst.root);
+        manager = instance_manager(&inst);
+        bench_run(lxc ? "Container start" : "Simulated partition start", "ms", starts, ULV_ARRAY_SIZE(starts), 15, 0);
+        up_and_down();
+        if (count > 64) {
+                run("%s/uvctl --root %s -q start $(seq -f p%%04g -s ' ' 0 63) >/dev/null", inst.bin, inst.root);
+                recovery();
+        }
+        return instance_stop(&inst);
+}
