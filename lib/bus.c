@@ -101,7 +101,7 @@ static bool too_many(const struct ulv_bus_listener *l, uid_t uid) {
                 return false;
         for (const struct connection *c = l->connections; c; c = c->next)
                 n += c->peer.creds.uid == uid;
-        return n >= OTHERS_MAX;
+        return n >= (l->ops->per_uid > 0 ? l->ops->per_uid : OTHERS_MAX);
 }
 
 static int start_bus(struct connection *c, int fd) {
