@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Verbs that change something by one call: start stop kill set move remove undo. */
+
+#include "uvctl/job.h"
+
+/* No names and no --all is a slip of the finger, not a wish for everything. */
+static int check_all(struct uvctl *u, const char *verb, int argc) {
+        if ((argc > 0) != given(u, OPT_ALL))
+                return 0;
+        ulv_diag_what(&u->diag, ULV_EXIT_USAGE, argc > 0 ? "uvctl %s takes names or --all, not both" : "uvctl %s needs names, or --all", verb);
+        ulv_diag_try(&u->diag, "uvctl %s --help", verb);
+        return ULV_EXIT_USAGE;
+}
+
+/* Start, Stop, Remove: (as names, u flags, t if_generation, s reason). */
+static int change_names(struct uvctl *u, const char *method, char **argv) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = client_new(u, method, &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append_strv(m, argv);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "uts", (uint32_t) job_flags(u), u->if_generation, u->reason);
+        return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+}
+
+int verb_start(struct uvctl *u, int argc, char **argv) {
+        int r = check_all(u, "start", argc);
+
+        return r != 0 ? r : change_names(u, "Start", argv);
+}
+
+int verb_stop(struct uvctl *u, int argc, char **argv) {
+        int r = check_all(u, "stop", argc);
+
+        return r != 0 ? r : change_names(u, "Stop", argv);
+}
+
+int verb_remove(struct uvctl *u, int argc ULV_UNUSED, char **argv) { return change_names(u, "Remove", argv); }
+
+int verb_kill(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        struct json j = { 0 };
+        int r;
+
+        r = client_call(u, &reply, "Signal", "si", argv[0], u->signal);
+        if (r != 0 || u->output != OUTPUT_JSON)
+                return r;
+        json_object(&j, NULL);
+        json_string(&j, "Name", argv[0]);
+        json_u64(&j, "Signal", (uint64_t) u->signal);
+        json_end(&j);
+        r = put(u, &j.b);
+        ulv_strbuf_done(&j.b);
+        return r;
+}
+
+int append_values(struct uvctl *u, sd_bus_message *m, int argc, char **argv) {
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', "{ss}");
+        for (int i = 0; r >= 0 && i < argc; i++) {
+                char *equals = strchr(argv[i], '=');
+
+                if (!equals || equals == argv[i]) {
+                        ulv_diag_what(&u->diag, ULV_EXIT_USAGE, "%.64s is not KEY=VALUE", argv[i]);
+                        ulv_diag_why(&u->diag, "the keys are cores=, share= and memory=");
+                        ulv_diag_try(&u->diag, "uvctl set NAME memory=2G");
+                        return ULV_EXIT_USAGE;
+                }
+                *equals = 0;
+                r = sd_bus_message_append(m, "{ss}", argv[i], equals + 1);
+                *equals = '=';
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        return r < 0 ? fail_errno(u, r, "make a call") : 0;
+}
+
+int verb_set(struct uvctl *u, int argc, char **argv) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = client_new(u, "Set", &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "s", argv[0]);
+        if (r < 0)
+                return fail_errno(u, r, "make a call");
+        r = append_values(u, m, argc - 1, argv + 1);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "uts", (uint32_t) job_flags(u), u->if_generation, u->reason);
+        return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+}
+
+int verb_move(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = client_new(u, "Move", &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "sssuts", argv[0], argv[1], argv[2], (uint32_t) job_flags(u), u->if_generation, u->reason);
+        return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+}
+
+int verb_undo(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = client_new(u, "Undo", &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "sus", argv[0], (uint32_t) job_flags(u), u->reason);
+        return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The ledger's rows as the planner hands them out, read for showing. One pass over the text, each line
+ * parsed once by model/op.h's parser; strings live in the ops. */
+
+#include "model/op.h"
+#include "model/quantity.h"
+#include "uvctl/uvctl.h"
+
+struct part {
+        struct ulv_op op;               /* owns all strings */
+        const char *name, *type, *role, *state, *isolation, *zone, *description;
+        bool infrastructure, running, degraded;
+        bool has_cores, has_share;      /* it has or wants some */
+        uint64_t cores_wanted, cores_reached, share_wanted, share_reached, memory_wanted, memory_reached;
+        uint64_t leader, since;
+};
+
+/* Who has how much, in the columns of `uvctl resources`. infrastructure owners count to the host. */
+struct sum { uint64_t total, host, io, partitions, pool, idle; };
+struct node_sum { unsigned node; struct sum cores, memory; /* memory in bytes */ };
+
+struct rows {
+        uint64_t generation;
+        struct part *parts; size_t n_parts, size_parts;
+        struct ulv_op *units; size_t n_units, size_units;       /* core, memory, share, transfer, devices */
+        struct node_sum *nodes; size_t n_nodes;                 /* by number */
+        struct sum cores, memory;
+        uint64_t pool_cores, pool_threads, overcommit, share_given;     /* the last two in 1/1000 */
+        unsigned share_holders;
+        bool pool_is_host, imagined;
+        char machine[64];
+};
+
+/* Asks for rows of `kind` ("" = all). */
+int rows_get(struct uvctl *u, const char *kind, struct rows *ret) ULV_MUST_CHECK;
+void rows_done(struct rows *r);
+const struct part *rows_part(const struct rows *r, const char *name);
+uint64_t rows_share_idle(const struct rows *r);         /* what of the pool is not given yet, in 1/1000 */
+const char *row_str(const struct ulv_op *op, const char *key);          /* "" if absent */
+uint64_t row_u64(const struct ulv_op *op, const char *key);             /* 0 if absent or no number */
+/* "2G", "2G of 3G" (reached of wanted), "-" */
+void rows_pair(char *buf, size_t size, uint64_t reached, uint64_t wanted, void (*format)(struct ulv_strbuf *b, uint64_t v));
+void part_cpu(const struct part *p, char *buf, size_t size);            /* "2 cores", "1 of 2 cores", "0.5 share" */
+void part_memory(const struct part *p, char *buf, size_t size);
