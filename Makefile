@@ -50,7 +50,7 @@ SRC_uv-port := $(wildcard monitor/port/*.c)
 LIBS_uv-port := -lseccomp
 SRC_uv-init := $(wildcard plugins/lxc/init/*.c)
 SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
-LIBS_uv-monitor-lxc := -lsystemd -lcap
+LIBS_uv-monitor-lxc := -lsystemd -lcap -lseccomp
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-sim := -lsystemd
 

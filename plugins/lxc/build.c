@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Building a container: which process does what, and in whose rights.
+ *
+ * Theory of operation. Four processes; arrows are forks:
+ *
+ *   monitor --> builder --> first process (clone3: user, pid, net, ipc, uts, cgroup, time namespaces)
+ *                       \-> furnisher     (the host's user namespace, the first process's pid, net, ipc)
+ *
+ * 1. The builder is born in the payload's cgroup, under its limits and on its CPUs: what building costs,
+ *    the partition pays. In the host's mount namespace it opens Root= and clones the mounts that it needs
+ *    from the host by fd (open_tree). Then it leaves for a mount namespace of its own.
+ * 2. It clones the first process into all new namespaces but a mount namespace, writes its uid and gid
+ *    map, and gives the clone of Root= an id mapping of that user namespace (mount_setattr).
+ * 3. The furnisher, which has the host's rights but stands in the new pid, net and ipc namespaces, makes
+ *    the tree: root, /proc, /sys, /dev, masks (tree.c), and pivots. Builder and first process share the
+ *    mount namespace, so they are moved along.
+ * 4. Now the first process unshares its mount namespace. The copy belongs to the container's user
+ *    namespace, so the kernel locks every mount in it: no process of the container, whatever it may do
+ *    in its namespaces, can lift a mask, make a read-only mount writable, or take one mount of the tree
+ *    away from over another. And the host's tree isn't in it, not even unreachably.
+ * 5. The first process gives up what an application doesn't need and executes uv-init (enter.c).
+ *
+ * All hold one end of a socket to the monitor. What fails is told there in the three lines that the user
+ * reads, and the teller ends. When all ends are closed, by exit and by exec, and nothing was told but the
+ * first process's pidfd, the container runs. If the builder dies, the first process reads end of file
+ * where it waits for the go; if the monitor dies, the builder is killed with it. A mount namespace goes
+ * with its last process, so there is nothing to undo but processes and a cgroup. */
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "model/inventory.h"
+#include "plugins/lxc/lxc.h"
+#include "plugins/lxc/sys.h"
+
+static void send_word(int status, const struct lxc_word *w, int fd) {
+        union { struct cmsghdr align; char buf[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+        struct iovec iov = { .iov_base = (void *) w, .iov_len = sizeof(*w) };
+        struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        if (fd >= 0) {
+                h.msg_control = &control;
+                h.msg_controllen = sizeof(control);
+                struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(sizeof(int));
+                memcpy(CMSG_DATA(c), &fd, sizeof(int));
+        }
+        if (sendmsg(status, &h, MSG_NOSIGNAL) < 0)
+                _exit(1);       /* the monitor is gone: so are we */
+}
+
+_Noreturn void lxc_build_fail(struct lxc_build *b, int r, const char *what_failed, const char *try_) {
+        struct lxc_word w = { .kind = LXC_FAILED };
+
+        ulv_diag_what(&w.diag, ULV_EXIT_FAILED, "cannot start %s", b->name);
+        if (r < 0)
+                ulv_diag_why(&w.diag, "%s: %s", what_failed, strerror(-r));
+        else
+                ulv_diag_why(&w.diag, "%s", what_failed);
+        ulv_diag_try(&w.diag, "%s", try_);
+        send_word(b->status, &w, -1);
+        _exit(1);
+}
+
+static _Noreturn void fail_kernel(struct lxc_build *b, const char *call) {
+        lxc_build_fail(b, -errno, call, "uvctl check; dmesg, if the kernel lacks what it needs");
+}
+
+/* The event loop's blocked signals and the like aren't for children. */
+static void reset_signals(void) {
+        sigset_t none;
+
+        for (int i = 1; i < NSIG; i++)
+                (void) signal(i, SIG_DFL);
+        sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void leave_mount_namespace(struct lxc_build *b) {
+        if (unshare(CLONE_NEWNS) < 0)
+                fail_kernel(b, "a mount namespace");
+        /* Nothing that happens in here reaches the host, nor the other way round. */
+        if (mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                fail_kernel(b, "making the builder's mounts private");
+}
+
+static void write_proc(struct lxc_build *b, pid_t pid, const char *file, const char *text) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%d/%s", (int) pid, file);
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t) strlen(text))
+                fail_kernel(b, file);
+}
+
+/* The pid is ours to use: the process is our child, and not waited for. */
+static void map_ids(struct lxc_build *b, pid_t pid) {
+        char text[64], path[64];
+
+        snprintf(text, sizeof(text), "0 %u %u\n", (unsigned) b->uid_base, ULV_UID_RANGE);
+        write_proc(b, pid, "uid_map", text);
+        write_proc(b, pid, "gid_map", text);
+        snprintf(path, sizeof(path), "/proc/%d/ns/user", (int) pid);
+        b->user_ns = open(path, O_RDONLY | O_CLOEXEC);
+        if (b->user_ns < 0)
+                fail_kernel(b, "the container's user namespace");
+}
+
+/* Starts the first process. It reads `go` before its first step. */
+static pid_t clone_first(struct lxc_build *b, int *ret_go) {
+        int go[2];
+        struct clone_args a = {
+                .flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+                         CLONE_NEWTIME | CLONE_PIDFD,
+                .pidfd = (uint64_t) (uintptr_t) &b->leader_pidfd,
+                .exit_signal = SIGCHLD,
+        };
+
+        if (pipe2(go, O_CLOEXEC) < 0)
+                fail_kernel(b, "a pipe");
+        pid_t pid = sys_clone3(&a);
+        if (pid < 0 && errno == EINVAL) {
+                /* Kernels before 6.3 don't take a time namespace here; without offsets it changes nothing. */
+                a.flags &= ~(uint64_t) CLONE_NEWTIME;
+                pid = sys_clone3(&a);
+        }
+        if (pid < 0)
+                lxc_build_fail(b, -errno, "cannot make the container's namespaces",
+                               "sysctl user.max_user_namespaces (0 forbids them)");
+        if (pid == 0) {
+                (void) close(go[1]);
+                b->go = go[0];
+                lxc_enter(b);
+        }
+        (void) close(go[0]);
+        *ret_go = go[1];
+        return pid;
+}
+
+/* Runs lxc_tree_furnish() in a child, for only a child enters a pid namespace. */
+static void furnish(struct lxc_build *b) {
+        int status;
+
+        if (setns(b->leader_pidfd, CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC) < 0)
+                fail_kernel(b, "entering the container's namespaces");
+        pid_t pid = fork();
+        if (pid < 0)
+                fail_kernel(b, "a process to furnish the container");
+        if (pid == 0) {
+                lxc_tree_furnish(b);
+                _exit(0);
+        }
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        fail_kernel(b, "waiting for the furnisher");
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+                return;
+        if (WIFEXITED(status))
+                _exit(1);       /* it told the monitor why */
+        lxc_build_fail(b, 0, "the process that furnishes the container was killed", "more memory: uvctl set NAME memory=SIZE");
+}
+
+static _Noreturn void build(struct lxc_build *b) {
+        const struct ulv_cpus *cpus = lxc_allowed_cpus(b->grant);
+        struct lxc_word w = { .kind = LXC_CLONED };
+        int go, r;
+
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        if (getppid() != b->monitor)
+                _exit(1);
+        reset_signals();
+        (void) prctl(PR_SET_NAME, "uv-build", 0, 0, 0);
+        if (ulv_cpus_count(cpus) > 0 && (r = lxc_set_affinity(0, cpus)) < 0)
+                lxc_build_fail(b, r, "cannot run on its CPUs", "uvctl resources; the machine may have taken one offline");
+        lxc_tree_open(b);
+        leave_mount_namespace(b);
+        w.pid = clone_first(b, &go);
+        send_word(b->status, &w, b->leader_pidfd);
+        map_ids(b, w.pid);
+        lxc_tree_map(b);
+        furnish(b);
+        if (write(go, "", 1) != 1)
+                fail_kernel(b, "telling the first process to go on");
+        _exit(0);
+}
+
+int lxc_build_start(struct lxc_build *b, int *ret_builder, int *ret_status) {
+        int status[2], pidfd = -1;
+        struct clone_args a = {
+                .flags = CLONE_PIDFD, .pidfd = (uint64_t) (uintptr_t) &pidfd, .exit_signal = SIGCHLD,
+        };
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) < 0)
+                return -errno;
+        if (b->cgroup >= 0) {
+                a.flags |= CLONE_INTO_CGROUP;
+                a.cgroup = (uint64_t) b->cgroup;
+        }
+        b->monitor = getpid();
+        pid_t pid = sys_clone3(&a);
+        if (pid == 0) {
+                (void) close(status[0]);
+                b->status = status[1];
+                build(b);
+        }
+        int r = pid < 0 ? -errno : 0;
+        (void) close(status[1]);
+        if (r < 0) {
+                (void) close(status[0]);
+                return r;
+        }
+        *ret_builder = pidfd;
+        *ret_status = status[0];
+        return 0;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* One directory of a cgroup2 tree, by fd. */
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "plugins/lxc/lxc.h"
+
+#define CGROUP_DEPTH_MAX 16
+
+int lxc_cgroup_write(int fd, const char *file, const char *text) {
+        _cleanup_close_ int f = openat(fd, file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+        size_t n = strlen(text);
+
+        if (f < 0)
+                return -errno;
+        ssize_t w = write(f, text, n);
+        return w < 0 ? -errno : (size_t) w == n ? 0 : -EIO;
+}
+
+int lxc_cgroup_read(int fd, const char *file, char *buf, size_t size) {
+        _cleanup_close_ int f = openat(fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        size_t len = 0;
+        ssize_t n;
+
+        if (f < 0)
+                return -errno;
+        while ((n = read(f, buf + len, size - len)) > 0 && (len += (size_t) n) < size)
+                ;
+        if (n < 0)
+                return -errno;
+        if (len == size)
+                return -E2BIG;
+        if (len > 0 && buf[len - 1] == '\n')
+                len--;
+        buf[len] = 0;
+        return 0;
+}
+
+bool lxc_cgroup_has(int fd, const char *file) {
+        return fd >= 0 && faccessat(fd, file, F_OK, 0) == 0;
+}
+
+/* Each controller by itself, for one that can't be handed down must not keep the others back. The starter
+ * has usually done this for the whole tree; what fails shows in what files the cgroup then has. */
+static void hand_down(const char *dir) {
+        static const char *const controllers[] = { "+cpu", "+cpuset", "+memory", "+pids" };
+        const char *slash = strrchr(dir, '/');
+        char parent[512];
+
+        if (!slash || slash == dir || (size_t) (slash - dir) >= sizeof(parent))
+                return;
+        snprintf(parent, sizeof(parent), "%.*s", (int) (slash - dir), dir);
+        _cleanup_close_ int fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        for (size_t i = 0; fd >= 0 && i < ULV_ARRAY_SIZE(controllers); i++)
+                (void) lxc_cgroup_write(fd, "cgroup.subtree_control", controllers[i]);
+}
+
+int lxc_cgroup_open(const char *dir, bool create) {
+        if (!*dir)
+                return -ENOENT;
+        if (create) {
+                hand_down(dir);
+                if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+                        return -errno;
+        }
+        int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : fd;
+}
+
+int lxc_cgroup_populated(int fd) {
+        char text[256];
+        int r;
+
+        if (fd < 0)
+                return 0;
+        r = lxc_cgroup_read(fd, "cgroup.events", text, sizeof(text));
+        if (r == -ENOENT || r == -ENODEV)       /* removed since we opened it: nothing can be in it */
+                return 0;
+        if (r < 0)
+                return r;
+        return strstr(text, "populated 0") == NULL;
+}
+
+int lxc_cgroup_kill(int fd) {
+        int r = lxc_cgroup_write(fd, "cgroup.kill", "1");
+        return r == -ENODEV ? -ENOENT : r;
+}
+
+/* A payload with a cgroup2 mount of its own may have made cgroups below. Only directories can be removed
+ * in a cgroup tree, and it has no symbolic links: there is nothing here to be led away by. */
+static int remove_below(int fd, unsigned depth) {
+        int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
+        struct dirent *e;
+        int r = 0;
+
+        if (!d) {
+                r = -errno;
+                (void) ulv_close(copy);
+                return r;
+        }
+        while (r == 0 && (e = readdir(d))) {
+                if (e->d_type != DT_DIR || ulv_streq(e->d_name, ".") || ulv_streq(e->d_name, ".."))
+                        continue;
+                _cleanup_close_ int sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+                if (sub < 0)
+                        continue;
+                r = depth < CGROUP_DEPTH_MAX ? remove_below(sub, depth + 1) : -ELOOP;
+                if (r == 0 && unlinkat(fd, e->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+                        r = -errno;
+        }
+        (void) closedir(d);
+        return r;
+}
+
+int lxc_cgroup_remove(const char *dir) {
+        _cleanup_close_ int fd = lxc_cgroup_open(dir, false);
+        int r;
+
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : fd;
+        r = remove_below(fd, 0);
+        if (r < 0)
+                return r;
+        return rmdir(dir) < 0 && errno != ENOENT ? -errno : 0;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The container's first process, from its clone to its exec of uv-init.
+ *
+ * Theory of operation. It has all rights in its own user namespace and none outside. It waits until its
+ * root stands, takes the mounts over locked (build.c), and puts its rights down in an order in which
+ * each step still may: ids, mounts, host name, loopback, limits, bounding set, no_new_privs, system call
+ * filter. uv-init comes as a sealed memfd: no file of the host's is open for a container's root to write
+ * through /proc/1/exe (CVE-2019-5736), and nothing but its own three fds and the init socket is left open
+ * (CVE-2024-21626). */
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/capability.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "plugins/lxc/lxc.h"
+
+#define INIT_SOCKET_FD 3        /* what ULV_INIT_FD says, plugin.c */
+
+/* What root of an application container needs inside its own user namespace. Not among them: CAP_SYS_ADMIN,
+ * CAP_NET_ADMIN and CAP_SYS_PTRACE, which open the kernel's least tested doors even there. */
+static const cap_value_t kept[] = {
+        CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,    /* package installation, daemons' state */
+        CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_SETFCAP,       /* daemons that drop to their user */
+        CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_AUDIT_WRITE,
+};
+
+static _Noreturn void fail(struct lxc_build *b, const char *what) {
+        lxc_build_fail(b, -errno, what, "uvctl check");
+}
+
+static void await_go(struct lxc_build *b) {
+        char byte;
+        ssize_t n;
+
+        do
+                n = read(b->go, &byte, 1);
+        while (n < 0 && errno == EINTR);
+        if (n != 1)
+                _exit(1);       /* the builder failed and told why */
+}
+
+static void take_ids(struct lxc_build *b) {
+        if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+                fail(b, "becoming the container's root");
+}
+
+static void take_mounts(struct lxc_build *b) {
+        if (unshare(CLONE_NEWNS) < 0)
+                fail(b, "the container's mount namespace");
+        if (chdir("/") < 0)
+                fail(b, "entering the root");
+}
+
+static void loopback_up(struct lxc_build *b) {
+        struct ifreq ifr = { .ifr_name = "lo" };
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+                fail(b, "the loopback interface");
+        ifr.ifr_flags |= IFF_UP;
+        if (ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
+                fail(b, "the loopback interface");
+}
+
+static void limit_resources(struct lxc_build *b) {
+        static const struct { int what; rlim_t soft, hard; } limits[] = {
+                { RLIMIT_NOFILE, 1024, 524288 },
+                { RLIMIT_CORE, 0, RLIM_INFINITY },
+                { RLIMIT_MEMLOCK, 8 * 1024 * 1024, 8 * 1024 * 1024 },
+                { RLIMIT_STACK, 8 * 1024 * 1024, RLIM_INFINITY },
+                { RLIMIT_MSGQUEUE, 819200, 819200 },
+                { RLIMIT_NICE, 0, 0 }, { RLIMIT_RTPRIO, 0, 0 },
+        };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(limits); i++) {
+                struct rlimit now, r;
+                if (getrlimit(limits[i].what, &now) < 0)
+                        fail(b, "reading resource limits");
+                /* We may not raise what we got. */
+                r.rlim_max = ULV_MIN(now.rlim_max, limits[i].hard);
+                r.rlim_cur = ULV_MIN(r.rlim_max, limits[i].soft);
+                if (setrlimit(limits[i].what, &r) < 0)
+                        fail(b, "setting resource limits");
+        }
+        (void) umask(022);
+}
+
+static bool is_kept(cap_value_t cap) {
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(kept); i++)
+                if (kept[i] == cap)
+                        return true;
+        return false;
+}
+
+/* The bounding set is what root gets at exec, so nothing else needs to be dropped. */
+static void drop_rights(struct lxc_build *b) {
+        for (cap_value_t cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+                if (!is_kept(cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                        fail(b, "dropping capabilities");
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                fail(b, "dropping rights");
+        const struct sock_fprog program = { .len = (unsigned short) b->filter_len, .filter = (struct sock_filter *) b->filter };
+        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+                fail(b, "the system call filter");
+}
+
+/* Moves an fd out of the way of 0..3. */
+static int high(struct lxc_build *b, int fd) {
+        int h = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+
+        if (h < 0)
+                fail(b, "arranging file descriptors");
+        return h;
+}
+
+/* 0, 1, 2: the console; 3: uv-init's socket; above: nothing that survives the exec. */
+static void arrange_fds(struct lxc_build *b) {
+        int console, socket = -1;
+
+        b->status = high(b, b->status);
+        b->init_exe = high(b, b->init_exe);
+        if (b->init_socket >= 0)
+                socket = high(b, b->init_socket);
+        console = high(b, b->console >= 0 ? b->console : open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
+        for (int i = 0; i < 3; i++)
+                if (dup2(console, i) < 0)
+                        fail(b, "the console");
+        if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+                fail(b, "closing file descriptors");
+        if (socket >= 0 && dup2(socket, INIT_SOCKET_FD) < 0)
+                fail(b, "uv-init's socket");
+}
+
+_Noreturn void lxc_enter(struct lxc_build *b) {
+        await_go(b);
+        take_ids(b);
+        take_mounts(b);
+        if (sethostname(b->hostname, strlen(b->hostname)) < 0)
+                fail(b, "the host name");
+        loopback_up(b);
+        if (setsid() < 0)       /* uv-init has no terminal; the program it starts takes the console */
+                fail(b, "a session");
+        arrange_fds(b);
+        limit_resources(b);
+        drop_rights(b);
+        (void) fexecve(b->init_exe, b->argv, b->env);
+        fail(b, "executing uv-init");
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it. cgroup.c,
+ * enforce.c: limits. build.c: the processes that build it; tree.c: its mounts; enter.c: the last steps
+ * inside; filter.c: its system calls. narrow.c: what the monitor gives up. */
+
+#include <sys/types.h>
+
+#include "monitor/plugin.h"
+
+#define LXC_PIDS_MAX 4096
+#define LXC_ARGV_EXTRA 6        /* uv-init --user U --cwd D -- */
+
+/* --- cgroup.c: one directory of a cgroup2 tree ------------------------------------------------------- */
+
+/* Makes the directory if wanted, tries to have the parent hand down the controllers that we use. Returns
+ * an fd; -ENOENT if dir is "" or it isn't there. */
+int lxc_cgroup_open(const char *dir, bool create);
+bool lxc_cgroup_has(int fd, const char *file);
+/* What is written counts only once it is read back; so callers may ignore this. 0; -errno. */
+int lxc_cgroup_write(int fd, const char *file, const char *text);
+/* Reads a file whole, without its last newline. 0; -errno. */
+int lxc_cgroup_read(int fd, const char *file, char *buf, size_t size) ULV_MUST_CHECK;
+/* Is anything alive in it or below? fd < 0: no cgroup, so no. -errno: can't tell. */
+int lxc_cgroup_populated(int fd);
+/* Kills all in it. 0; -ENOENT: it is gone already. */
+int lxc_cgroup_kill(int fd);
+/* Removes it and the empty cgroups that the payload made below. 0 also if it is gone; -EBUSY. */
+int lxc_cgroup_remove(const char *dir);
+
+/* --- enforce.c --------------------------------------------------------------------------------------- */
+
+/* Where a limit is set: a cgroup (-1: none), and the payload's first process (-1 before it runs). */
+struct lxc_target { int cgroup; pid_t leader; };
+/* As ulv_plugin.enforce. */
+int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
+/* The CPUs that the payload may use under this grant; empty: any. */
+const struct ulv_cpus *lxc_allowed_cpus(const struct ulv_grant *g);
+int lxc_set_affinity(pid_t tid, const struct ulv_cpus *cpus);
+
+/* --- build.c, tree.c, enter.c: between fork and exec ------------------------------------------------- */
+
+/* All that the builder needs, prepared by the monitor; the builder has it by fork. */
+struct lxc_build {
+        const char *name;               /* of the partition */
+        const char *hostname, *root;
+        const struct ulv_grant *grant;
+        uid_t uid_base;
+        char **argv, **env;             /* of uv-init */
+        int cgroup, console, init_socket, init_exe;     /* -1 if none (not init_exe) */
+        const void *filter; unsigned filter_len;        /* struct sock_filter[] */
+        pid_t monitor;                  /* our parent */
+        int status;                     /* to the monitor: struct lxc_word */
+        int go;                         /* enter.c: end of file without a byte = the builder failed */
+
+        int source, tree;               /* Root= as it is on the host; its clone, to be the root */
+        int devices[8];                 /* clones of host device nodes, by tree.c's table */
+        int console_tree;
+        int nothing;                    /* an empty read-only directory, once attached; -1 before */
+        int leader_pidfd, user_ns;
+};
+
+/* What the builder and the container's first process tell the monitor. When all their ends are closed, the
+ * one by exit, the other by exec, and nothing failed, the container runs. */
+struct lxc_word {
+        enum { LXC_CLONED = 1, LXC_FAILED } kind;
+        pid_t pid;                      /* CLONED: with a pidfd */
+        struct ulv_diag diag;           /* FAILED */
+};
+
+/* In the monitor: forks the builder. 0: *ret_builder is its pidfd, *ret_status the words' socket. */
+int lxc_build_start(struct lxc_build *b, int *ret_builder, int *ret_status) ULV_MUST_CHECK;
+/* Fills the three lines of a failed start and sends them; never returns. r: -errno. */
+_Noreturn void lxc_build_fail(struct lxc_build *b, int r, const char *what_failed, const char *try_);
+
+/* tree.c. Each fails by lxc_build_fail(). */
+void lxc_tree_open(struct lxc_build *b);        /* in the host's mount namespace */
+void lxc_tree_map(struct lxc_build *b);         /* root's files appear with the container's ids */
+void lxc_tree_furnish(struct lxc_build *b);     /* in the container's pid, net and ipc namespaces */
+
+/* enter.c. The container's first process, until it is uv-init. */
+_Noreturn void lxc_enter(struct lxc_build *b);
+
+/* --- filter.c ---------------------------------------------------------------------------------------- */
+
+/* The container's seccomp program; *ret is owned by the caller. */
+int lxc_filter_make(void **ret, unsigned *ret_len) ULV_MUST_CHECK;
+
+/* --- narrow.c ---------------------------------------------------------------------------------------- */
+int lxc_narrow(struct ulv_monitor *m, enum ulv_stage stage);

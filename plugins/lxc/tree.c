@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The container's mounts.
+ *
+ * Theory of operation. A directory tree is written by whoever filled it, so nothing in it is believed:
+ * not that /dev is a directory, nor that /proc isn't a link to somewhere. All work is by fd. Mount points
+ * are opened with openat2(NO_SYMLINKS, BENEATH, NO_XDEV) below the root's own mount, file systems are made
+ * detached (fsopen) and attached from fd to fd (move_mount); no path that the tree could bend is ever
+ * given to mount(2). /dev is a tmpfs filled before it is attached, each of its nodes a clone of the
+ * host's, checked to be the device that it should be.
+ *
+ * What is missing is made on the tree itself, as root's: the six empty mount points, nothing else. Masks
+ * lie over our own /proc and /sys, which the tree has no part in. Root= is clone of one mount: what is
+ * mounted below it on the host isn't seen inside. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+
+#include "plugins/lxc/lxc.h"
+#include "plugins/lxc/sys.h"
+
+#define ATTR_PLAIN (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define ATTR_DATA (ATTR_PLAIN | MOUNT_ATTR_NOEXEC)
+#define TTY_GID 5               /* "tty" of every Linux distribution's base files */
+
+static const struct { const char *name; unsigned major, minor; } devices[] = {
+        { "null", 1, 3 }, { "zero", 1, 5 }, { "full", 1, 7 }, { "random", 1, 8 }, { "urandom", 1, 9 }, { "tty", 5, 0 },
+};
+#define DEVICE_NULL 0
+_Static_assert(ULV_ARRAY_SIZE(devices) <= ULV_ARRAY_SIZE(((struct lxc_build *) 0)->devices), "one clone each");
+
+static const char *const mount_points[] = { "proc", "sys", "dev", "run", "tmp" };
+
+/* Read-only inside: settings of the host's kernel that its own check may not guard well enough. */
+static const char *const proc_read_only[] = { "sys", "sysrq-trigger", "irq", "bus", "fs" };
+/* Not readable either: they tell of the host, or of other partitions. */
+static const char *const proc_hidden[] = {
+        "kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kallsyms", "kmsg", "slabinfo",
+        "pagetypeinfo", "kpagecount", "kpageflags", "kpagecgroup", "acpi", "scsi", "asound", "driver", "mtrr", "interrupts",
+};
+static const char *const sys_hidden[] = {
+        "firmware", "kernel/debug", "kernel/tracing", "kernel/security", "kernel/vmcoreinfo", "kernel/notes", "fs/bpf",
+        "fs/pstore", "module", "power",
+};
+
+static const char try_tree[] = "look at the tree; a fresh one: mmdebstrap --variant=minbase bookworm DIR";
+
+static _Noreturn void fail_at(struct lxc_build *b, int r, const char *doing, const char *name) {
+        char text[256];
+
+        snprintf(text, sizeof(text), "%s %s", doing, name);
+        lxc_build_fail(b, r, text, "uvctl check");
+}
+
+/* --- in the host's mount namespace ------------------------------------------------------------------- */
+
+static void open_source(struct lxc_build *b) {
+        char text[512];
+
+        b->source = open(b->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (b->source < 0) {
+                snprintf(text, sizeof(text), "Root=%.400s", b->root);
+                lxc_build_fail(b, -errno, text, "mmdebstrap --variant=minbase bookworm DIR, and Root=DIR");
+        }
+        /* Without AT_RECURSIVE: one mount. */
+        b->tree = open_tree(b->source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+        if (b->tree < 0)
+                fail_at(b, -errno, "cloning the mount of", b->root);
+}
+
+/* Makes what is missing. A name that is there as anything but a directory is found out when it is opened. */
+static void make_mount_points(struct lxc_build *b) {
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(mount_points); i++)
+                if (mkdirat(b->source, mount_points[i], 0755) < 0 && errno != EEXIST) {
+                        char text[64];
+                        snprintf(text, sizeof(text), "cannot make the directory /%s in the root", mount_points[i]);
+                        lxc_build_fail(b, -errno, text, try_tree);
+                }
+}
+
+static int clone_file(int fd, const char *path) {
+        return open_tree(fd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (*path ? 0 : AT_EMPTY_PATH));
+}
+
+static void open_devices(struct lxc_build *b) {
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(devices); i++) {
+                char path[32];
+                struct stat st;
+                snprintf(path, sizeof(path), "/dev/%s", devices[i].name);
+                int fd = clone_file(AT_FDCWD, path);
+                if (fd < 0 || fstat(fd, &st) < 0)
+                        fail_at(b, -errno, "the host's", path);
+                if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(devices[i].major, devices[i].minor))
+                        fail_at(b, 0, "the host has another device at", path);
+                b->devices[i] = fd;
+        }
+}
+
+/* The console becomes the container's: its root may chown it, a login does. */
+static void open_console(struct lxc_build *b) {
+        char path[64];
+
+        b->console_tree = -1;
+        if (b->console < 0)
+                return;
+        if (fchown(b->console, b->uid_base, b->uid_base + TTY_GID) < 0 || fchmod(b->console, 0620) < 0)
+                fail_at(b, -errno, "giving away", "the console");
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", b->console);
+        b->console_tree = clone_file(AT_FDCWD, path);
+        if (b->console_tree < 0)
+                fail_at(b, -errno, "cloning", "the console");
+}
+
+void lxc_tree_open(struct lxc_build *b) {
+        open_source(b);
+        make_mount_points(b);
+        open_devices(b);
+        open_console(b);
+}
+
+/* Files of root on disk are files of root inside, and so on up. The host's root owns the tree, the
+ * container's root has it as its own; neither needs a chown. */
+void lxc_tree_map(struct lxc_build *b) {
+        struct mount_attr a = {
+                .attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NODEV, .propagation = MS_PRIVATE, .userns_fd = (uint64_t) b->user_ns,
+        };
+        struct utsname u;
+        struct statfs fs;
+        char text[512];
+
+        if (mount_setattr(b->tree, "", AT_EMPTY_PATH, &a, sizeof(a)) == 0)
+                return;
+        int r = -errno;
+        if (r != -EINVAL || uname(&u) < 0 || fstatfs(b->tree, &fs) < 0)
+                fail_at(b, r, "mapping the ids of", b->root);
+        snprintf(text, sizeof(text), "the file system of Root=%.300s (type 0x%lx) can't show its files under other ids on kernel %.60s",
+                 b->root, (unsigned long) fs.f_type, u.release);
+        lxc_build_fail(b, 0, text, "a directory on ext4, xfs or btrfs");
+}
+
+/* --- in the container's pid, net and ipc namespaces ---------------------------------------------------- */
+
+struct option { const char *key, *value; };
+
+/* A new instance of a file system, as a detached mount. */
+static int make_fs(struct lxc_build *b, const char *type, const struct option *options, unsigned attrs) {
+        int fs = fsopen(type, FSOPEN_CLOEXEC), r = fs < 0 ? -1 : 0;
+
+        for (; r == 0 && options && options->key; options++)
+                r = fsconfig(fs, FSCONFIG_SET_STRING, options->key, options->value, 0);
+        if (r == 0)
+                r = fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+        int mnt = r == 0 ? fsmount(fs, FSMOUNT_CLOEXEC, attrs) : -1;
+        if (mnt < 0)
+                fail_at(b, -errno, "mounting", type);
+        (void) ulv_close(fs);
+        return mnt;
+}
+
+/* A tmpfs that belongs to the container's root, with limits of its own on bytes and files. */
+static int make_tmpfs(struct lxc_build *b, const char *mode, uint64_t bytes, unsigned files, unsigned attrs) {
+        char id[16], size[32], inodes[16];
+        const struct option options[] = {
+                { "mode", mode }, { "uid", id }, { "gid", id }, { "size", size }, { "nr_inodes", inodes }, { "source", "tmpfs" }, { 0 },
+        };
+
+        snprintf(id, sizeof(id), "%u", (unsigned) b->uid_base);
+        snprintf(size, sizeof(size), "%llu", (unsigned long long) bytes);
+        snprintf(inodes, sizeof(inodes), "%u", files);
+        return make_fs(b, "tmpfs", options, attrs);
+}
+
+/* A name in one of our own mounts, or in the tree's: never through a link, never out of that mount. */
+static int open_point(int dir, const char *name) {
+        return sys_openat2(dir, name, O_PATH | O_CLOEXEC, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_NO_XDEV);
+}
+
+static int attach_fd(int mnt, int point) {
+        return move_mount(mnt, "", point, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
+/* Attaches over a directory of the tree. */
+static void attach(struct lxc_build *b, int mnt, const char *name) {
+        char text[128];
+        struct stat st;
+        _cleanup_close_ int point = open_point(b->tree, name);
+        int r = point < 0 || fstat(point, &st) < 0 ? -errno : 0;
+
+        if (r == -ELOOP || (r == 0 && !S_ISDIR(st.st_mode))) {
+                snprintf(text, sizeof(text), "/%s in the root is %s, not a directory", name, r < 0 ? "a symbolic link" : "a file");
+                lxc_build_fail(b, 0, text, try_tree);
+        }
+        if (r < 0) {
+                snprintf(text, sizeof(text), "/%s in the root can't be opened", name);
+                lxc_build_fail(b, r, text, try_tree);
+        }
+        if (attach_fd(mnt, point) < 0)
+                fail_at(b, -errno, "attaching /", name);
+}
+
+/* Puts a clone over a name in a mount of ours; what the kernel doesn't have needs no mask. */
+static void cover(struct lxc_build *b, int dir, const char *name, int mnt) {
+        _cleanup_close_ int point = open_point(dir, name);
+
+        if (point < 0 && (errno == ENOENT || errno == EACCES))
+                return;
+        if (point < 0 || mnt < 0 || attach_fd(mnt, point) < 0)
+                fail_at(b, -errno, "masking", name);
+}
+
+static void make_read_only(struct lxc_build *b, int dir, const char *name) {
+        struct mount_attr a = { .attr_set = MOUNT_ATTR_RDONLY | ATTR_DATA };
+        _cleanup_close_ int mnt = clone_file(dir, name);
+
+        if (mnt < 0 && errno == ENOENT)
+                return;
+        if (mnt < 0 || mount_setattr(mnt, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0)
+                fail_at(b, -errno, "making read-only", name);
+        cover(b, dir, name, mnt);
+}
+
+/* A clone that may be attached, of a mount that is attached already (older kernels clone no others). */
+static int clone_read_only(int mnt, uint64_t attrs) {
+        struct mount_attr a = { .attr_set = MOUNT_ATTR_RDONLY | attrs };
+        int clone = clone_file(mnt, "");
+
+        if (clone >= 0 && mount_setattr(clone, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0)
+                clone = ulv_close(clone);
+        return clone;
+}
+
+/* A directory is covered by an empty one, a file by /dev/null. */
+static void hide(struct lxc_build *b, int dir, const char *name) {
+        struct stat st;
+
+        if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return;
+        if (!S_ISDIR(st.st_mode)) {
+                /* Not NODEV: reading it is to give nothing, not an error. */
+                _cleanup_close_ int null = clone_read_only(b->devices[DEVICE_NULL], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+                cover(b, dir, name, null);
+        } else if (b->nothing < 0) {
+                b->nothing = make_tmpfs(b, "0555", 4096, 1, ATTR_DATA | MOUNT_ATTR_RDONLY);
+                cover(b, dir, name, b->nothing);
+        } else {
+                _cleanup_close_ int empty = clone_read_only(b->nothing, ATTR_DATA);
+                cover(b, dir, name, empty);
+        }
+}
+
+static void furnish_proc(struct lxc_build *b) {
+        _cleanup_close_ int proc = make_fs(b, "proc", NULL, ATTR_DATA);
+
+        attach(b, proc, "proc");
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(proc_read_only); i++)
+                make_read_only(b, proc, proc_read_only[i]);
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(proc_hidden); i++)
+                hide(b, proc, proc_hidden[i]);
+}
+
+static void furnish_sys(struct lxc_build *b) {
+        _cleanup_close_ int sys = make_fs(b, "sysfs", NULL, ATTR_DATA | MOUNT_ATTR_RDONLY);
+
+        attach(b, sys, "sys");
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(sys_hidden); i++)
+                hide(b, sys, sys_hidden[i]);
+}
+
+/* Puts a clone of a host's file over a new empty one in /dev. */
+static void place_device(struct lxc_build *b, int dev, const char *name, int clone) {
+        _cleanup_close_ int made = openat(dev, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+        if (made < 0)
+                fail_at(b, -errno, "making /dev/", name);
+        cover(b, dev, name, clone);
+}
+
+static void place_directory(struct lxc_build *b, int dev, const char *name, int mnt) {
+        if (mkdirat(dev, name, 0755) < 0)
+                fail_at(b, -errno, "making /dev/", name);
+        cover(b, dev, name, mnt);
+}
+
+static void link_names(struct lxc_build *b, int dev) {
+        static const struct { const char *target, *name; } links[] = {
+                { "pts/ptmx", "ptmx" }, { "/proc/self/fd", "fd" }, { "/proc/self/fd/0", "stdin" },
+                { "/proc/self/fd/1", "stdout" }, { "/proc/self/fd/2", "stderr" },
+        };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(links); i++)
+                if (symlinkat(links[i].target, dev, links[i].name) < 0)
+                        fail_at(b, -errno, "making /dev/", links[i].name);
+}
+
+/* /dev is root's while it is filled, for root without CAP_DAC_OVERRIDE is nobody in another's directory;
+ * then it is handed over. */
+static void furnish_dev(struct lxc_build *b, uint64_t memory) {
+        char gid[16];
+        const struct option pts[] = { { "ptmxmode", "0666" }, { "mode", "0620" }, { "gid", gid }, { "max", "1024" }, { 0 } };
+        const struct option dev_options[] = { { "mode", "0755" }, { "size", "256k" }, { "nr_inodes", "256" }, { "source", "tmpfs" }, { 0 } };
+        _cleanup_close_ int dev = make_fs(b, "tmpfs", dev_options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+
+        attach(b, dev, "dev");
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(devices); i++)
+                place_device(b, dev, devices[i].name, b->devices[i]);
+        if (b->console_tree >= 0)
+                place_device(b, dev, "console", b->console_tree);
+        snprintf(gid, sizeof(gid), "%u", (unsigned) b->uid_base + TTY_GID);
+        _cleanup_close_ int pts_mnt = make_fs(b, "devpts", pts, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+        place_directory(b, dev, "pts", pts_mnt);
+        _cleanup_close_ int shm = make_tmpfs(b, "1777", memory / 2, 65536, ATTR_DATA);
+        place_directory(b, dev, "shm", shm);
+        link_names(b, dev);
+        if (fchown(dev, b->uid_base, b->uid_base) < 0)
+                fail_at(b, -errno, "giving away", "/dev");
+}
+
+static void furnish_tmp(struct lxc_build *b, uint64_t memory) {
+        _cleanup_close_ int run = make_tmpfs(b, "0755", memory / 4, 65536, ATTR_PLAIN);
+        _cleanup_close_ int tmp = make_tmpfs(b, "1777", memory / 2, 65536, ATTR_PLAIN);
+
+        attach(b, run, "run");
+        attach(b, tmp, "tmp");
+}
+
+/* The tree becomes /, the host's goes. */
+static void pivot(struct lxc_build *b) {
+        if (fchdir(b->tree) < 0 || sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+                fail_at(b, -errno, "making a root of", b->root);
+}
+
+void lxc_tree_furnish(struct lxc_build *b) {
+        uint64_t memory = b->grant->memory_bytes > 0 ? b->grant->memory_bytes : UINT64_C(64) << 20;
+
+        (void) umask(0);
+        if (move_mount(b->tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                fail_at(b, -errno, "attaching", b->root);
+        furnish_dev(b, memory);         /* first: its null is the mask of files */
+        furnish_proc(b);
+        furnish_sys(b);
+        furnish_tmp(b, memory);
+        pivot(b);
+}
