@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lib/strbuf.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 void ulv_strbuf_done(struct ulv_strbuf *b) {
@@ -64,13 +63,13 @@ void ulv_strbuf_addu(struct ulv_strbuf *b, uint64_t v) {
         ulv_strbuf_add_len(b, digits + n, sizeof(digits) - n);
 }
 
-void ulv_strbuf_addf(struct ulv_strbuf *b, const char *fmt, ...) {
-        va_list ap;
+void ulv_strbuf_addv(struct ulv_strbuf *b, const char *fmt, va_list ap) {
+        va_list again;
         int n;
 
-        va_start(ap, fmt);
-        n = vsnprintf(NULL, 0, fmt, ap);
-        va_end(ap);
+        va_copy(again, ap);
+        n = vsnprintf(NULL, 0, fmt, again);
+        va_end(again);
         if (n < 0) {
                 if (b->error == 0)
                         b->error = -EINVAL;
@@ -78,10 +77,16 @@ void ulv_strbuf_addf(struct ulv_strbuf *b, const char *fmt, ...) {
         }
         if (!reserve(b, (size_t) n))
                 return;
-        va_start(ap, fmt);
         (void) vsnprintf(b->s + b->len, (size_t) n + 1, fmt, ap);
-        va_end(ap);
         b->len += (size_t) n;
+}
+
+void ulv_strbuf_addf(struct ulv_strbuf *b, const char *fmt, ...) {
+        va_list ap;
+
+        va_start(ap, fmt);
+        ulv_strbuf_addv(b, fmt, ap);
+        va_end(ap);
 }
 
 char *ulv_strbuf_steal(struct ulv_strbuf *b) {

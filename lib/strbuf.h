@@ -5,6 +5,8 @@
  * one is a no-op, so a writer appends without looking and asks ulv_strbuf_error() once at the end.
  * The text is always NUL-terminated; s is never NULL after the first successful append. */
 
+#include <stdarg.h>
+
 #include "lib/base.h"
 
 struct ulv_strbuf {
@@ -25,6 +27,7 @@ void ulv_strbuf_add_len(struct ulv_strbuf *b, const char *s, size_t len);
 void ulv_strbuf_addc(struct ulv_strbuf *b, char c);
 void ulv_strbuf_addu(struct ulv_strbuf *b, uint64_t v); /* decimal */
 void ulv_strbuf_addf(struct ulv_strbuf *b, const char *fmt, ...) ULV_PRINTF(2, 3);
+void ulv_strbuf_addv(struct ulv_strbuf *b, const char *fmt, va_list ap) ULV_PRINTF(2, 0);
 
 static inline int ulv_strbuf_error(const struct ulv_strbuf *b) { return b->error; }
 /* The text so far, "" if none. Valid until the next append. */
