@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The monitor's inside, shared by the files of monitor/; backends see monitor/plugin.h only. */
+
+#include <systemd/sd-bus.h>
+
+#include "lib/strbuf.h"
+#include "model/partition.h"
+#include "monitor/plugin.h"
+
+#define MONITOR_FDS_MAX 128             /* fds kept in the starter's store */
+#define MONITOR_HOLDINGS_MAX 16384
+#define MONITOR_EXECS_MAX 64            /* exec requests under way */
+#define MONITOR_RESULT_MAX 512
+
+/* What is known of the payload. */
+enum payload {
+        PAYLOAD_UNKNOWN,        /* just born: something may run from an earlier life of this monitor */
+        PAYLOAD_NONE,           /* proved: nothing runs, nothing is left */
+        PAYLOAD_STARTING,       /* the backend builds it, or its init hasn't said READY yet */
+        PAYLOAD_RUNNING,
+        PAYLOAD_ENDING,         /* asked to stop, killed or dead; not proved gone yet */
+        PAYLOAD_ENDED,          /* proved gone and cleaned up; uvd is to be told */
+};
+
+struct holding {
+        char kind[16], id[128], how[32];
+        uint64_t amount, keep, reached;
+};
+
+/* The last view, taken apart. */
+struct seen {
+        bool valid;
+        uint64_t generation;
+        char *text;             /* as it came */
+        enum ulv_state state;
+        bool force;             /* stopping: kill at once */
+        uint64_t leader, start; /* 0: none recorded */
+        struct ulv_definition *definition;      /* NULL: the row has none that parses */
+        struct holding *holdings;
+        size_t n_holdings;
+        struct ulv_grant grant;
+};
+
+struct kept { char name[64]; int fd; };
+
+struct exec_request { uint32_t number; sd_bus_message *call; };
+
+struct ulv_monitor {
+        char name[ULV_NAME_MAX + 1], root[4096], token[64], cgroup[4352];
+        int run_dir;
+        sd_event *event;
+        sd_event_source *turn, *gone_timer, *start_timer, *stop_timer, *give_up_timer, *enforce_timer, *report_timer, *notify_watch;
+        void *data;
+
+        /* view.c */
+        struct seen seen;
+        const void *map;                /* uvd's view; NULL when there is none */
+        size_t map_size;
+        void *held;                     /* our own copy, in the fd store as "view" */
+
+        /* uvd-link.c */
+        sd_bus *bus;
+        sd_event_source *connect_timer;
+        sd_bus_slot *hello_slot, *report_slot;
+        uint64_t connect_delay;
+        bool greeted;                   /* Hello was answered on this connection */
+        struct ulv_strbuf report;       /* the last one sent */
+        char *report_view;              /* the view it was made from */
+        bool report_pending;
+        uint64_t report_at;
+
+        /* fd-store.c */
+        struct kept kept[MONITOR_FDS_MAX];
+        unsigned n_kept;
+
+        /* monitor.c */
+        enum payload payload;
+        int leader_pidfd;
+        pid_t leader;
+        uint64_t leader_start;
+        sd_event_source *leader_watch;
+        bool stop;                      /* SIGTERM: stop the payload, uvd or not */
+        bool stop_asked, killed;
+        bool stop_wanted;               /* somebody wanted this end: no failure */
+        bool found_nothing;             /* ENDING leads to NONE, not to ENDED */
+        bool narrowed;
+        char result[MONITOR_RESULT_MAX];        /* "" = not known yet */
+        bool failed;
+        bool giving_up;                 /* SIGTERM was obeyed; waiting for uvd to hear of it, but not long */
+        uint64_t gone_delay, gone_since;
+        unsigned cleanup_tries;
+
+        /* Enforcement: what was last asked of the backend, and what came of it. */
+        struct ulv_grant enforced;
+        enum { ENFORCED_NOT, ENFORCED_DONE, ENFORCED_REFUSED, ENFORCED_FAILED } enforcement;
+        char how_cpu[32], how_memory[32], refusal[MONITOR_RESULT_MAX];
+
+        /* port-link.c */
+        int port_pidfd, port_fd, console_slave, init_far;
+        sd_event_source *port_watch, *port_timer;
+        bool init_used, port_wanted;
+        char exited[32];                /* what uv-init said of its child, "" if nothing */
+        uint32_t next_exec;
+        struct exec_request execs[MONITOR_EXECS_MAX];
+        unsigned n_execs;
+};
+
+/* monitor.c */
+int monitor_begin(struct ulv_monitor *m);
+void monitor_turn(struct ulv_monitor *m);               /* look at everything again, from the event loop */
+void monitor_ready(struct ulv_monitor *m);              /* uv-init has started Exec= */
+int monitor_arm(struct ulv_monitor *m, sd_event_source **s, uint64_t usec, sd_event_time_handler_t handler);
+void monitor_exit(struct ulv_monitor *m);
+const char *payload_text(enum payload p);
+
+/* payload-end.c: the ways in which a payload ends, up to the proof that it is gone */
+void end_begin(struct ulv_monitor *m, bool wanted, bool at_once);
+void end_kill(struct ulv_monitor *m);
+void end_prove(struct ulv_monitor *m);                  /* ENDING: ask the backend until it says gone */
+void end_result(struct ulv_monitor *m, bool failed, const char *fmt, ...) ULV_PRINTF(3, 4);
+void leader_status(struct ulv_monitor *m);              /* the leader is dead: how did it end? */
+uint64_t leader_start_ticks(pid_t pid);
+pid_t pidfd_pid(int pidfd);                             /* 0: dead */
+bool pidfd_dead(int pidfd);
+
+/* view.c */
+int view_map(struct ulv_monitor *m, int fd);
+int view_take(struct ulv_monitor *m);                   /* reads the mapped view into m->seen, keeps a copy */
+int view_held_open(struct ulv_monitor *m);              /* the copy of an earlier life, or a new one */
+const char *view_held_text(struct ulv_monitor *m, struct ulv_strbuf *b);
+int seen_parse(struct seen *s, const char *name, const char *text, size_t len, uint64_t generation);
+void seen_done(struct seen *s);
+bool grant_same(const struct ulv_grant *a, const struct ulv_grant *b);
+
+/* report.c */
+int report_build(const struct ulv_monitor *m, struct ulv_strbuf *b);
+void report_send(struct ulv_monitor *m);
+
+/* uvd-link.c */
+int link_begin(struct ulv_monitor *m);
+void link_done(struct ulv_monitor *m);
+
+/* fd-store.c */
+int store_begin(struct ulv_monitor *m);
+void store_notify(const char *text);
+int store_find(const struct ulv_monitor *m, const char *name);
+
+/* port-link.c */
+int port_begin(struct ulv_monitor *m);                  /* console, socket to init, uv-port; idempotent */
+void port_payload_started(struct ulv_monitor *m);       /* our copy of init's end can go */
+int port_exec(struct ulv_monitor *m, sd_bus_message *call);     /* takes a reference; 0 or -errno */
+int port_signal(struct ulv_monitor *m, int signo);
+void port_forget_execs(struct ulv_monitor *m);          /* the connection they came over is gone */
+void port_done(struct ulv_monitor *m);

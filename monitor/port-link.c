@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* uv-port, the half of the monitor that touches what the partition says (monitor/port.h).
+ *
+ * This side makes the console's pty, the socket pair to uv-init and the log files, keeps the pty's master
+ * and the near end of the pair in the fd store, and hands them to uv-port, which is forked again whenever
+ * it dies; so is it by a restarted monitor. What comes back are fixed records of numbers; a record that
+ * isn't one ends that uv-port. Exec requests that were under way when it died are answered with an error:
+ * the programs go on, their status is lost. */
+
+#include "monitor/monitor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "lib/log.h"
+#include "lib/protocol.h"
+#include "monitor/port.h"
+
+#define LOG_LIMIT (8 * 1024 * 1024)     /* bytes in both files together */
+#define RESTARTS_USEC (100 * 1000u)     /* not faster than this */
+#define WORDS_MAX 256
+
+static int port_start(struct ulv_monitor *m);
+
+/* --- fds --------------------------------------------------------------------------------------------- */
+
+static int console_open(struct ulv_monitor *m) {
+        _cleanup_close_ int master = -1;
+        int kept = store_find(m, "console"), unlock = 0, r;
+
+        if (kept < 0) {
+                master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+                if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0)
+                        return -errno;
+                r = ulv_monitor_store_fd(m, "console", master);
+                if (r < 0)
+                        return r;
+                kept = store_find(m, "console");
+        }
+        /* Held open as long as we live: without any slave uv-port would see a hang-up between two users. */
+        if (m->console_slave < 0)
+                m->console_slave = ioctl(kept, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        return m->console_slave < 0 ? -errno : 0;
+}
+
+static int init_open(struct ulv_monitor *m) {
+        int pair[2], r;
+
+        if (store_find(m, "init") >= 0)
+                return 0;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+                return -errno;
+        r = ulv_monitor_store_fd(m, "init", pair[0]);
+        (void) ulv_close(pair[0]);
+        m->init_far = pair[1];
+        return r;
+}
+
+/* ROOT/var/log/ultravisor/NAME.log.N, readable by the group that the directory has (uv-command's). */
+static int log_open(const struct ulv_monitor *m, unsigned n) {
+        _cleanup_close_ int dir = -1, fd = -1;
+        char path[sizeof(m->root) + 64], name[ULV_NAME_MAX + 16];
+        struct stat st;
+
+        (void) snprintf(path, sizeof(path), "%s/" ULV_LOG_DIR, m->root);
+        (void) snprintf(name, sizeof(name), "%s.log.%u", m->name, n);
+        dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0 || fstat(dir, &st) < 0)
+                return -errno;
+        fd = openat(dir, name, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+        if (fd < 0 || fchown(fd, (uid_t) -1, st.st_gid) < 0 || fchmod(fd, 0640) < 0)
+                return -errno;
+        return ulv_steal_fd(&fd);
+}
+
+int ulv_monitor_console_fd(struct ulv_monitor *m) { return m->console_slave; }
+
+int ulv_monitor_init_fd(struct ulv_monitor *m) {
+        m->init_used = m->init_far >= 0;
+        return m->init_far;
+}
+
+void port_payload_started(struct ulv_monitor *m) { m->init_far = ulv_close(m->init_far); }
+
+/* --- records ----------------------------------------------------------------------------------------- */
+
+static int send_record(struct ulv_monitor *m, const struct ulv_port_record *head, const char *text, const int *fds, unsigned n_fds) {
+        union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int) * 4)]; } control = { 0 };
+        struct iovec iov[2] = { { (void *) (uintptr_t) head, sizeof(*head) }, { (void *) (uintptr_t) text, head->text_len } };
+        struct msghdr h = { .msg_iov = iov, .msg_iovlen = head->text_len > 0 ? 2 : 1 };
+
+        if (m->port_fd < 0)
+                return -ENOTCONN;
+        if (n_fds > 0) {
+                struct cmsghdr *c;
+
+                h.msg_control = &control;
+                h.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+                c = CMSG_FIRSTHDR(&h);
+                *c = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int) * n_fds) };
+                memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+        }
+        return sendmsg(m->port_fd, &h, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static int configure(struct ulv_monitor *m) {
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONFIGURE, .value = LOG_LIMIT };
+        int fds[4] = { store_find(m, "console"), store_find(m, "init"), log_open(m, 0), log_open(m, 1) }, e = 0;
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(fds) && e == 0; i++)
+                e = fds[i] < 0 ? (fds[i] == -1 ? -EBADF : fds[i]) : 0;
+        if (e == 0)
+                e = send_record(m, &r, NULL, fds, 4);
+        (void) ulv_close(fds[2]);
+        (void) ulv_close(fds[3]);
+        return e;
+}
+
+static void exec_answer(struct ulv_monitor *m, uint32_t number, bool failed, int64_t value) {
+        for (unsigned i = 0; i < m->n_execs; i++) {
+                sd_bus_message *call = m->execs[i].call;
+
+                if (m->execs[i].number != number)
+                        continue;
+                m->execs[i] = m->execs[--m->n_execs];
+                if (failed)
+                        (void) sd_bus_reply_method_errorf(call, ULV_ERROR_FAILED, "cannot run that program in %s\n%s\n", m->name,
+                                                          strerror(value > 0 && value < 4096 ? (int) value : EIO));
+                else
+                        (void) sd_bus_reply_method_return(call, "i", (int32_t) value);
+                sd_bus_message_unref(call);
+                return;
+        }
+}
+
+static void payload_exec_failed(struct ulv_monitor *m, int64_t error) {
+        struct ulv_diag d = { 0 };
+
+        ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot start %s", m->name);
+        ulv_diag_why(&d, "%s: %s", m->seen.definition ? m->seen.definition->exec : "its program", strerror(error > 0 && error < 4096 ? (int) error : EIO));
+        ulv_diag_try(&d, "a program that exists below Root=, in Exec= of %s.partition", m->name);
+        ulv_monitor_start_failed(m, &d);
+}
+
+/* uv-port has checked these once; it isn't trusted for that. */
+static bool record_ok(const struct ulv_port_record *r, ssize_t n) {
+        if (n != (ssize_t) sizeof(*r) || r->magic != ULV_PORT_MAGIC || r->text_len != 0)
+                return false;
+        if (r->kind == ULV_PORT_EXITED)
+                return r->value >= 0 && r->value <= 256 + 64;
+        return r->kind == ULV_PORT_READY || r->kind == ULV_PORT_FAILED;
+}
+
+static void on_record(struct ulv_monitor *m, const struct ulv_port_record *r) {
+        if (r->kind == ULV_PORT_READY)
+                monitor_ready(m);
+        else if (r->kind == ULV_PORT_FAILED && r->number == 0 && m->payload == PAYLOAD_STARTING)
+                payload_exec_failed(m, r->value);
+        else if (r->kind == ULV_PORT_EXITED && r->number == 0) {
+                (void) snprintf(m->exited, sizeof(m->exited), "%d", (int) r->value);
+                monitor_turn(m);
+        } else if (r->number != 0)
+                exec_answer(m, r->number, r->kind == ULV_PORT_FAILED, r->value);
+}
+
+/* --- the process ------------------------------------------------------------------------------------- */
+
+static void port_close(struct ulv_monitor *m) {
+        siginfo_t si;
+
+        m->port_watch = sd_event_source_disable_unref(m->port_watch);
+        m->port_fd = ulv_close(m->port_fd);
+        if (m->port_pidfd >= 0) {
+                /* End of file is enough for it to go; SIGKILL if it has lost its mind. */
+                (void) syscall(SYS_pidfd_send_signal, m->port_pidfd, SIGKILL, NULL, 0);
+                (void) waitid(P_PIDFD, (id_t) m->port_pidfd, &si, WEXITED);
+                m->port_pidfd = ulv_close(m->port_pidfd);
+        }
+        while (m->n_execs > 0)
+                exec_answer(m, m->execs[0].number, true, EPIPE);
+}
+
+static int on_port_again(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
+        struct ulv_monitor *m = userdata;
+        int r = m->port_wanted && m->port_fd < 0 ? port_start(m) : 0;
+
+        if (r < 0) {
+                ulv_log_errno(r, "uv-port of %s can't be started", m->name);
+                (void) monitor_arm(m, &m->port_timer, RESTARTS_USEC * 10, on_port_again);
+        }
+        return 0;
+}
+
+static int on_port(ULV_UNUSED sd_event_source *s, int fd, ULV_UNUSED uint32_t revents, void *userdata) {
+        struct ulv_monitor *m = userdata;
+        struct ulv_port_record r;
+        ssize_t n = recv(fd, &r, sizeof(r), MSG_DONTWAIT | MSG_TRUNC);
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return 0;
+        if (n > 0 && record_ok(&r, n)) {
+                on_record(m, &r);
+                return 0;
+        }
+        if (m->port_wanted && m->payload == PAYLOAD_RUNNING)
+                ulv_log(ULV_LOG_WARNING, "uv-port of %s %s: started again", m->name, n > 0 ? "speaks nonsense" : "is gone");
+        port_close(m);
+        (void) monitor_arm(m, &m->port_timer, RESTARTS_USEC, on_port_again);
+        return 0;
+}
+
+static void port_child(const struct ulv_monitor *m, int fd, const char *path, const char *uid) {
+        const char *argv[] = { "uv-port", m->name, "--uid", uid, NULL };
+        char *env[] = { NULL };
+        sigset_t none;
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        sigemptyset(&none);
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);       /* two must never read the same sockets */
+        if (null < 0 || dup2(null, 0) < 0 || (fd == ULV_PORT_FD ? fcntl(fd, F_SETFD, 0) : dup2(fd, ULV_PORT_FD)) < 0 ||
+            syscall(SYS_close_range, ULV_PORT_FD + 1, ~0u, 0) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+                _exit(126);
+        (void) execve(path, (char **) (uintptr_t) argv, env);
+        _exit(127);
+}
+
+static int port_path(char *path, size_t size) {
+        ssize_t n = readlink("/proc/self/exe", path, size - 16);
+        char *slash;
+
+        if (n <= 0)
+                return -ENOENT;
+        path[n] = 0;
+        slash = strrchr(path, '/');
+        memcpy(slash + 1, "uv-port", sizeof("uv-port"));
+        return 0;
+}
+
+static int port_start(struct ulv_monitor *m) {
+        char path[4096], uid[16];
+        int pair[2], r;
+        pid_t pid;
+
+        if (m->seen.grant.uids == 0)
+                return -ENODATA;        /* The uid that uv-port gets is the partition's range's. */
+        r = port_path(path, sizeof(path));
+        if (r < 0)
+                return r;
+        (void) snprintf(uid, sizeof(uid), "%u", ULV_UID_BASE + m->seen.grant.uids);
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        pid = fork();
+        if (pid == 0)
+                port_child(m, pair[1], path, uid);
+        (void) ulv_close(pair[1]);
+        if (pid < 0) {
+                (void) ulv_close(pair[0]);
+                return -EAGAIN;
+        }
+        m->port_fd = pair[0];
+        m->port_pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
+        r = configure(m);
+        if (r >= 0)
+                r = sd_event_add_io(m->event, &m->port_watch, m->port_fd, EPOLLIN, on_port, m);
+        if (r < 0)
+                port_close(m);
+        return r;
+}
+
+int port_begin(struct ulv_monitor *m) {
+        int r;
+
+        m->port_wanted = true;
+        if ((r = console_open(m)) < 0 || (r = init_open(m)) < 0)
+                return r;
+        return m->port_fd >= 0 ? 0 : port_start(m);
+}
+
+/* The payload is gone: console and sockets end with it. */
+void port_done(struct ulv_monitor *m) {
+        m->port_wanted = false;
+        if (m->port_fd >= 0) {
+                (void) shutdown(m->port_fd, SHUT_WR);   /* so that it writes the last words into the log */
+                (void) usleep(1000);
+        }
+        port_close(m);
+        m->console_slave = ulv_close(m->console_slave);
+        m->init_far = ulv_close(m->init_far);
+        (void) ulv_monitor_forget_fd(m, "console");
+        (void) ulv_monitor_forget_fd(m, "init");
+}
+
+/* --- requests ---------------------------------------------------------------------------------------- */
+
+static void pack(struct ulv_strbuf *b, const char *s) { ulv_strbuf_add_len(b, s, strlen(s) + 1); }
+
+static int pack_words(sd_bus_message *call, struct ulv_strbuf *b, uint16_t *ret_n) {
+        const char *word;
+        uint16_t n = 0;
+        int r = sd_bus_message_enter_container(call, 'a', "s");
+
+        while (r >= 0 && (r = sd_bus_message_read(call, "s", &word)) > 0) {
+                if (n >= WORDS_MAX)
+                        return -E2BIG;
+                pack(b, word);
+                n++;
+        }
+        *ret_n = n;
+        return r < 0 ? r : sd_bus_message_exit_container(call);
+}
+
+static int read_stdio(sd_bus_message *call, int fds[3]) {
+        unsigned n = 0;
+        int r = sd_bus_message_enter_container(call, 'a', "h"), fd;
+
+        while (r >= 0 && (r = sd_bus_message_read(call, "h", &fd)) > 0) {
+                if (n >= 3)
+                        return -EINVAL;
+                fds[n++] = fd;          /* the message's, alive as long as it is */
+        }
+        return r < 0 ? r : n == 3 ? 0 : -EINVAL;
+}
+
+/* u16 argc, u16 envc, user, cwd, argv..., env..., each word with its NUL. */
+static int pack_exec(sd_bus_message *call, struct ulv_strbuf *b, int fds[3]) {
+        _cleanup_strbuf_ struct ulv_strbuf words = { .max = ULV_PORT_TEXT_MAX };
+        const char *user, *cwd;
+        uint16_t n[2];
+        int r;
+
+        if ((r = pack_words(call, &words, &n[0])) < 0 || (r = pack_words(call, &words, &n[1])) < 0 ||
+            (r = sd_bus_message_read(call, "ss", &user, &cwd)) < 0 || (r = read_stdio(call, fds)) < 0)
+                return r;
+        if (n[0] == 0)
+                return -EINVAL;
+        ulv_strbuf_add_len(b, (const char *) n, sizeof(n));
+        pack(b, user);
+        pack(b, cwd);
+        ulv_strbuf_add_len(b, ulv_strbuf_str(&words), words.len);
+        return ulv_strbuf_error(&words) < 0 ? ulv_strbuf_error(&words) : ulv_strbuf_error(b);
+}
+
+int port_exec(struct ulv_monitor *m, sd_bus_message *call) {
+        _cleanup_strbuf_ struct ulv_strbuf b = { .max = ULV_PORT_TEXT_MAX };
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_EXEC };
+        int fds[3], e;
+
+        if (m->n_execs >= MONITOR_EXECS_MAX)
+                return -EBUSY;
+        e = pack_exec(call, &b, fds);
+        if (e < 0)
+                return e;
+        r.number = ++m->next_exec ? m->next_exec : ++m->next_exec;      /* 0 is the partition's own */
+        r.text_len = (uint32_t) b.len;
+        e = send_record(m, &r, ulv_strbuf_str(&b), fds, 3);
+        if (e < 0)
+                return e;
+        m->execs[m->n_execs++] = (struct exec_request) { r.number, sd_bus_message_ref(call) };
+        return 0;
+}
+
+int port_signal(struct ulv_monitor *m, int signo) {
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_SIGNAL, .number = (uint32_t) signo };
+
+        return send_record(m, &r, NULL, NULL, 0);
+}
+
+void port_forget_execs(struct ulv_monitor *m) {
+        while (m->n_execs > 0)
+                sd_bus_message_unref(m->execs[--m->n_execs].call);
+}

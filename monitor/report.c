@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Reports: the difference between what the view says and what is.
+ *
+ * Nothing is queued. Each time anything changes, and after each Hello, the whole difference is made anew
+ * and sent in one Report(), one at a time; what couldn't be said while uvd was dead is thus said as soon
+ * as it is back, from the view that it then gives. Repeating an answered report is pointless while the
+ * view that it was made from stands; otherwise it is sent again, but not faster than REPEAT_USEC. */
+
+#include "monitor/monitor.h"
+
+#include "lib/log.h"
+#include "lib/protocol.h"
+#include "model/op.h"
+
+#define REPEAT_USEC (200 * 1000u)
+#define RETRY_USEC (1000 * 1000u)
+
+static bool is_enforced_kind(const struct holding *h) {
+        return ulv_streq(h->kind, "core") || ulv_streq(h->kind, "memory") || ulv_streq(h->kind, "share");
+}
+
+static const char *how_of(const struct ulv_monitor *m, const struct holding *h) {
+        return ulv_streq(h->kind, "memory") ? m->how_memory : m->how_cpu;
+}
+
+static void report_holding(const struct ulv_monitor *m, const struct holding *h, struct ulv_strbuf *b) {
+        if (m->enforcement == ENFORCED_REFUSED && h->keep < h->amount) {
+                ulv_op_begin(b, "refused", h->kind, h->id, m->name);
+                ulv_op_add(b, "reason", m->refusal);
+                ulv_op_end(b);
+        }
+        if (m->enforcement != ENFORCED_DONE)
+                return;
+        if (h->keep < h->amount) {
+                ulv_op_begin(b, "letgo", h->kind, h->id, m->name);
+                ulv_op_add_u64(b, "amount", h->amount - h->keep);
+                ulv_op_end(b);
+        }
+        if (h->keep > 0 && (h->reached != h->keep || !ulv_streq(h->how, how_of(m, h)))) {
+                ulv_op_begin(b, "reached", h->kind, h->id, m->name);
+                ulv_op_add_u64(b, "amount", h->keep);
+                ulv_op_add(b, "how", how_of(m, h));
+                ulv_op_end(b);
+        }
+}
+
+static void report_running(const struct ulv_monitor *m, struct ulv_strbuf *b) {
+        const struct seen *s = &m->seen;
+
+        if (s->state == ULV_STARTING || s->leader != (uint64_t) m->leader || s->start != m->leader_start) {
+                ulv_op_begin(b, "state", "partition", m->name, "-");
+                ulv_op_add(b, "state", "running");
+                ulv_op_add_u64(b, "leader", (uint64_t) m->leader);
+                ulv_op_add_u64(b, "start", m->leader_start);
+                ulv_op_add(b, "contain", ulv_plugin.contain);
+                ulv_op_end(b);
+        }
+        if (!grant_same(&m->enforced, &s->grant))
+                return;
+        for (size_t i = 0; i < s->n_holdings; i++)
+                if (is_enforced_kind(&s->holdings[i]))
+                        report_holding(m, &s->holdings[i], b);
+}
+
+int report_build(const struct ulv_monitor *m, struct ulv_strbuf *b) {
+        const struct seen *s = &m->seen;
+
+        if (!s->valid || !ulv_state_is_live(s->state))
+                return 0;
+        if (m->payload == PAYLOAD_ENDED) {
+                ulv_op_begin(b, "ended", "partition", m->name, "-");
+                ulv_op_add(b, "result", m->result[0] ? m->result : "unknown");
+                if (m->failed)
+                        ulv_op_add(b, "failed", "yes");
+                ulv_op_end(b);
+        } else if (m->payload == PAYLOAD_RUNNING && (s->state == ULV_STARTING || s->state == ULV_RUNNING))
+                report_running(m, b);
+        return ulv_strbuf_error(b);
+}
+
+static int on_retry(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
+        struct ulv_monitor *m = userdata;
+
+        ulv_strbuf_reset(&m->report);   /* say it again */
+        monitor_turn(m);
+        return 0;
+}
+
+static int on_reported(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
+
+        m->report_pending = false;
+        m->report_slot = sd_bus_slot_unref(m->report_slot);
+        if (e) {
+                ulv_log(ULV_LOG_WARNING, "uvd refused a report: %s", e->message ? e->message : e->name);
+                (void) monitor_arm(m, &m->report_timer, RETRY_USEC, on_retry);
+        } else if (m->payload == PAYLOAD_ENDED)
+                monitor_exit(m);
+        monitor_turn(m);
+        return 0;
+}
+
+/* Answered already, as far as the same view goes? Too soon to say it again? */
+static bool said_already(struct ulv_monitor *m, const struct ulv_strbuf *b) {
+        uint64_t now;
+
+        if (!m->report_view || !ulv_streq(ulv_strbuf_str(&m->report), ulv_strbuf_str(b)))
+                return false;
+        if (ulv_streq(m->report_view, m->seen.text))
+                return true;
+        (void) sd_event_now(m->event, CLOCK_MONOTONIC, &now);
+        if (now >= m->report_at + REPEAT_USEC)
+                return false;
+        (void) monitor_arm(m, &m->report_timer, m->report_at + REPEAT_USEC - now, on_retry);
+        return true;
+}
+
+void report_send(struct ulv_monitor *m) {
+        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+        int r;
+
+        if (!m->greeted || m->report_pending || !m->seen.valid)
+                return;
+        r = report_build(m, &b);
+        if (r >= 0 && b.len == 0) {
+                if (m->payload == PAYLOAD_ENDED)
+                        monitor_exit(m);        /* The view knows it already. */
+                return;
+        }
+        if (r >= 0 && said_already(m, &b))
+                return;
+        if (r >= 0)
+                r = sd_bus_call_method_async(m->bus, &m->report_slot, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "Report", on_reported, m, "ts",
+                                             m->seen.generation, ulv_strbuf_str(&b));
+        if (r < 0) {
+                ulv_log_errno(r, "a report can't be sent");
+                (void) monitor_arm(m, &m->report_timer, RETRY_USEC, on_retry);
+                return;
+        }
+        m->report_pending = true;
+        (void) sd_event_now(m->event, CLOCK_MONOTONIC, &m->report_at);
+        ulv_strbuf_done(&m->report);
+        m->report = b;
+        b = (struct ulv_strbuf) { 0 };
+        free(m->report_view);
+        m->report_view = strdup(m->seen.text);
+}

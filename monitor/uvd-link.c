@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The connection to uvd: kept up for ever, needed never. While it is down the payload is contained as
+ * before; each time it is up again, Hello brings a new view and the whole truth is reported anew. */
+
+#include "monitor/monitor.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "lib/bus.h"
+#include "lib/log.h"
+#include "lib/protocol.h"
+
+#define DELAY_MIN_USEC (20 * 1000u)
+#define DELAY_MAX_USEC (200 * 1000u)
+
+static int on_connect_timer(sd_event_source *s, uint64_t usec, void *userdata);
+
+static void connect_later(struct ulv_monitor *m) {
+        int r = monitor_arm(m, &m->connect_timer, m->connect_delay, on_connect_timer);
+
+        if (r < 0)
+                (void) sd_event_exit(m->event, EXIT_FAILURE);
+        m->connect_delay = ULV_MIN(m->connect_delay * 2, (uint64_t) DELAY_MAX_USEC);
+}
+
+/* Not from within a callback of the bus itself but through it: sd-bus allows closing there. */
+static void link_lost(struct ulv_monitor *m) {
+        bool had = m->greeted;
+
+        m->greeted = m->report_pending = false;
+        m->hello_slot = sd_bus_slot_unref(m->hello_slot);
+        m->report_slot = sd_bus_slot_unref(m->report_slot);
+        port_forget_execs(m);
+        ulv_strbuf_reset(&m->report);
+        m->bus = sd_bus_close_unref(m->bus);
+        if (had) {
+                ulv_log(ULV_LOG_INFO, "uvd is gone; %s goes on (%s)", m->name, payload_text(m->payload));
+                m->connect_delay = DELAY_MIN_USEC;
+        }
+        connect_later(m);
+        monitor_turn(m);
+}
+
+static int on_disconnected(ULV_UNUSED sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        link_lost(userdata);
+        return 1;
+}
+
+static int on_view_changed(ULV_UNUSED sd_bus_message *message, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+        int r;
+
+        if (!m->greeted)
+                return 0;
+        r = view_take(m);
+        if (r < 0) {
+                ulv_log_errno(r, "the view can't be read; asking for a new one");
+                link_lost(m);
+                return 1;
+        }
+        monitor_turn(m);
+        return 0;
+}
+
+static int on_hello(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
+        uint64_t epoch;
+        int fd, r;
+
+        if (e) {
+                ulv_log(ULV_LOG_WARNING, "uvd doesn't accept %s: %s", m->name, e->message ? e->message : e->name);
+                link_lost(m);
+                return 1;
+        }
+        r = sd_bus_message_read(reply, "th", &epoch, &fd);      /* the fd is the message's: mapped, not kept */
+        if (r >= 0)
+                r = view_map(m, fd);
+        if (r >= 0)
+                r = view_take(m);
+        if (r < 0) {
+                ulv_log_errno(r, "uvd gave a view that can't be read");
+                link_lost(m);
+                return 1;
+        }
+        m->hello_slot = sd_bus_slot_unref(m->hello_slot);
+        m->greeted = true;
+        m->connect_delay = DELAY_MIN_USEC;
+        monitor_turn(m);
+        return 0;
+}
+
+/* --- what uvd may ask -------------------------------------------------------------------------------- */
+
+static int on_exec(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+        int r;
+
+        if (m->payload != PAYLOAD_RUNNING)
+                return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
+        r = ulv_plugin.no_port ? -EOPNOTSUPP : port_exec(m, call);
+        if (r == -EOPNOTSUPP)
+                return sd_bus_error_setf(error, ULV_ERROR_USAGE, "cannot run a program in %s\na partition of type %s has no inside\n", m->name, ulv_plugin.type);
+        if (r < 0)
+                return sd_bus_error_setf(error, ULV_ERROR_FAILED, "cannot run a program in %s\n%s\n", m->name, strerror(-r));
+        return 1;       /* answered when it has ended */
+}
+
+static int on_signal(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+        int signo, r;
+
+        r = sd_bus_message_read(call, "i", &signo);
+        if (r < 0)
+                return r;
+        if (signo < 1 || signo > 64)
+                return sd_bus_error_setf(error, ULV_ERROR_USAGE, "%d is not a signal\n\n", signo);
+        if (m->payload != PAYLOAD_RUNNING)
+                return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
+        /* A signal is for the partition's program, which uv-init knows; SIGKILL doesn't ask anybody. */
+        r = signo != SIGKILL && !ulv_plugin.no_port ? port_signal(m, signo) : ulv_plugin.signal ? ulv_plugin.signal(m, signo) : -EOPNOTSUPP;
+        if (r < 0)
+                return sd_bus_error_setf(error, ULV_ERROR_FAILED, "cannot send signal %d to %s\n%s\n", signo, m->name, strerror(-r));
+        return sd_bus_reply_method_return(call, NULL);
+}
+
+static const sd_bus_vtable control_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD("Exec", "asasssah", "i", on_exec, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Signal", "i", "", on_signal, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_VTABLE_END,
+};
+
+/* --- connecting -------------------------------------------------------------------------------------- */
+
+static int greet(struct ulv_monitor *m) {
+        _cleanup_strbuf_ struct ulv_strbuf held = { 0 };
+        int r;
+
+        if ((r = sd_bus_match_signal(m->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, m)) < 0 ||
+            (r = sd_bus_match_signal(m->bus, NULL, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "ViewChanged", on_view_changed, m)) < 0 ||
+            (r = sd_bus_add_object_vtable(m->bus, NULL, ULV_PATH_CONTROL, ULV_IF_CONTROL, control_vtable, m)) < 0)
+                return r;
+        return sd_bus_call_method_async(m->bus, &m->hello_slot, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "Hello", on_hello, m, "ssss",
+                                        m->name, m->token, ulv_plugin.type, view_held_text(m, &held));
+}
+
+static int on_connect_timer(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
+        struct ulv_monitor *m = userdata;
+        char path[sizeof(m->root) + 64];
+        int r;
+
+        (void) snprintf(path, sizeof(path), "%s/" ULV_RUN "/" ULV_SOCKET_MONITOR, ulv_streq(m->root, "/") ? "" : m->root);
+        r = ulv_bus_connect(m->event, path, &m->bus);
+        if (r >= 0 && (r = greet(m)) < 0)
+                m->bus = sd_bus_close_unref(m->bus);
+        if (r < 0)
+                connect_later(m);
+        return 0;
+}
+
+int link_begin(struct ulv_monitor *m) {
+        m->connect_delay = DELAY_MIN_USEC;
+        return monitor_arm(m, &m->connect_timer, 0, on_connect_timer);
+}
+
+void link_done(struct ulv_monitor *m) {
+        (void) sd_bus_flush(m->bus);
+        m->bus = sd_bus_close_unref(m->bus);
+}
