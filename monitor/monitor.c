@@ -176,7 +176,7 @@ static int enforce(struct ulv_monitor *m, struct ulv_diag *reterr) {
         }
         if (r < 0 && !reterr->what[0])
                 ulv_diag_what(reterr, ULV_EXIT_FAILED, "the grant can't be enforced: %s", strerror(-r));
-        (void) snprintf(m->refusal, sizeof(m->refusal), "%s%s%s", reterr->what, reterr->why[0] ? ": " : "", reterr->why);
+        (void) snprintf(m->refusal, sizeof(m->refusal), "%.240s%s%.260s", reterr->what, reterr->why[0] ? ": " : "", reterr->why);
         m->enforcement = gives_up_something(&m->seen) ? ENFORCED_REFUSED : ENFORCED_FAILED;
         ulv_log(ULV_LOG_WARNING, "%s", m->refusal);
         if (m->enforcement == ENFORCED_FAILED)
@@ -210,6 +210,8 @@ static void start(struct ulv_monitor *m) {
         int r = 0;
 
         m->payload = PAYLOAD_STARTING;
+        m->incarnation = m->seen.incarnation;
+        m->stop_wanted = false;
         m->found_nothing = m->killed = m->stop_asked = m->failed = m->init_used = false;
         m->result[0] = m->exited[0] = 0;
         if (!m->seen.definition) {
@@ -254,6 +256,7 @@ static void nothing_runs(struct ulv_monitor *m) {
 static void adopt(struct ulv_monitor *m) {
         int fd = fcntl(store_find(m, ulv_plugin.leader_fd_name), F_DUPFD_CLOEXEC, 3), r;
 
+        m->incarnation = m->seen.incarnation;
         if (fd < 0)
                 fd = leader_by_record(m);
         if (fd >= 0 && pidfd_dead(fd)) {
@@ -294,6 +297,7 @@ static void turn_none(struct ulv_monitor *m) {
         if (!ulv_state_is_live(m->seen.state))
                 return monitor_exit(m);
         m->payload = PAYLOAD_ENDED;
+        m->incarnation = m->seen.incarnation;
         m->stop_wanted = m->seen.state == ULV_STOPPING || m->stop;
         m->result[0] = 0;
         end_result(m, true, "unknown");
@@ -323,6 +327,9 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
                 follow_grant(m);
         if (m->payload == PAYLOAD_ENDING)
                 end_prove(m);
+        /* The end of a life that the ledger has closed already; there is a new one to live. */
+        if (m->payload == PAYLOAD_ENDED && m->greeted && m->incarnation > 0 && m->seen.incarnation != m->incarnation)
+                m->payload = PAYLOAD_NONE;
         if (m->payload == PAYLOAD_NONE)
                 turn_none(m);
         if (m->payload == PAYLOAD_ENDED && m->stop && !m->giving_up) {

@@ -37,6 +37,7 @@ struct seen {
         enum ulv_state state;
         bool force;             /* stopping: kill at once */
         uint64_t leader, start; /* 0: none recorded */
+        uint64_t incarnation;   /* which life of the partition this is */
         struct ulv_definition *definition;      /* NULL: the row has none that parses */
         struct holding *holdings;
         size_t n_holdings;
@@ -65,6 +66,7 @@ struct ulv_monitor {
         sd_event_source *connect_timer;
         sd_bus_slot *hello_slot, *report_slot;
         uint64_t connect_delay;
+        char hello_error[256];          /* the last one said, so that it is said once */
         bool greeted;                   /* Hello was answered on this connection */
         struct ulv_strbuf report;       /* the last one sent */
         char *report_view;              /* the view it was made from */
@@ -80,6 +82,7 @@ struct ulv_monitor {
         int leader_pidfd;
         pid_t leader;
         uint64_t leader_start;
+        uint64_t incarnation;           /* of the payload, 0 = not known */
         sd_event_source *leader_watch;
         bool stop;                      /* SIGTERM: stop the payload, uvd or not */
         bool stop_asked, killed;

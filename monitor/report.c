@@ -45,6 +45,12 @@ static void report_holding(const struct ulv_monitor *m, const struct holding *h,
         }
 }
 
+/* A report says which life it is about, in case that another one has begun meanwhile. */
+static void add_incarnation(const struct ulv_monitor *m, struct ulv_strbuf *b) {
+        if (m->incarnation > 0)
+                ulv_op_add_u64(b, "incarnation", m->incarnation);
+}
+
 static void report_running(const struct ulv_monitor *m, struct ulv_strbuf *b) {
         const struct seen *s = &m->seen;
 
@@ -54,6 +60,7 @@ static void report_running(const struct ulv_monitor *m, struct ulv_strbuf *b) {
                 ulv_op_add_u64(b, "leader", (uint64_t) m->leader);
                 ulv_op_add_u64(b, "start", m->leader_start);
                 ulv_op_add(b, "contain", ulv_plugin.contain);
+                add_incarnation(m, b);
                 ulv_op_end(b);
         }
         if (!grant_same(&m->enforced, &s->grant))
@@ -73,6 +80,7 @@ int report_build(const struct ulv_monitor *m, struct ulv_strbuf *b) {
                 ulv_op_add(b, "result", m->result[0] ? m->result : "unknown");
                 if (m->failed)
                         ulv_op_add(b, "failed", "yes");
+                add_incarnation(m, b);
                 ulv_op_end(b);
         } else if (m->payload == PAYLOAD_RUNNING && (s->state == ULV_STARTING || s->state == ULV_RUNNING))
                 report_running(m, b);

@@ -64,6 +64,18 @@ static int on_view_changed(ULV_UNUSED sd_bus_message *message, void *userdata, U
         return 0;
 }
 
+/* Refused for now or for good, what runs is contained. But a monitor of nothing, for a partition that
+ * isn't there, has nothing to wait for. */
+static void hello_refused(struct ulv_monitor *m, const sd_bus_error *e) {
+        const char *text = e->message ? e->message : e->name;
+
+        if (strncmp(m->hello_error, text, sizeof(m->hello_error) - 1) != 0)
+                ulv_log(ULV_LOG_WARNING, "uvd doesn't accept the monitor of %s: %s", m->name, text);
+        (void) snprintf(m->hello_error, sizeof(m->hello_error), "%s", text);
+        if (ulv_streq(e->name, ULV_ERROR_NOT_FOUND) && m->leader_pidfd < 0 && store_find(m, ulv_plugin.leader_fd_name) < 0)
+                m->stop = true;
+}
+
 static int on_hello(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct ulv_monitor *m = userdata;
         const sd_bus_error *e = sd_bus_message_get_error(reply);
@@ -71,7 +83,7 @@ static int on_hello(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_err
         int fd, r;
 
         if (e) {
-                ulv_log(ULV_LOG_WARNING, "uvd doesn't accept %s: %s", m->name, e->message ? e->message : e->name);
+                hello_refused(m, e);
                 link_lost(m);
                 return 1;
         }

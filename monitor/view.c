@@ -45,7 +45,8 @@ static int parse_partition(struct seen *s, const char *name, const struct ulv_op
         if (s->state < 0)
                 return -EBADMSG;
         s->force = force && ulv_streq(force, "yes");
-        if (ulv_op_get_u64(op, "leader", &s->leader) < 0 || ulv_op_get_u64(op, "start", &s->start) < 0)
+        if (ulv_op_get_u64(op, "leader", &s->leader) < 0 || ulv_op_get_u64(op, "start", &s->start) < 0 ||
+            ulv_op_get_u64(op, "incarnation", &s->incarnation) < 0)
                 return -EBADMSG;
         return text ? parse_definition(s, name, text) : 0;
 }
