@@ -162,10 +162,10 @@ static int not_done(struct uvctl *u, const struct wait *w) {
         return ULV_EXIT_FAILED;
 }
 
-static void json_outcome(struct json *j, const char *job, const struct plan *p, const struct wait *w) {
+static void json_outcome(const struct uvctl *u, struct json *j, const char *job, const struct plan *p, const struct wait *w) {
         json_object(j, NULL);
         json_string(j, "Job", job);
-        json_string(j, "State", w && w->state ? w->state : *job ? "decided" : "planned");
+        json_string(j, "State", w && w->state ? w->state : *job && !given(u, OPT_DRY_RUN) ? "decided" : "planned");
         json_string(j, "Transaction", w && w->transaction ? w->transaction : "");
         json_string(j, "Text", w && w->text ? w->text : "");
         json_array(j, "Plan");
@@ -187,7 +187,7 @@ static int put_json(struct uvctl *u, const char *job, const struct plan *p, cons
         struct json j = { 0 };
         int r;
 
-        json_outcome(&j, job, p, w);
+        json_outcome(u, &j, job, p, w);
         r = put(u, &j.b);
         ulv_strbuf_done(&j.b);
         return r;
@@ -208,10 +208,10 @@ int job_finish(struct uvctl *u, const char *job, const struct plan *p) {
         uint64_t begin = monotonic_usec();
         int r = 0;
 
-        if (!*job || given(u, OPT_NO_BLOCK)) {
+        if (!*job || given(u, OPT_NO_BLOCK) || given(u, OPT_DRY_RUN)) {
                 if (u->output == OUTPUT_JSON)
                         return put_json(u, job, p, NULL);
-                if (*job && !u->quiet)
+                if (*job && !u->quiet && !given(u, OPT_DRY_RUN))
                         printf("decided, not waited for: job %s\n", job);
                 return 0;
         }

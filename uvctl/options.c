@@ -17,14 +17,14 @@ const struct verb uvctl_verbs[] = {
         { "resources", verb_resources, "", "the ledger's sum: who has what (-a: unit by unit)", 0, 0, OPT_OUTPUT | OPT_ALL },
         { "verify", verb_verify, "[FILE|DIR...]", "check definitions and policies, without a daemon", 0, -1, OPT_OUTPUT },
         { "plan", verb_plan, "[FILE|DIR]", "what apply would change", 0, 1, OPT_OUTPUT | OPT_EXPLAIN | OPT_PRUNE },
-        { "apply", verb_apply, "[FILE|DIR]", "bring the host to these files, as one transaction", 0, 1, OPT_CHANGE | OPT_IF_GENERATION | OPT_YES | OPT_PRUNE | OPT_FORCE },
+        { "apply", verb_apply, "[FILE|DIR]", "bring the host to these files, as one transaction", 0, 1, OPT_CHANGE | OPT_IF_GENERATION | OPT_YES | OPT_PRUNE },
         { "edit", verb_edit, "NAME", "edit a definition, check it, apply it", 1, 1, OPT_CHANGE | OPT_YES },
         { "start", verb_start, "NAME... | -a", "start partitions, in the order of After=", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "stop", verb_stop, "NAME... | -a", "stop partitions (--force: kill at once)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },
         { "set", verb_set, "NAME KEY=VALUE...", "resize it now: cores=, share=, memory=", 2, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "move", verb_move, "KEY=AMOUNT FROM TO", "move cores, share or memory, as one transaction", 3, 3, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
-        { "remove", verb_remove, "NAME...", "forget partitions that are not running", 1, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_FORCE },
+        { "remove", verb_remove, "NAME...", "forget partitions that are not running", 1, -1, OPT_CHANGE | OPT_IF_GENERATION },
         { "exec", verb_exec, "NAME [--] COMMAND...", "run a command inside", 2, -1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW },
         { "logs", verb_logs, "NAME", "what it wrote to its console", 1, 1, OPT_OUTPUT | OPT_FOLLOW | OPT_LINES | OPT_RAW },
         { "events", verb_events, "[NAME...]", "changes of the ledger as they happen", 0, -1, OPT_OUTPUT | OPT_FOLLOW | OPT_WAIT },
@@ -131,23 +131,19 @@ static void option_text(const struct option_word *o, char *buf, size_t size) {
 
 static void print_options(unsigned mask) {
         char text[64];
-        unsigned n = 0;
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(options); i++) {
                 if (options[i].bit && !(options[i].bit & mask))
                         continue;
                 option_text(&options[i], text, sizeof(text));
-                if (n++ % 2 == 0)
-                        printf("  %-21s %-30s ", text, options[i].help);
-                else
-                        printf("  %-21s %s\n", text, options[i].help);
+                printf("  %-22s %s\n", text, options[i].help);
         }
-        if (n % 2 == 1)
-                putchar('\n');
 }
 
+/* All verbs and the names of all options, on one screen of 80 columns. */
 static void help(void) {
         char text[64];
+        size_t column = 0;
 
         printf("uvctl [OPTION...] VERB [WORD...]\n"
                "Cores and memory of this host, given to partitions by a ledger. See uvctl(1).\n\n");
@@ -155,8 +151,14 @@ static void help(void) {
                 (void) snprintf(text, sizeof(text), "%s %s", v->name, v->args);
                 printf("  %-28s %s\n", text, v->help);
         }
-        printf("\n");
-        print_options(~0u);
+        printf("\nOptions (uvctl VERB --help tells which a verb takes, and what they do):\n");
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(options); i++) {
+                option_text(&options[i], text, sizeof(text));
+                if (column + strlen(text) + 2 > 78)
+                        putchar('\n'), column = 0;
+                column += (size_t) printf("  %s", text);
+        }
+        putchar('\n');
 }
 
 /* For completion and for test/check-man.sh: one verb a line with its options. */

@@ -169,13 +169,14 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
         if (p->running)
                 add_isolation(b, p);
         add_resources(b, rows, p);
-        if (p->leader > 0 || row_str(&p->op, "unit")[0]) {
+        if (row_str(&p->op, "unit")[0]) {
                 add_label(b, "Unit");
-                add_text(b, row_str(&p->op, "unit")[0] ? row_str(&p->op, "unit") : "-");
+                add_text(b, row_str(&p->op, "unit"));
                 if (p->leader > 0)
                         ulv_strbuf_addf(b, ", leader %" PRIu64, p->leader);
                 ulv_strbuf_addc(b, '\n');
-        }
+        } else if (p->leader > 0)
+                ulv_strbuf_addf(b, LABEL "%" PRIu64 "\n", "Leader", p->leader);
         if (rows->imagined)
                 ulv_strbuf_addf(b, LABEL "%s is an imagined machine: tracked only\n", "Note", rows->machine);
 }
@@ -225,6 +226,22 @@ static int put_json(struct uvctl *u, struct json *j) {
         return r;
 }
 
+/* "key: value"; further lines of a value stand under its first. */
+static void add_fact(struct ulv_strbuf *b, unsigned width, const char *key, const char *value) {
+        size_t n = strcspn(value, "\n");
+
+        ulv_strbuf_addf(b, "%*s: ", (int) width, key);
+        text_safe(b, value, n, false);
+        ulv_strbuf_addc(b, '\n');
+        for (value += n; *value && value[1]; value += n) {
+                value++;
+                n = strcspn(value, "\n");
+                ulv_strbuf_addf(b, "%*s", (int) width + 2, "");
+                text_safe(b, value, n, false);
+                ulv_strbuf_addc(b, '\n');
+        }
+}
+
 /* Status() answers a{ss}: facts about the roles, the machine, and problems of files. */
 static int status_host(struct uvctl *u) {
         _cleanup_message_ sd_bus_message *m = NULL;
@@ -248,9 +265,7 @@ static int status_host(struct uvctl *u) {
                                 json_string(&j, key, value);
                                 continue;
                         }
-                        ulv_strbuf_addf(&b, "%*s: ", (int) ULV_MIN(width, 40u), key);
-                        text_safe(&b, value, strlen(value), true);
-                        ulv_strbuf_addc(&b, '\n');
+                        add_fact(&b, ULV_MIN(width, 40u), key, value);
                 }
                 if (r < 0) {
                         ulv_strbuf_done(&j.b);
