@@ -108,7 +108,8 @@ static void open_console(struct lxc_build *b) {
         b->console_tree = -1;
         if (b->console < 0)
                 return;
-        if (fchown(b->console, b->uid_base, b->uid_base + TTY_GID) < 0 || fchmod(b->console, 0620) < 0)
+        /* In this order: what has been given away can't be changed without CAP_FOWNER. */
+        if (fchmod(b->console, 0620) < 0 || fchown(b->console, b->uid_base, b->uid_base + TTY_GID) < 0)
                 fail_at(b, -errno, "giving away", "the console");
         snprintf(path, sizeof(path), "/proc/self/fd/%d", b->console);
         b->console_tree = clone_file(AT_FDCWD, path);
@@ -316,7 +317,7 @@ static void furnish_dev(struct lxc_build *b, uint64_t memory) {
         _cleanup_close_ int shm = make_tmpfs(b, "1777", memory / 2, 65536, ATTR_DATA);
         place_directory(b, dev, "shm", shm);
         link_names(b, dev);
-        if (fchown(dev, b->uid_base, b->uid_base) < 0)
+        if (fchownat(dev, "", b->uid_base, b->uid_base, AT_EMPTY_PATH) < 0)
                 fail_at(b, -errno, "giving away", "/dev");
 }
 
