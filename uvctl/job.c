@@ -53,6 +53,14 @@ int job_call(struct uvctl *u, sd_bus_message *m, char **ret_job, struct plan *re
         return 0;
 }
 
+/* The limit of --wait is over; the transaction isn't. */
+static int late(struct uvctl *u, const char *what) {
+        ulv_diag_what(&u->diag, ULV_EXIT_TIMEOUT, "%.64s is decided, but not reached yet", what);
+        ulv_diag_why(&u->diag, "--wait is over; the change goes on");
+        ulv_diag_try(&u->diag, "uvctl list, or uvctl history");
+        return ULV_EXIT_TIMEOUT;
+}
+
 static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *unused ULV_UNUSED) {
         struct wait *w = userdata;
         const char *state, *transaction, *text;
@@ -60,6 +68,8 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *unused ULV
         w->answered = true;
         if (sd_bus_message_is_method_error(m, NULL)) {
                 w->code = client_error(w->u, sd_bus_message_get_error(m), -sd_bus_message_get_errno(m));
+                if (w->code == ULV_EXIT_TIMEOUT)
+                        w->code = late(w->u, w->job);
                 return 0;
         }
         w->code = client_read(w->u, m, "sss", &state, &transaction, &text);
@@ -143,12 +153,8 @@ static void wait_done(struct wait *w) {
 static int not_done(struct uvctl *u, const struct wait *w) {
         char text[1024], *rest = text, *part;
 
-        if (ulv_streq(w->state, "reaching") || ulv_streq(w->state, "running")) {
-                ulv_diag_what(&u->diag, ULV_EXIT_TIMEOUT, "transaction %.64s is not reached yet", w->transaction);
-                ulv_diag_why(&u->diag, "it is decided and goes on");
-                ulv_diag_try(&u->diag, "uvctl history, or uvctl undo %.64s", w->transaction);
-                return ULV_EXIT_TIMEOUT;
-        }
+        if (ulv_streq(w->state, "reaching") || ulv_streq(w->state, "running"))
+                return late(u, *w->transaction ? w->transaction : w->job);
         (void) snprintf(text, sizeof(text), "%s", w->text);
         part = strsep(&rest, "\n");
         ulv_diag_what(&u->diag, ULV_EXIT_FAILED, "%.200s", part && *part ? part : "it failed, and was taken back");

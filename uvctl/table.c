@@ -94,6 +94,8 @@ static void write_cell(const struct table *t, unsigned column, unsigned width, c
                 ulv_strbuf_add(b, "  ");
         if (right)
                 pad(b, width - shown);
+        if (len == 0)
+                colour = COLOUR_NONE;
         if (colour != COLOUR_NONE)
                 ulv_strbuf_add(b, colour_start(colour));
         ulv_strbuf_add_len(b, s, len);

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# bash completion for uvctl. Verbs and options come from `uvctl --help=verbs`, names from `uvctl list`, so
+# that nothing here can be out of date.
+
+_uvctl_names() {
+        local root=()
+        local i
+        for ((i = 1; i < COMP_CWORD; i++)); do
+                case ${COMP_WORDS[i]} in
+                --root) root=(--root "${COMP_WORDS[i + 1]#=}") ;;
+                --root=*) root=("${COMP_WORDS[i]}") ;;
+                esac
+        done
+        uvctl "${root[@]}" list -o name 2>/dev/null
+}
+
+_uvctl() {
+        local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' word options names i
+        local table
+        table=$(uvctl --help=verbs 2>/dev/null) || return
+
+        case $prev in
+        -o | --output) mapfile -t COMPREPLY < <(compgen -W 'table wide json name' -- "$cur"); return ;;
+        --root | --chdir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+        -s | --signal) mapfile -t COMPREPLY < <(compgen -W 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP' -- "$cur"); return ;;
+        esac
+
+        # The verb is the first word that is one.
+        for ((i = 1; i < COMP_CWORD; i++)); do
+                word=${COMP_WORDS[i]}
+                if [[ $word != -* ]] && grep -q "^$word " <<<"$table"; then
+                        verb=$word
+                        break
+                fi
+        done
+
+        if [[ $cur == -* ]]; then
+                options=$(if [[ $verb ]]; then grep "^$verb " <<<"$table"; else cat <<<"$table"; fi | tr ' ' '\n' | grep '^--' | sort -u)
+                mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+                [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace
+                return
+        fi
+
+        case $verb in
+        '') mapfile -t COMPREPLY < <(compgen -W "$(cut -d' ' -f1 <<<"$table")" -- "$cur") ;;
+        apply | plan | verify | backup | restore) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+        why)
+                if ((COMP_CWORD == i + 1)); then
+                        mapfile -t COMPREPLY < <(compgen -W 'start stop set move remove' -- "$cur")
+                else
+                        names=$(_uvctl_names)
+                        mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory=" -- "$cur")
+                fi
+                ;;
+        set | move)
+                names=$(_uvctl_names)
+                mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory=" -- "$cur")
+                [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace
+                ;;
+        exec)
+                if ((COMP_CWORD == i + 1)); then
+                        names=$(_uvctl_names)
+                        mapfile -t COMPREPLY < <(compgen -W "$names" -- "$cur")
+                fi
+                ;;
+        undo) mapfile -t COMPREPLY < <(compgen -W "$(uvctl history -o name 2>/dev/null)" -- "$cur") ;;
+        resources | reload | version) ;;
+        *)
+                names=$(_uvctl_names)
+                mapfile -t COMPREPLY < <(compgen -W "$names" -- "$cur")
+                ;;
+        esac
+}
+
+complete -F _uvctl uvctl
