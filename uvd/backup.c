@@ -104,6 +104,7 @@ static int replace(struct uvd *u, const struct backup *b) {
 
 int backup_restore(struct uvd *u, const char *buf, size_t len, struct ulv_diag *reterr) {
         ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = NULL;
+        _cleanup_strbuf_ struct ulv_strbuf discard = {};
         char name[ULV_NAME_MAX + 1];
         struct backup b;
         int r;
@@ -125,6 +126,7 @@ int backup_restore(struct uvd *u, const char *buf, size_t len, struct ulv_diag *
                 return r;
         ulv_ledger_free(u->ledger);
         u->ledger = ulv_steal(l);
+        u->epoch++;             /* mirrors and views of before are of another ledger */
         u->drop_commands = true;
-        return 0;
+        return ulv_ledger_drain_changes(u->ledger, &discard);
 }

@@ -47,7 +47,7 @@ static void request_free(struct request *q) {
         free(q);
 }
 
-static uint64_t now_realtime(void) {
+uint64_t uvd_now(void) {
         struct timespec ts;
 
         (void) clock_gettime(CLOCK_REALTIME, &ts);
@@ -197,7 +197,7 @@ static int step(struct uvd *u, struct batch *b, struct request *q) {
         struct ulv_outcome outcome = {};
         struct ulv_txn t = {
                 .id = q->id, .zone = q->zone, .subject = q->subject, .reason = q->reason, .if_generation = q->if_generation,
-                .now = now_realtime(), .operations = q->operations, .operations_len = strlen(q->operations),
+                .now = uvd_now(), .operations = q->operations, .operations_len = strlen(q->operations),
                 .reporter = q->reporter[0] ? q->reporter : NULL,
         };
         int r;

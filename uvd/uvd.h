@@ -79,8 +79,9 @@ int settings_read(struct uvd *u, struct ulv_diag *reterr) ULV_MUST_CHECK;
 int uvd_open_dirs(struct uvd *u, uid_t uid, struct ulv_diag *reterr) ULV_MUST_CHECK;
 int uvd_inventory(struct uvd *u, struct ulv_inventory **ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
 int uvd_recover(struct uvd *u, struct ulv_diag *reterr) ULV_MUST_CHECK;
-/* Serves until asked to end. Returns the exit status. */
-int uvd_run(struct uvd *u);
+uint64_t uvd_now(void);                                         /* realtime, us: for people to read, nothing decides by it */
+
+
 
 /* --- transact.c: everything that changes the ledger goes through here */
 /* Takes m (a reference) with strings that live in it. reporter NULL: Submit, else Report of that partition. */
@@ -158,7 +159,7 @@ bool ledger_is_live(const struct ulv_ledger *l, char name[static ULV_NAME_MAX + 
 
 /* --- rebuild.c */
 int uvd_rebuild(struct uvd *u, struct ulv_diag *reterr) ULV_MUST_CHECK;
-int uvd_restore_file(struct uvd *u, const char *file, struct ulv_diag *reterr) ULV_MUST_CHECK;
+int uvd_restore_file(struct uvd *u, const char *buf, size_t len, struct ulv_diag *reterr) ULV_MUST_CHECK;
 
 /* --- sandbox.c */
 int sandbox_drop_root(uid_t uid, gid_t gid) ULV_MUST_CHECK;
