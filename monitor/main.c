@@ -75,8 +75,10 @@ static int begin(struct ulv_monitor *m) {
                 return r;
         if (ulv_plugin.narrow && (r = ulv_plugin.narrow(m, ULV_STAGE_BORN)) < 0)
                 return r;
-        /* Nobody of the same uid attaches to us. */
-        (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+        /* Other monitors are uid 0 too, and none of them is to attach to this one. (An unprivileged one would
+         * lose /proc/self/fdinfo by this, which it needs to know its payload again.) */
+        if (geteuid() == 0)
+                (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
         if ((r = recall(m)) < 0 || (r = link_begin(m)) < 0)
                 return r;
         store_notify("READY=1");

@@ -22,6 +22,7 @@
 
 #include "lib/log.h"
 #include "lib/protocol.h"
+#include "model/inventory.h"
 #include "monitor/port.h"
 
 #define LOG_LIMIT (8 * 1024 * 1024)     /* bytes in both files together */

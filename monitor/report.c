@@ -82,7 +82,7 @@ int report_build(const struct ulv_monitor *m, struct ulv_strbuf *b) {
                         ulv_op_add(b, "failed", "yes");
                 add_incarnation(m, b);
                 ulv_op_end(b);
-        } else if (m->payload == PAYLOAD_RUNNING && (s->state == ULV_STARTING || s->state == ULV_RUNNING))
+        } else if (m->payload == PAYLOAD_RUNNING && m->enforcement != ENFORCED_NOT && (s->state == ULV_STARTING || s->state == ULV_RUNNING))
                 report_running(m, b);
         return ulv_strbuf_error(b);
 }
