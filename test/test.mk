@@ -8,6 +8,8 @@ FUZZ := $(patsubst test/fuzz/%.c,$(B)/test/%,$(FUZZ_SRC))
 SIM_SRC := $(wildcard test/sim/*.c)
 SIM := $(patsubst test/sim/%.c,$(B)/test/%,$(SIM_SRC))
 
+LIBS_test-store := -lsqlite3
+
 # Unit tests link everything pure; a test may also include the .c file that it tests.
 $(UNIT): $(B)/test/%: test/unit/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
