@@ -73,6 +73,7 @@ static void report_ended(struct uvd *u, struct guest *g, const char *result) {
         ulv_op_begin(&b, "ended", "partition", g->name, "-");
         ulv_op_add(&b, "result", result);
         ulv_op_add(&b, "failed", "yes");
+        ulv_op_add_u64(&b, "incarnation", g->incarnation);
         ulv_op_end(&b);
         if (ulv_strbuf_error(&b) < 0 || transact_report(u, g->name, ulv_strbuf_str(&b)) < 0)
                 ulv_log(ULV_LOG_ERR, "out of memory: the end of %s is not recorded", g->name);

@@ -103,15 +103,14 @@ static int method_report(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         struct guest *g = l->guest;
         struct uvd *u = l->uvd;
         struct transact_call c = { .m = m };
-        uint64_t seen;
         int r;
 
-        r = sd_bus_message_read(m, "ts", &seen, &c.operations);
+        r = sd_bus_message_read(m, "ts", &c.if_generation, &c.operations);
         if (r < 0)
                 return r;
         if (!g || u->rebuilding)
                 return reply_diag_simple(m, ULV_EXIT_DENIED, "this connection is not bound to a partition", "Hello comes first", "");
-        if (strlen(c.operations) > REPORT_MAX || seen > ulv_ledger_generation(u->ledger))
+        if (strlen(c.operations) > REPORT_MAX || c.if_generation > ulv_ledger_generation(u->ledger))
                 return reply_diag_simple(m, ULV_EXIT_USAGE, "not a report", "it is longer than 1M, or of a view of another ledger", "");
         g->fresh = false;
         c.reporter = g->name;

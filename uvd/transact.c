@@ -113,12 +113,12 @@ int transact_queue(struct uvd *u, const struct transact_call *c) {
                 return -ENOMEM;
         q->m = sd_bus_message_ref(c->m);
         q->operations = c->operations;
+        q->if_generation = c->if_generation;
         if (!c->reporter) {
                 q->id = c->id;
                 q->zone = c->zone;
                 q->subject = c->subject;
                 q->reason = c->reason;
-                q->if_generation = c->if_generation;
         }
         return enqueue(u, q);
 }

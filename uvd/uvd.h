@@ -89,7 +89,7 @@ struct transact_call {
         sd_bus_message *m;
         const char *reporter;
         const char *id, *zone, *subject, *reason, *operations;
-        uint64_t if_generation;
+        uint64_t if_generation;         /* of a report: the generation of the view it was made under */
 };
 int transact_queue(struct uvd *u, const struct transact_call *c) ULV_MUST_CHECK;
 /* uvd's own report about owner: operations are copied. */
