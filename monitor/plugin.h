@@ -66,7 +66,10 @@ struct ulv_plugin {
         /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */
         bool no_port;
         /* Optional. Gives up what the monitor doesn't need from this stage on; called once each, in order.
-         * A failure ends the monitor before anything runs. NULL: the backend is unprivileged already. */
+         * A failure ends the monitor before anything runs. NULL: the backend is unprivileged already.
+         * After ULV_STAGE_STARTED this process can't start() again: for a new life of the partition the monitor
+         * ends with an error status, so that its starter brings one with all rights. (And a start needs a new
+         * socket pair to uv-init: of one that an earlier life kept, the far end is gone.) */
         int (*narrow)(struct ulv_monitor *m, enum ulv_stage stage);
 };
 
