@@ -127,6 +127,9 @@ static pid_t clone_first(struct lxc_build *b, int *ret_go) {
 
         if (pipe2(go, O_CLOEXEC) < 0)
                 fail_kernel(b, "a pipe");
+        /* The monitor isn't dumpable, and so nothing of ours is; but to open the new user namespace through /proc
+         * would then take CAP_SYS_PTRACE. The clone keeps what we are at this moment. */
+        (void) prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
         pid_t pid = sys_clone3(&a);
         if (pid < 0 && errno == EINVAL) {
                 /* Kernels before 6.3 don't take a time namespace here; without offsets it changes nothing. */
@@ -141,6 +144,7 @@ static pid_t clone_first(struct lxc_build *b, int *ret_go) {
                 b->go = go[0];
                 lxc_enter(b);
         }
+        (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
         (void) close(go[0]);
         *ret_go = go[1];
         return pid;

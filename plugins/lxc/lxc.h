@@ -89,3 +89,4 @@ int lxc_filter_make(void **ret, unsigned *ret_len) ULV_MUST_CHECK;
 
 /* --- narrow.c ---------------------------------------------------------------------------------------- */
 int lxc_narrow(struct ulv_monitor *m, enum ulv_stage stage);
+bool lxc_may_build(void);       /* has it still what a start needs? */

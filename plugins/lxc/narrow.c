@@ -100,3 +100,13 @@ int lxc_narrow(struct ulv_monitor *m ULV_UNUSED, enum ulv_stage stage) {
                 return ulv_log_errno(r, "cannot give up rights that are not needed");
         return 0;
 }
+
+bool lxc_may_build(void) {
+        cap_flag_value_t have = CAP_CLEAR;
+        cap_t now = cap_get_proc();
+
+        if (now)
+                (void) cap_get_flag(now, CAP_SYS_ADMIN, CAP_EFFECTIVE, &have);
+        (void) cap_free(now);
+        return have == CAP_SET;
+}

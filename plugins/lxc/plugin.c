@@ -336,6 +336,11 @@ static int start(struct ulv_monitor *m, const struct ulv_definition *d, const st
                 return c ? -EALREADY : -ENOMEM;
         c->failed = false;
         ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
+        if (!lxc_may_build()) {
+                ulv_diag_why(reterr, "its monitor has given up the right to mount since it started its last payload");
+                ulv_diag_try(reterr, "uvctl start %s", ulv_monitor_name(m));
+                return -EPERM;
+        }
         r = check_definition(d, g, &words, reterr);
         if (r < 0)
                 goto out;

@@ -16,6 +16,7 @@
  * the container's root, by signals it could send to Exec= itself. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -166,6 +167,8 @@ static int take_socket(void) {
         unsetenv(INIT_FD_ENV);
         if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET)
                 return -1;
+        /* A send may wait, but not for ever; the far end was made non-blocking, and this one with it. */
+        (void) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
         (void) setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
         return fd;
 }
