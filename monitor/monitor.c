@@ -122,11 +122,13 @@ void ulv_monitor_started(struct ulv_monitor *m, int leader_pidfd, pid_t leader) 
         take_leader(m, leader_pidfd, leader);
         port_payload_started(m);
         /* Where uv-init starts the partition's program, its word decides: an exec that fails isn't a start. */
-        if (m->payload == PAYLOAD_UNKNOWN || (m->payload == PAYLOAD_STARTING && !m->init_used))
+        if (m->payload == PAYLOAD_UNKNOWN || (m->payload == PAYLOAD_STARTING && (!m->init_used || m->init_ready)))
                 running(m);
 }
 
+/* May come before the backend has noticed that it is done. */
 void monitor_ready(struct ulv_monitor *m) {
+        m->init_ready = true;
         if (m->payload == PAYLOAD_STARTING && m->leader_pidfd >= 0)
                 running(m);
 }
@@ -212,7 +214,7 @@ static void start(struct ulv_monitor *m) {
         m->payload = PAYLOAD_STARTING;
         m->incarnation = m->seen.incarnation;
         m->stop_wanted = false;
-        m->found_nothing = m->killed = m->stop_asked = m->failed = m->init_used = false;
+        m->found_nothing = m->killed = m->stop_asked = m->failed = m->init_used = m->init_ready = false;
         m->result[0] = m->exited[0] = 0;
         if (!m->seen.definition) {
                 ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot start %s", m->name);

@@ -103,7 +103,7 @@ struct ulv_monitor {
         /* port-link.c */
         int port_pidfd, port_fd, console_slave, init_far;
         sd_event_source *port_watch, *port_timer;
-        bool init_used, port_wanted;
+        bool init_used, init_ready, port_wanted;
         char exited[32];                /* what uv-init said of its child, "" if nothing */
         uint32_t next_exec;
         struct exec_request execs[MONITOR_EXECS_MAX];

@@ -69,7 +69,7 @@ static int init_open(struct ulv_monitor *m) {
 static int log_open(const struct ulv_monitor *m, unsigned n) {
         _cleanup_close_ int dir = -1, fd = -1;
         char path[sizeof(m->root) + 64], name[ULV_NAME_MAX + 16];
-        struct stat st;
+        struct stat st, old;
 
         (void) snprintf(path, sizeof(path), "%s/" ULV_LOG_DIR, m->root);
         (void) snprintf(name, sizeof(name), "%s.log.%u", m->name, n);
@@ -77,8 +77,11 @@ static int log_open(const struct ulv_monitor *m, unsigned n) {
         if (dir < 0 || fstat(dir, &st) < 0)
                 return -errno;
         fd = openat(dir, name, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
-        if (fd < 0 || fchown(fd, (uid_t) -1, st.st_gid) < 0 || fchmod(fd, 0640) < 0)
+        if (fd < 0 || fstat(fd, &old) < 0)
                 return -errno;
+        /* Made anew after we gave up CAP_CHOWN: then only root reads it. */
+        if (old.st_gid != st.st_gid && fchown(fd, (uid_t) -1, st.st_gid) < 0)
+                ulv_log(ULV_LOG_WARNING, "%s stays root's alone", name);
         return ulv_steal_fd(&fd);
 }
 
