@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Rows read: a whole ledger, or the changes of an event stream into a mirror. Both put rows in, in three
+ * passes (a holding needs its owner, a transfer its holdings), then take `gone` ones out; both run inside
+ * the frame of a step, so that a bad row leaves nothing behind. */
+
+#include "model/ledger-internal.h"
+
+struct loader {
+        struct ulv_ledger *l;
+        struct ulv_diag *reterr;
+        int pass;               /* PASS_... */
+        bool may_be_gone;       /* an event stream: `gone` lines are known */
+        bool has_ledger;
+        unsigned line;
+};
+
+enum { PASS_NAMES, PASS_HOLDINGS, PASS_TRANSFERS, PASS_GONE, PASS_GONE_NAMES, PASS_MAX_ };
+
+static int bad(struct loader *ld, const struct ulv_op *op, const char *why) {
+        ulv_diag_what(ld->reterr, ULV_EXIT_FAILED, "not a row of a ledger: %s %s %s", op->verb, op->kind, op->id);
+        ulv_diag_why(ld->reterr, "line %u: %s", ld->line, why);
+        return 1;
+}
+
+/* An optional number; true if it is one or isn't there. */
+static bool number(const struct ulv_op *op, const char *key, uint64_t *v) {
+        *v = 0;
+        return ulv_op_get_u64(op, key, v) >= 0;
+}
+
+/* An optional word, copied into a field. */
+static bool word(const struct ulv_op *op, const char *key, char *field, size_t size) {
+        const char *value = ulv_op_get(op, key);
+
+        if (value && strlen(value) >= size)
+                return false;
+        strcpy(field, value ? value : "");
+        return true;
+}
+
+/* txn=ID,ID...: replaces w by what the row says. */
+static int read_waits(struct loader *ld, const struct ulv_op *op, struct waits *w) {
+        const char *list = ulv_op_get(op, "txn");
+
+        ulv_waits_release(ld->l, w, false);
+        while (list && *list) {
+                size_t n = strcspn(list, ",");
+                struct transaction *t;
+                char id[65];
+
+                if (n >= sizeof(id))
+                        return bad(ld, op, "txn= has an id that is too long");
+                memcpy(id, list, n);
+                id[n] = 0;
+                t = ulv_find_transaction(ld->l, id);
+                if (!t)
+                        return bad(ld, op, "txn= names a transaction that isn't there");
+                if (!ulv_waits_add(ld->l, w, t))
+                        return bad(ld, op, "txn= names too many transactions");
+                list += n + (list[n] == ',');
+        }
+        return 0;
+}
+
+/* --- names: ledger, inventory, partition, transaction, parameter ---------------------------------------- */
+
+static int read_ledger(struct loader *ld, const struct ulv_op *op) {
+        struct ulv_ledger *l = ld->l;
+
+        if (!number(op, "generation", &l->c.generation) || !number(op, "incarnation", &l->c.incarnation) ||
+            !number(op, "seq", &l->c.seq) || !word(op, "boot", l->boot, sizeof(l->boot)))
+                return bad(ld, op, "a counter isn't a number");
+        ld->has_ledger = true;
+        return 0;
+}
+
+static int read_inventory(struct loader *ld, const struct ulv_op *op) {
+        static const char *const kinds[] = { "real", "part", "imagined" };
+        struct ulv_ledger *l = ld->l;
+        const char *kind = ulv_op_get(op, "kind"), *uids = ulv_op_get(op, "uids"), *kvm = ulv_op_get(op, "kvm"), *dash;
+        uint64_t first = 0, last = 0;
+        char buf[16];
+        size_t i = 0;
+
+        while (i < ULV_ARRAY_SIZE(kinds) && !ulv_streq0(kind, kinds[i]))
+                i++;
+        if (i == ULV_ARRAY_SIZE(kinds))
+                return bad(ld, op, "kind= must be real, part or imagined");
+        dash = uids ? strchr(uids, '-') : NULL;
+        if (!dash || (size_t) (dash - uids) >= sizeof(buf))
+                return bad(ld, op, "uids= must be FIRST-LAST");
+        memcpy(buf, uids, (size_t) (dash - uids));
+        buf[dash - uids] = 0;
+        if (ulv_uint_parse(buf, ULV_UID_RANGES, &first) < 0 || ulv_uint_parse(dash + 1, ULV_UID_RANGES, &last) < 0)
+                return bad(ld, op, "uids= must be FIRST-LAST");
+        if (!word(op, "name", l->inventory.name, sizeof(l->inventory.name)) ||
+            !word(op, "prefix", l->inventory.prefix, sizeof(l->inventory.prefix)) ||
+            !word(op, "controllers", l->inventory.controllers, sizeof(l->inventory.controllers)))
+                return bad(ld, op, "a word is too long");
+        for (char *s = l->inventory.controllers; (s = strchr(s, '+')); )
+                *s = ' ';
+        l->inventory.kind = (enum ulv_inventory_kind) i;
+        l->inventory.uids_first = (unsigned) first;
+        l->inventory.uids_last = (unsigned) last;
+        l->inventory.kvm = ulv_streq0(kvm, "yes");
+        return 0;
+}
+
+static int read_partition_body(struct loader *ld, const struct ulv_op *op, struct partition *p) {
+        const char *state = ulv_op_get(op, "state"), *wanted = ulv_op_get(op, "wanted"), *text = ulv_op_get(op, "text");
+        _cleanup_strbuf_ struct ulv_strbuf extra = { .max = 8192 };
+        int r;
+
+        if (!word(op, "zone", p->b.zone, sizeof(p->b.zone)) || !word(op, "type", p->b.type, sizeof(p->b.type)) ||
+            !word(op, "role", p->b.role, sizeof(p->b.role)) || !word(op, "contain", p->b.contain, sizeof(p->b.contain)) ||
+            !word(op, "result", p->b.result, sizeof(p->b.result)))
+                return bad(ld, op, "a word is too long");
+        if (!number(op, "incarnation", &p->b.incarnation) || !number(op, "since", &p->b.since) ||
+            !number(op, "leader", &p->b.leader) || !number(op, "start", &p->b.start))
+                return bad(ld, op, "a number isn't one");
+        p->b.state = ulv_state_from_name(state ? state : "");
+        p->b.wanted = ulv_state_from_name(wanted ? wanted : "");
+        if (p->b.state < 0 || p->b.wanted < 0)
+                return bad(ld, op, "no such state");
+        if (!p->infra && (!ulv_name_is_valid(p->b.zone) || ulv_streq(p->b.role, "infrastructure")))
+                return bad(ld, op, "zone or role can't be that");
+        if (text && strlen(text) > ULV_DEFINITION_MAX)
+                return bad(ld, op, "the text is too long");
+        r = ulv_extra_keys(op, ulv_is_partition_key, &extra);
+        if (r < 0)
+                return r == -E2BIG ? bad(ld, op, "its extra keys are too long") : r;
+        r = ulv_set_string(&p->b.extra, p->old.extra, ulv_strbuf_str(&extra));
+        if (r == 0)
+                r = ulv_set_string(&p->b.text, p->old.text, text ? text : "");
+        return r;
+}
+
+static int read_partition(struct loader *ld, const struct ulv_op *op) {
+        struct partition *p = ulv_find_partition(ld->l, op->id);
+        int r;
+
+        if (!ulv_name_is_valid(op->id))
+                return bad(ld, op, "not a name");
+        if (!p) {
+                if (ld->l->c.n_partitions >= ULV_PARTITIONS_MAX)
+                        return bad(ld, op, "too many partitions");
+                p = ulv_add_partition(ld->l, op->id);
+                if (!p)
+                        return -ENOMEM;
+                ld->l->c.n_partitions++;
+        }
+        ulv_touch(ld->l, &p->o);
+        r = read_partition_body(ld, op, p);
+        p->o.told = true;
+        return r;
+}
+
+/* The transactions that a partition waits for: after all of them are there. */
+static int read_partition_waits(struct loader *ld, const struct ulv_op *op) {
+        struct partition *p = ulv_find_partition(ld->l, op->id);
+
+        ulv_touch(ld->l, &p->o);
+        return read_waits(ld, op, &p->b.waits);
+}
+
+static int read_transaction(struct loader *ld, const struct ulv_op *op) {
+        struct transaction *t = ulv_find_transaction(ld->l, op->id);
+        const char *subject = ulv_op_get(op, "subject");
+
+        if (strlen(op->id) > 64 || strchr(op->id, ','))
+                return bad(ld, op, "not a transaction id");
+        if (!t) {
+                t = ulv_add_transaction(ld->l, op->id, subject ? subject : "");
+                if (!t)
+                        return -ENOMEM;
+        }
+        ulv_touch(ld->l, &t->o);
+        t->b.undone = ulv_streq0(ulv_op_get(op, "undone"), "yes");
+        t->o.told = true;
+        return 0;
+}
+
+static int read_parameter(struct loader *ld, const struct ulv_op *op) {
+        const char *value = ulv_op_get(op, "value");
+        struct parameter *p = ulv_find_parameter(ld->l, op->id);
+
+        if (strlen(op->id) > 64 || !value || strlen(value) > ULV_PARAMETER_VALUE_MAX)
+                return bad(ld, op, "key or value can't be that");
+        if (!p && ld->l->c.n_parameters++ >= ULV_PARAMETERS_MAX)
+                return bad(ld, op, "too many parameters");
+        p = ulv_need_parameter(ld->l, op->id);
+        if (!p)
+                return -ENOMEM;
+        p->b.gone = false;
+        p->o.told = true;
+        if (ulv_startswith(op->id, "pool."))
+                ld->l->pool_stale = true;
+        return ulv_set_string(&p->b.value, p->old.value, value);
+}
+
+/* --- holdings and transfers ---------------------------------------------------------------------------------- */
+
+static bool is_holding_key(const char *key) {
+        static const char *const keys[] = { "node", "threads", "amount", "reached", "how", "txn", "missing" };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(keys); i++)
+                if (ulv_streq(keys[i], key))
+                        return true;
+        return false;
+}
+
+/* NODE/PAGES */
+static bool parse_memory_id(const char *id, unsigned *ret_node) {
+        const char *slash = strchr(id, '/');
+        char node[8];
+        uint64_t n;
+
+        if (!slash || (size_t) (slash - id) >= sizeof(node) || strlen(slash + 1) < 1 || strlen(slash + 1) > 7)
+                return false;
+        memcpy(node, id, (size_t) (slash - id));
+        node[slash - id] = 0;
+        if (ulv_uint_parse(node, 65535, &n) < 0)
+                return false;
+        *ret_node = (unsigned) n;
+        return true;
+}
+
+static int read_core(struct loader *ld, const struct ulv_op *op, struct resource *r) {
+        const char *threads = ulv_op_get(op, "threads");
+        struct ulv_cpus cpus;
+        uint64_t node;
+
+        if (!number(op, "node", &node) || node > 65535 || !threads || ulv_cpus_parse(threads, &cpus) < 0 || ulv_cpus_count(&cpus) == 0)
+                return bad(ld, op, "node= or threads= can't be that");
+        r->node = (unsigned) node;
+        r->n_threads = ulv_cpus_count(&cpus);
+        ld->l->pool_stale = true;
+        return ulv_set_text(&r->threads, threads);
+}
+
+/* What a row says about the thing itself. */
+static int read_resource(struct loader *ld, const struct ulv_op *op, enum kind kind, struct resource *r) {
+        _cleanup_strbuf_ struct ulv_strbuf attrs = { .max = 1024 };
+        int q;
+
+        r->missing = ulv_streq0(ulv_op_get(op, "missing"), "yes");
+        if (kind == KIND_CORE)
+                return read_core(ld, op, r);
+        q = ulv_extra_keys(op, is_holding_key, &attrs);
+        if (q < 0)
+                return q == -E2BIG ? bad(ld, op, "its keys are too long") : q;
+        if (attrs.len > 0 && !ulv_kinds[kind].device)
+                return bad(ld, op, "a key that doesn't belong there");
+        return ulv_set_text(&r->attrs, ulv_strbuf_str(&attrs));
+}
+
+static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum kind kind, struct resource **ret) {
+        struct resource *r = ulv_find_resource(ld->l, kind, op->id);
+        unsigned node = 0;
+        uint64_t id;
+
+        if (!r) {
+                if (strlen(op->id) >= sizeof(((struct ulv_inv_device *) 0)->id) || kind == KIND_SHARE ||
+                    (kind == KIND_MEMORY && !parse_memory_id(op->id, &node)) ||
+                    (kind == KIND_CORE && ulv_uint_parse(op->id, ULV_CPU_MAX - 1, &id) < 0) ||
+                    (kind == KIND_UIDS && ulv_uint_parse(op->id, ULV_UID_RANGES, &id) < 0))
+                        return bad(ld, op, "not an id of that kind");
+                r = ulv_add_resource(ld->l, kind, op->id);
+                if (!r)
+                        return -ENOMEM;
+                r->node = node;
+        }
+        *ret = r;
+        return read_resource(ld, op, kind, r);
+}
+
+static int read_holding(struct loader *ld, const struct ulv_op *op) {
+        int kind = ulv_kind_from_name(op->kind), q;
+        struct partition *p = ulv_find_partition(ld->l, op->owner);
+        struct resource *r;
+        struct holding *h;
+        uint64_t amount = 1, reached;
+
+        if (kind < 0)
+                return bad(ld, op, "no such kind");
+        if (!p)
+                return bad(ld, op, "its owner isn't there");
+        q = find_or_add_resource(ld, op, (enum kind) kind, &r);
+        if (q != 0)
+                return q;
+        if (ulv_is_implied(ld->l, r, p))
+                return bad(ld, op, "what idle has of that kind isn't a row");
+        if ((!ulv_kinds[kind].unit && ulv_op_get_u64(op, "amount", &amount) != 0) || !number(op, "reached", &reached) ||
+            amount > UINT64_MAX / 4096 || reached > amount || (amount == 0 && p != ld->l->infra[INFRA_IDLE]))
+                return bad(ld, op, "amount= or reached= can't be that");
+        h = ulv_need_holding(ld->l, r, p);
+        if (!h)
+                return -ENOMEM;
+        if (r->kind == KIND_SHARE)
+                ld->l->c.share_given += amount - h->b.amount;
+        r->total += amount - h->b.amount;
+        h->b.amount = amount;
+        h->b.reached = reached;
+        h->o.told = true;
+        if (!word(op, "how", h->b.how, sizeof(h->b.how)))
+                return bad(ld, op, "how= is too long");
+        return read_waits(ld, op, &h->b.waits);
+}
+
+/* Takes a transfer out of the sums, or puts it in. */
+static int count_transfer(struct loader *ld, const struct transfer *t, bool in) {
+        struct holding *from = ulv_find_holding(ld->l, t->r, t->from), *into;
+
+        if (!from)
+                return -EINVAL;
+        ulv_touch(ld->l, &from->o);
+        from->b.out += in ? t->b.amount : 0 - t->b.amount;
+        if (ulv_is_implied(ld->l, t->r, t->b.to))
+                return 0;
+        into = ulv_need_holding(ld->l, t->r, t->b.to);
+        if (!into)
+                return -ENOMEM;
+        into->b.in += in ? t->b.amount : 0 - t->b.amount;
+        return 0;
+}
+
+static int read_transfer(struct loader *ld, const struct ulv_op *op) {
+        const char *to_name = ulv_op_get(op, "to"), *kind_name = ulv_op_get(op, "kind"), *id = ulv_op_get(op, "id"), *txn_id = ulv_op_get(op, "txn");
+        int kind = ulv_kind_from_name(kind_name ? kind_name : ""), q;
+        struct partition *from = ulv_find_partition(ld->l, op->owner), *to = to_name ? ulv_find_partition(ld->l, to_name) : NULL;
+        struct resource *r = kind >= 0 && id ? ulv_find_resource(ld->l, (enum kind) kind, id) : NULL;
+        struct transaction *txn = txn_id ? ulv_find_transaction(ld->l, txn_id) : NULL;
+        struct transfer *t;
+        uint64_t seq, amount, made;
+
+        if (!from || !to || from == to || !r || !txn || !ulv_find_holding(ld->l, r, from))
+                return bad(ld, op, "it names something that isn't there");
+        if (ulv_uint_parse(op->id, UINT64_MAX, &seq) < 0 || !number(op, "amount", &amount) || !number(op, "made", &made) ||
+            amount == 0 || amount > UINT64_MAX / 4096)
+                return bad(ld, op, "a number isn't one");
+        t = ulv_find_transfer(ld->l, seq);
+        if (t) {
+                if (t->r != r || t->from != from)
+                        return bad(ld, op, "a transfer can't change what it moves");
+                q = count_transfer(ld, t, false);
+                if (q < 0)
+                        return q;
+                ulv_touch(ld->l, &t->o);
+                ulv_transaction_release(ld->l, t->b.txn, false);
+        } else {
+                t = ulv_add_transfer(ld->l, seq, r, from);
+                if (!t)
+                        return -ENOMEM;
+        }
+        t->b = (struct transfer_body) { .to = to, .amount = amount, .made = made, .txn = txn };
+        t->o.told = true;
+        ulv_transaction_hold(ld->l, txn);
+        return count_transfer(ld, t, true);
+}
+
+/* --- gone ------------------------------------------------------------------------------------------------------- */
+
+static int gone_transfer(struct loader *ld, const struct ulv_op *op) {
+        struct transfer *t;
+        uint64_t seq;
+        int q;
+
+        t = ulv_uint_parse(op->id, UINT64_MAX, &seq) == 0 ? ulv_find_transfer(ld->l, seq) : NULL;
+        if (!t)
+                return bad(ld, op, "it isn't there");
+        q = count_transfer(ld, t, false);
+        if (q < 0)
+                return q;
+        ulv_touch(ld->l, &t->o);
+        t->b.amount = 0;
+        t->o.told = false;
+        ulv_transaction_release(ld->l, t->b.txn, false);
+        return 0;
+}
+
+static int gone_holding(struct loader *ld, const struct ulv_op *op) {
+        int kind = ulv_kind_from_name(op->kind);
+        struct partition *p = ulv_find_partition(ld->l, op->owner);
+        struct resource *r = kind >= 0 ? ulv_find_resource(ld->l, (enum kind) kind, op->id) : NULL;
+        struct holding *h = p && r ? ulv_find_holding(ld->l, r, p) : NULL;
+
+        if (!h || h->b.amount == 0)
+                return bad(ld, op, "it isn't there");
+        ulv_touch(ld->l, &h->o);
+        if (r->kind == KIND_SHARE)
+                ld->l->c.share_given -= h->b.amount;
+        if (r->kind == KIND_CORE)
+                ld->l->pool_stale = true;
+        r->total -= h->b.amount;
+        h->b.amount = h->b.reached = 0;
+        h->b.how[0] = 0;
+        ulv_waits_release(ld->l, &h->b.waits, false);
+        h->o.told = false;
+        return 0;
+}
+
+static int gone_name(struct loader *ld, const struct ulv_op *op) {
+        if (ulv_streq(op->kind, "partition")) {
+                struct partition *p = ulv_find_partition(ld->l, op->id);
+
+                if (!p || p->infra)
+                        return bad(ld, op, "it isn't there");
+                ulv_touch(ld->l, &p->o);
+                ulv_waits_release(ld->l, &p->b.waits, false);
+                p->b.gone = true;
+                p->o.told = false;
+                ld->l->c.n_partitions--;
+                for (struct holding *h = p->holdings; h; h = h->p_next)
+                        if (!ulv_holding_is_empty(h))
+                                return bad(ld, op, "it still holds something");
+                for (struct transfer *t = p->out; t; t = t->p_next)
+                        if (t->b.amount > 0)
+                                return bad(ld, op, "something of it is still on its way");
+                return 0;
+        }
+        if (ulv_streq(op->kind, "parameter")) {
+                struct parameter *p = ulv_find_parameter(ld->l, op->id);
+
+                if (!p)
+                        return bad(ld, op, "it isn't there");
+                ulv_touch(ld->l, &p->o);
+                p->b.gone = true;
+                p->o.told = false;
+                ld->l->pool_stale = true;
+                ld->l->c.n_parameters--;
+                return 0;
+        }
+        /* A transaction goes by itself when nothing waits for it any more. */
+        if (ulv_find_transaction(ld->l, op->id))
+                ulv_find_transaction(ld->l, op->id)->o.told = false;
+        return 0;
+}
+
+/* --- the passes ---------------------------------------------------------------------------------------------------- */
+
+static int read_name(struct loader *ld, const struct ulv_op *op) {
+        static const struct { const char *kind; int (*f)(struct loader *ld, const struct ulv_op *op); } table[] = {
+                { "ledger", read_ledger }, { "inventory", read_inventory }, { "partition", read_partition },
+                { "transaction", read_transaction }, { "parameter", read_parameter },
+        };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(table); i++)
+                if (ulv_streq(table[i].kind, op->kind))
+                        return table[i].f(ld, op);
+        return ulv_streq(op->kind, "transfer") || ulv_kind_from_name(op->kind) >= 0 ? 0 : bad(ld, op, "no such kind");
+}
+
+static int read_row(struct loader *ld, const struct ulv_op *op) {
+        switch (ld->pass) {
+        case PASS_NAMES:
+                return read_name(ld, op);
+        case PASS_HOLDINGS:
+                if (ulv_streq(op->kind, "partition"))
+                        return read_partition_waits(ld, op);
+                return ulv_kind_from_name(op->kind) >= 0 ? read_holding(ld, op) : 0;
+        case PASS_TRANSFERS:
+                return ulv_streq(op->kind, "transfer") ? read_transfer(ld, op) : 0;
+        default:
+                return 0;
+        }
+}
+
+static int read_gone(struct loader *ld, const struct ulv_op *op) {
+        if (ld->pass == PASS_GONE && ulv_streq(op->kind, "transfer"))
+                return gone_transfer(ld, op);
+        if (ld->pass == PASS_GONE && ulv_kind_from_name(op->kind) >= 0)
+                return gone_holding(ld, op);
+        if (ld->pass == PASS_GONE_NAMES && ulv_kind_from_name(op->kind) < 0 && !ulv_streq(op->kind, "transfer"))
+                return gone_name(ld, op);
+        return 0;
+}
+
+static int read_line(const char *line, size_t len, void *userdata) {
+        struct loader *ld = userdata;
+        _cleanup_op_ struct ulv_op op = {};
+        int r;
+
+        ld->line++;
+        r = ulv_op_parse(line, len, &op, ld->reterr);
+        if (r > 0)
+                ulv_diag_why(ld->reterr, "line %u", ld->line);
+        if (r != 0)
+                return r;
+        if (ulv_streq(op.verb, "row"))
+                return read_row(ld, &op);
+        if (ulv_streq(op.verb, "gone") && ld->may_be_gone)
+                return read_gone(ld, &op);
+        return bad(ld, &op, "not a row");
+}
+
+static int read_all(struct loader *ld, const char *rows, size_t len) {
+        int r = 0;
+
+        for (ld->pass = PASS_NAMES; ld->pass < PASS_MAX_ && r == 0; ld->pass++) {
+                if (ld->pass >= PASS_GONE && !ld->may_be_gone)
+                        break;
+                ld->line = 0;
+                r = ulv_op_each_line(rows, len, read_line, ld);
+        }
+        return r;
+}
+
+/* What was loaded is no news. */
+static void accept(struct ulv_ledger *l) {
+        if (l->pool_stale)
+                ulv_count_pool(l);
+        ulv_commit(l);
+        ulv_forget_changes(l);
+}
+
+int ulv_ledger_load(const char *rows, size_t len, struct ulv_ledger **ret, struct ulv_diag *reterr) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = NULL;
+        struct loader ld = { .reterr = reterr };
+        int r;
+
+        r = ulv_ledger_new_empty(&l);
+        if (r < 0)
+                return r;
+        ld.l = l;
+        r = read_all(&ld, rows, len);
+        if (r == 0 && !ld.has_ledger) {
+                ulv_diag_what(reterr, ULV_EXIT_FAILED, "not a ledger");
+                ulv_diag_why(reterr, "the row `ledger` is missing");
+                r = 1;
+        }
+        if (r != 0)
+                return r;
+        accept(l);
+        r = ulv_ledger_check(l, reterr);
+        if (r != 0)
+                return r;
+        *ret = ulv_steal(l);
+        return 0;
+}
+
+int ulv_ledger_apply(struct ulv_ledger *l, const char *changes, size_t len, struct ulv_diag *reterr) {
+        struct loader ld = { .l = l, .reterr = reterr, .may_be_gone = true };
+        int r;
+
+        r = read_all(&ld, changes, len);
+        if (r != 0) {
+                ulv_rollback(l);
+                return r;
+        }
+        accept(l);
+        return 0;
+}

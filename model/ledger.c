@@ -1,0 +1,716 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The ledger's objects: made, found, touched, committed and rolled back. See ledger-internal.h. */
+
+#define UNHASHED o.unhashed
+#include "model/ledger-internal.h"
+
+const struct kind_info ulv_kinds[KIND_MAX_] = {
+        [KIND_BLOCK]  = { .name = "block",  .unit = true, .device = true, .noun = "block device" },
+        [KIND_CORE]   = { .name = "core",   .unit = true, .reached = true, .noun = "core" },
+        [KIND_MEMORY] = { .name = "memory", .reached = true, .noun = "memory" },
+        [KIND_NET]    = { .name = "net",    .unit = true, .device = true, .noun = "network interface" },
+        [KIND_PCI]    = { .name = "pci",    .unit = true, .device = true, .noun = "PCI device" },
+        [KIND_SHARE]  = { .name = "share",  .reached = true, .idle_implied = true, .noun = "share of" },
+        [KIND_UIDS]   = { .name = "uids",   .unit = true, .idle_implied = true, .noun = "uid range" },
+};
+
+int ulv_kind_from_name(const char *s) {
+        for (int i = 0; i < KIND_MAX_; i++)
+                if (ulv_streq(ulv_kinds[i].name, s))
+                        return i;
+        return -EINVAL;
+}
+
+int ulv_natural_compare(const char *a, const char *b) {
+        const char *whole_a = a, *whole_b = b;
+
+        while (*a && *b) {
+                size_t na, nb;
+                int r;
+
+                if (*a < '0' || *a > '9' || *b < '0' || *b > '9') {
+                        if (*a != *b)
+                                return (unsigned char) *a < (unsigned char) *b ? -1 : 1;
+                        a++;
+                        b++;
+                        continue;
+                }
+                a += strspn(a, "0");
+                b += strspn(b, "0");
+                na = strspn(a, "0123456789");
+                nb = strspn(b, "0123456789");
+                if (na != nb)
+                        return na < nb ? -1 : 1;
+                r = strncmp(a, b, na);
+                if (r != 0)
+                        return r;
+                a += na;
+                b += nb;
+        }
+        if (*a || *b)
+                return *a ? 1 : -1;
+        return strcmp(whole_a, whole_b);
+}
+
+/* --- finding ------------------------------------------------------------------------------------------- */
+
+struct partition *ulv_find_partition(const struct ulv_ledger *l, const char *name) {
+        struct partition *p;
+
+        HASH_FIND(hh, l->partitions, name, strlen(name), p);
+        return p && !p->b.gone ? p : NULL;
+}
+
+struct resource *ulv_find_resource(const struct ulv_ledger *l, enum kind kind, const char *id) {
+        char key[160];
+        size_t n = strlen(ulv_kinds[kind].name), m = strlen(id);
+        struct resource *r;
+
+        if (n + 1 + m >= sizeof(key))
+                return NULL;
+        memcpy(key, ulv_kinds[kind].name, n);
+        key[n] = ' ';
+        memcpy(key + n + 1, id, m + 1);
+        HASH_FIND(hh, l->resources, key, n + 1 + m, r);
+        return r;
+}
+
+struct holding *ulv_find_holding(const struct ulv_ledger *l, const struct resource *r, const struct partition *p) {
+        __typeof__(((struct holding *) NULL)->key) key = { (struct resource *) r, (struct partition *) p };
+        struct holding *h;
+
+        HASH_FIND(hh, l->holdings, &key, sizeof(key), h);
+        return h;
+}
+
+struct transfer *ulv_find_transfer(const struct ulv_ledger *l, uint64_t seq) {
+        struct transfer *t;
+
+        HASH_FIND(hh, l->transfers, &seq, sizeof(seq), t);
+        return t && t->b.amount > 0 ? t : NULL;
+}
+
+struct transaction *ulv_find_transaction(const struct ulv_ledger *l, const char *id) {
+        struct transaction *t;
+
+        HASH_FIND(hh, l->transactions, id, strlen(id), t);
+        return t;
+}
+
+struct parameter *ulv_find_parameter(const struct ulv_ledger *l, const char *key) {
+        struct parameter *p;
+
+        HASH_FIND(hh, l->parameters, key, strlen(key), p);
+        return p && !p->b.gone ? p : NULL;
+}
+
+/* --- touching ------------------------------------------------------------------------------------------ */
+
+void ulv_touch(struct ulv_ledger *l, struct object *o) {
+        if (o->touched)
+                return;
+        o->touched = true;
+        o->touched_next = NULL;
+        if (l->touched_last)
+                l->touched_last->touched_next = o;
+        else
+                l->touched = o;
+        l->touched_last = o;
+        switch (o->type) {
+        case OBJECT_PARTITION: ((struct partition *) o)->old = ((struct partition *) o)->b; break;
+        case OBJECT_HOLDING: ((struct holding *) o)->old = ((struct holding *) o)->b; break;
+        case OBJECT_TRANSFER: ((struct transfer *) o)->old = ((struct transfer *) o)->b; break;
+        case OBJECT_TRANSACTION: ((struct transaction *) o)->old = ((struct transaction *) o)->b; break;
+        case OBJECT_PARAMETER: ((struct parameter *) o)->old = ((struct parameter *) o)->b; break;
+        }
+}
+
+static void touch_new(struct ulv_ledger *l, struct object *o) {
+        o->created = true;
+        ulv_touch(l, o);
+}
+
+int ulv_set_text(char **field, const char *value) {
+        char *s = NULL;
+
+        if (*value) {
+                s = strdup(value);
+                if (!s)
+                        return -ENOMEM;
+        }
+        free(*field);
+        *field = s;
+        return 0;
+}
+
+int ulv_set_string(char **field, const char *old, const char *value) {
+        char *s = NULL;
+
+        if (*value) {
+                s = strdup(value);
+                if (!s)
+                        return -ENOMEM;
+        }
+        /* The one that the step found stays until commit or rollback; one set in between goes. */
+        if (*field != old)
+                free(*field);
+        *field = s;
+        return 0;
+}
+
+/* --- transactions that wait ------------------------------------------------------------------------------ */
+
+bool ulv_waits_any(const struct waits *w) { return w->t[0]; }
+bool ulv_waits_full(const struct waits *w) { return w->t[ULV_WAITS_MAX - 1]; }
+
+void ulv_transaction_hold(struct ulv_ledger *l, struct transaction *t) {
+        ulv_touch(l, &t->o);
+        t->b.waits++;
+}
+
+void ulv_transaction_release(struct ulv_ledger *l, struct transaction *t, bool undone) {
+        ulv_touch(l, &t->o);
+        t->b.waits--;
+        t->b.undone |= undone;
+}
+
+bool ulv_waits_add(struct ulv_ledger *l, struct waits *w, struct transaction *t) {
+        for (size_t i = 0; i < ULV_WAITS_MAX; i++) {
+                if (w->t[i] == t)
+                        return true;
+                if (w->t[i])
+                        continue;
+                w->t[i] = t;
+                ulv_transaction_hold(l, t);
+                return true;
+        }
+        return false;
+}
+
+void ulv_waits_release(struct ulv_ledger *l, struct waits *w, bool undone) {
+        for (size_t i = 0; i < ULV_WAITS_MAX; i++)
+                if (w->t[i])
+                        ulv_transaction_release(l, w->t[i], undone);
+        *w = (struct waits) {};
+}
+
+/* --- making ----------------------------------------------------------------------------------------------- */
+
+/* Makes room for one more pointer in a sorted array. */
+static int grow(void *array_v, size_t n, size_t *size) {
+        void ***v = array_v, **bigger;
+        size_t want = ULV_MAX(*size * 2, (size_t) 16);
+
+        if (n < *size)
+                return 0;
+        bigger = realloc(*v, want * sizeof(void *));
+        if (!bigger)
+                return -ENOMEM;
+        *v = bigger;
+        *size = want;
+        return 0;
+}
+
+/* Where name stands, or would stand. */
+static size_t partition_place(const struct ulv_ledger *l, const char *name) {
+        size_t low = 0, high = l->by_name.n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (strcmp(l->by_name.v[middle]->name, name) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+struct partition *ulv_add_partition(struct ulv_ledger *l, const char *name) {
+        struct partition *p;
+        size_t at;
+
+        if (grow(&l->by_name.v, l->by_name.n, &l->by_name.size) < 0)
+                return NULL;
+        p = calloc(1, sizeof(*p));
+        if (!p)
+                return NULL;
+        p->o.type = OBJECT_PARTITION;
+        strncpy(p->name, name, sizeof(p->name) - 1);
+        p->infra = ulv_name_is_reserved(name);
+        HASH_ADD_KEYPTR(hh, l->partitions, p->name, strlen(p->name), p);
+        if (p->o.unhashed) {
+                free(p);
+                return NULL;
+        }
+        at = partition_place(l, name);
+        memmove(l->by_name.v + at + 1, l->by_name.v + at, (l->by_name.n - at) * sizeof(*l->by_name.v));
+        l->by_name.v[at] = p;
+        l->by_name.n++;
+        touch_new(l, &p->o);
+        return p;
+}
+
+static void resource_free(struct resource *r) {
+        free(r->id);
+        free(r->key);
+        free(r->threads);
+        free(r->attrs);
+        free(r);
+}
+
+#undef UNHASHED
+#define UNHASHED unhashed
+struct resource *ulv_add_resource(struct ulv_ledger *l, enum kind kind, const char *id) {
+        size_t n = strlen(ulv_kinds[kind].name), at, m = strlen(id);
+        struct resource *r;
+
+        if (grow(&l->sorted[kind].v, l->sorted[kind].n, &l->sorted[kind].size) < 0)
+                return NULL;
+        r = calloc(1, sizeof(*r));
+        if (!r)
+                return NULL;
+        r->kind = kind;
+        r->id = strdup(id);
+        r->key = malloc(n + 1 + m + 1);
+        if (!r->id || !r->key) {
+                resource_free(r);
+                return NULL;
+        }
+        memcpy(r->key, ulv_kinds[kind].name, n);
+        r->key[n] = ' ';
+        memcpy(r->key + n + 1, id, m + 1);
+        HASH_ADD_KEYPTR(hh, l->resources, r->key, n + 1 + m, r);
+        if (r->unhashed) {
+                resource_free(r);
+                return NULL;
+        }
+        for (at = l->sorted[kind].n; at > 0 && ulv_natural_compare(l->sorted[kind].v[at - 1]->id, id) > 0; at--)
+                l->sorted[kind].v[at] = l->sorted[kind].v[at - 1];
+        l->sorted[kind].v[at] = r;
+        l->sorted[kind].n++;
+        return r;
+}
+#undef UNHASHED
+#define UNHASHED o.unhashed
+
+static int resource_compare(const struct resource *a, const struct resource *b) {
+        return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : ulv_natural_compare(a->id, b->id);
+}
+
+/* Into the owner's list, in order; from its end, because that is where most come. */
+static void link_to_owner(struct partition *p, struct holding *h) {
+        struct holding *after = p->holdings ? p->holdings->p_prev : NULL;
+
+        while (after && resource_compare(after->key.r, h->key.r) > 0)
+                after = after == p->holdings ? NULL : after->p_prev;
+        if (after)
+                DL_APPEND_ELEM2(p->holdings, after, h, p_prev, p_next);
+        else
+                DL_PREPEND2(p->holdings, h, p_prev, p_next);
+}
+
+struct holding *ulv_need_holding(struct ulv_ledger *l, struct resource *r, struct partition *p) {
+        struct holding *h = ulv_find_holding(l, r, p);
+
+        if (h) {
+                ulv_touch(l, &h->o);
+                return h;
+        }
+        h = calloc(1, sizeof(*h));
+        if (!h)
+                return NULL;
+        h->o.type = OBJECT_HOLDING;
+        h->key.r = r;
+        h->key.p = p;
+        HASH_ADD(hh, l->holdings, key, sizeof(h->key), h);
+        if (h->o.unhashed) {
+                free(h);
+                return NULL;
+        }
+        link_to_owner(p, h);
+        DL_APPEND2(r->holdings, h, r_prev, r_next);
+        touch_new(l, &h->o);
+        return h;
+}
+
+struct transfer *ulv_add_transfer(struct ulv_ledger *l, uint64_t seq, struct resource *r, struct partition *from) {
+        struct transfer *t = calloc(1, sizeof(*t)), *after;
+
+        if (!t)
+                return NULL;
+        t->o.type = OBJECT_TRANSFER;
+        t->seq = seq;
+        t->r = r;
+        t->from = from;
+        HASH_ADD(hh, l->transfers, seq, sizeof(t->seq), t);
+        if (t->o.unhashed) {
+                free(t);
+                return NULL;
+        }
+        after = from->out ? from->out->p_prev : NULL;
+        while (after && after->seq > seq)
+                after = after == from->out ? NULL : after->p_prev;
+        if (after)
+                DL_APPEND_ELEM2(from->out, after, t, p_prev, p_next);
+        else
+                DL_PREPEND2(from->out, t, p_prev, p_next);
+        DL_APPEND2(r->transfers, t, r_prev, r_next);
+        touch_new(l, &t->o);
+        return t;
+}
+
+struct transaction *ulv_add_transaction(struct ulv_ledger *l, const char *id, const char *subject) {
+        struct transaction *t = calloc(1, sizeof(*t));
+
+        if (!t)
+                return NULL;
+        t->o.type = OBJECT_TRANSACTION;
+        strncpy(t->id, id, sizeof(t->id) - 1);
+        t->subject = strdup(subject);
+        if (!t->subject) {
+                free(t);
+                return NULL;
+        }
+        HASH_ADD_KEYPTR(hh, l->transactions, t->id, strlen(t->id), t);
+        if (t->o.unhashed) {
+                free(t->subject);
+                free(t);
+                return NULL;
+        }
+        touch_new(l, &t->o);
+        return t;
+}
+
+struct parameter *ulv_need_parameter(struct ulv_ledger *l, const char *key) {
+        struct parameter *p;
+
+        HASH_FIND(hh, l->parameters, key, strlen(key), p);
+        if (p) {
+                ulv_touch(l, &p->o);
+                return p;
+        }
+        p = calloc(1, sizeof(*p));
+        if (!p)
+                return NULL;
+        p->o.type = OBJECT_PARAMETER;
+        p->key = strdup(key);
+        if (p->key)
+                HASH_ADD_KEYPTR(hh, l->parameters, p->key, strlen(p->key), p);
+        if (!p->key || p->o.unhashed) {
+                free(p->key);
+                free(p);
+                return NULL;
+        }
+        p->b.gone = true;       /* until it gets a value */
+        touch_new(l, &p->o);
+        p->old.gone = true;
+        return p;
+}
+
+/* --- the end of a step -------------------------------------------------------------------------------------- */
+
+bool ulv_holding_has_row(const struct holding *h) {
+        return h->b.amount > 0 || (h->key.r->kind == KIND_MEMORY && ulv_streq(h->key.p->name, "idle"));
+}
+
+bool ulv_holding_is_empty(const struct holding *h) { return !ulv_holding_has_row(h) && h->b.in == 0; }
+
+static bool is_over(const struct object *o) {
+        switch (o->type) {
+        case OBJECT_PARTITION: return ((const struct partition *) o)->b.gone;
+        case OBJECT_HOLDING: return ulv_holding_is_empty((const struct holding *) o);
+        case OBJECT_TRANSFER: return ((const struct transfer *) o)->b.amount == 0;
+        case OBJECT_TRANSACTION: return ((const struct transaction *) o)->b.waits == 0;
+        case OBJECT_PARAMETER: return ((const struct parameter *) o)->b.gone;
+        }
+        return false;
+}
+
+static void mark_view(struct ulv_ledger *l, struct partition *p) {
+        if (p->view_changed || p->infra)
+                return;
+        p->view_changed = true;
+        DL_APPEND2(l->view_changed, p, view_prev, view_next);
+}
+
+static void unmark_view(struct ulv_ledger *l, struct partition *p) {
+        if (p->view_changed)
+                DL_DELETE2(l->view_changed, p, view_prev, view_next);
+        p->view_changed = false;
+}
+
+/* Out of every table and list by which it is found, but not freed. */
+static void unlink_object(struct ulv_ledger *l, struct object *o) {
+        switch (o->type) {
+        case OBJECT_PARTITION: {
+                struct partition *p = (struct partition *) o;
+                size_t at = partition_place(l, p->name);
+
+                HASH_DEL(l->partitions, p);
+                l->by_name.n--;
+                memmove(l->by_name.v + at, l->by_name.v + at + 1, (l->by_name.n - at) * sizeof(*l->by_name.v));
+                unmark_view(l, p);
+                break;
+        }
+        case OBJECT_HOLDING: {
+                struct holding *h = (struct holding *) o;
+
+                HASH_DEL(l->holdings, h);
+                DL_DELETE2(h->key.p->holdings, h, p_prev, p_next);
+                DL_DELETE2(h->key.r->holdings, h, r_prev, r_next);
+                break;
+        }
+        case OBJECT_TRANSFER: {
+                struct transfer *t = (struct transfer *) o;
+
+                HASH_DEL(l->transfers, t);
+                DL_DELETE2(t->from->out, t, p_prev, p_next);
+                DL_DELETE2(t->r->transfers, t, r_prev, r_next);
+                break;
+        }
+        case OBJECT_TRANSACTION: {
+                struct transaction *t = (struct transaction *) o;
+
+                HASH_DEL(l->transactions, t);
+                break;
+        }
+        case OBJECT_PARAMETER: {
+                struct parameter *p = (struct parameter *) o;
+
+                HASH_DEL(l->parameters, p);
+                break;
+        }
+        }
+        if (o->dirty)
+                DL_DELETE(l->dirty, o);
+        o->dirty = false;
+}
+
+static void free_object(struct object *o) {
+        switch (o->type) {
+        case OBJECT_PARTITION:
+                free(((struct partition *) o)->b.text);
+                free(((struct partition *) o)->b.extra);
+                break;
+        case OBJECT_TRANSACTION:
+                free(((struct transaction *) o)->subject);
+                break;
+        case OBJECT_PARAMETER:
+                free(((struct parameter *) o)->key);
+                free(((struct parameter *) o)->b.value);
+                break;
+        case OBJECT_HOLDING:
+        case OBJECT_TRANSFER:
+                break;
+        }
+        free(o);
+}
+
+/* Drops the strings of the body that loses. */
+static void drop_strings(struct object *o, bool keep_new) {
+        if (o->type == OBJECT_PARTITION) {
+                struct partition *p = (struct partition *) o;
+
+                if (p->b.text != p->old.text)
+                        free(keep_new ? p->old.text : p->b.text);
+                if (p->b.extra != p->old.extra)
+                        free(keep_new ? p->old.extra : p->b.extra);
+        } else if (o->type == OBJECT_PARAMETER) {
+                struct parameter *p = (struct parameter *) o;
+
+                if (p->b.value != p->old.value)
+                        free(keep_new ? p->old.value : p->b.value);
+        }
+}
+
+static void restore(struct object *o) {
+        drop_strings(o, false);
+        switch (o->type) {
+        case OBJECT_PARTITION: ((struct partition *) o)->b = ((struct partition *) o)->old; break;
+        case OBJECT_HOLDING: ((struct holding *) o)->b = ((struct holding *) o)->old; break;
+        case OBJECT_TRANSFER: ((struct transfer *) o)->b = ((struct transfer *) o)->old; break;
+        case OBJECT_TRANSACTION: ((struct transaction *) o)->b = ((struct transaction *) o)->old; break;
+        case OBJECT_PARAMETER: ((struct parameter *) o)->b = ((struct parameter *) o)->old; break;
+        }
+}
+
+/* Takes the touched list away; the caller walks it with next_touched(). */
+static struct object *take_touched(struct ulv_ledger *l) {
+        struct object *o = l->touched;
+
+        l->touched = l->touched_last = NULL;
+        l->pool_stale = l->pool_told = false;
+        return o;
+}
+
+static void commit_object(struct ulv_ledger *l, struct object *o, bool created) {
+        struct partition *viewer = o->type == OBJECT_PARTITION ? (struct partition *) o
+                                 : o->type == OBJECT_HOLDING ? ((struct holding *) o)->key.p : NULL;
+
+        if (viewer && !viewer->b.gone)
+                mark_view(l, viewer);
+        if (!is_over(o)) {
+                if (!o->dirty)
+                        DL_APPEND(l->dirty, o);
+                o->dirty = true;
+                return;
+        }
+        unlink_object(l, o);
+        if (o->type == OBJECT_TRANSACTION && !created) {
+                struct transaction *t = (struct transaction *) o;
+
+                t->settled = true;
+                DL_APPEND2(l->settled, t, s_prev, s_next);
+        }
+        o->parked = o->told;
+        if (o->parked)
+                DL_APPEND(l->gone, o);
+}
+
+static bool is_unused(const struct object *o) {
+        return !o->parked && !(o->type == OBJECT_TRANSACTION && ((const struct transaction *) o)->settled);
+}
+
+void ulv_commit(struct ulv_ledger *l) {
+        struct object *o, *next, *dead = NULL;
+
+        if (l->pool_told)
+                for (struct holding *h = l->sorted[KIND_SHARE].v[0]->holdings; h; h = h->r_next)
+                        mark_view(l, h->key.p);
+        /* Holdings point to their partitions, so nothing is freed before all are through. */
+        for (o = take_touched(l); o; o = next) {
+                bool created = o->created;
+
+                next = o->touched_next;
+                o->touched = o->created = false;
+                drop_strings(o, true);
+                commit_object(l, o, created);
+                if (is_over(o) && is_unused(o)) {
+                        o->touched_next = dead;
+                        dead = o;
+                }
+        }
+        for (o = dead; o; o = next) {
+                next = o->touched_next;
+                free_object(o);
+        }
+        l->ledger_dirty = true;
+        l->old = l->c;
+}
+
+void ulv_rollback(struct ulv_ledger *l) {
+        struct object *o, *next, *dead = NULL;
+
+        for (o = take_touched(l); o; o = next) {
+                next = o->touched_next;
+                restore(o);
+                if (o->created) {
+                        unlink_object(l, o);
+                        o->touched_next = dead;
+                        dead = o;
+                }
+                o->touched = o->created = false;
+        }
+        for (o = dead; o; o = next) {
+                next = o->touched_next;
+                free_object(o);
+        }
+        l->c = l->old;
+}
+
+void ulv_changes_told(struct ulv_ledger *l) {
+        struct object *o, *next;
+
+        DL_FOREACH_SAFE(l->dirty, o, next) {
+                DL_DELETE(l->dirty, o);
+                o->dirty = false;
+                o->told = o->type != OBJECT_HOLDING || ulv_holding_has_row((struct holding *) o);
+        }
+        DL_FOREACH_SAFE(l->gone, o, next) {
+                DL_DELETE(l->gone, o);
+                o->parked = false;
+                if (is_unused(o))
+                        free_object(o);
+        }
+        l->ledger_dirty = l->inventory_dirty = false;
+}
+
+void ulv_settled_told(struct ulv_ledger *l) {
+        struct transaction *t, *next;
+
+        DL_FOREACH_SAFE2(l->settled, t, next, s_next) {
+                DL_DELETE2(l->settled, t, s_prev, s_next);
+                t->settled = false;
+                if (is_unused(&t->o))
+                        free_object(&t->o);
+        }
+}
+
+void ulv_forget_changes(struct ulv_ledger *l) {
+        ulv_changes_told(l);
+        ulv_settled_told(l);
+        while (l->view_changed)
+                unmark_view(l, l->view_changed);
+}
+
+const char *ulv_ledger_next_changed_view(struct ulv_ledger *l) {
+        while (l->view_changed) {
+                struct partition *p = l->view_changed;
+
+                unmark_view(l, p);
+                if (ulv_is_live(p))
+                        return p->name;
+        }
+        return NULL;
+}
+
+/* --- new and free ---------------------------------------------------------------------------------------------- */
+
+int ulv_ledger_new_empty(struct ulv_ledger **ret) {
+        static const char *const names[INFRA_MAX_] = {
+                [INFRA_COMMAND] = "command", [INFRA_HOST] = "host", [INFRA_IDLE] = "idle",
+                [INFRA_OPERATIONS] = "operations", [INFRA_POOL] = "pool", [INFRA_ULTRAVISOR] = "ultravisor",
+        };
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = calloc(1, sizeof(*l));
+
+        if (!l || !ulv_add_resource(l, KIND_SHARE, "pool"))
+                return -ENOMEM;
+        for (int i = 0; i < INFRA_MAX_; i++) {
+                struct partition *p = l->infra[i] = ulv_add_partition(l, names[i]);
+
+                if (!p)
+                        return -ENOMEM;
+                strcpy(p->b.zone, "default");
+                strcpy(p->b.role, "infrastructure");
+                /* host, idle and pool are always there; the roles are when uvd says so. */
+                p->b.state = p->b.wanted = i == INFRA_HOST || i == INFRA_IDLE || i == INFRA_POOL ? ULV_RUNNING : ULV_DEFINED;
+        }
+        ulv_commit(l);
+        *ret = ulv_steal(l);
+        return 0;
+}
+
+#define FREE_ALL(head, T, member)                                                                       \
+        do {                                                                                            \
+                T *_e, *_next;                                                                          \
+                HASH_ITER(hh, head, _e, _next) { HASH_DEL(head, _e); member; }                          \
+        } while (0)
+
+void ulv_ledger_free(struct ulv_ledger *l) {
+        if (!l)
+                return;
+        ulv_rollback(l);
+        ulv_forget_changes(l);
+        FREE_ALL(l->holdings, struct holding, free_object(&_e->o));
+        FREE_ALL(l->transfers, struct transfer, free_object(&_e->o));
+        FREE_ALL(l->transactions, struct transaction, free_object(&_e->o));
+        FREE_ALL(l->parameters, struct parameter, free_object(&_e->o));
+        FREE_ALL(l->partitions, struct partition, free_object(&_e->o));
+        FREE_ALL(l->resources, struct resource, resource_free(_e));
+        for (int i = 0; i < KIND_MAX_; i++)
+                free(l->sorted[i].v);
+        free(l->by_name.v);
+        free(l);
+}
