@@ -64,14 +64,17 @@ static int on_view_changed(ULV_UNUSED sd_bus_message *message, void *userdata, U
         return 0;
 }
 
+/* We come back five times a second, and say the same thing once. */
+static void say_once(struct ulv_monitor *m, const char *what, const char *why) {
+        if (strncmp(m->hello_error, why, sizeof(m->hello_error) - 1) != 0)
+                ulv_log(ULV_LOG_WARNING, "%s: %s", what, why);
+        (void) snprintf(m->hello_error, sizeof(m->hello_error), "%s", why);
+}
+
 /* Refused for now or for good, what runs is contained. But a monitor of nothing, for a partition that
  * isn't there, has nothing to wait for. */
 static void hello_refused(struct ulv_monitor *m, const sd_bus_error *e) {
-        const char *text = e->message ? e->message : e->name;
-
-        if (strncmp(m->hello_error, text, sizeof(m->hello_error) - 1) != 0)
-                ulv_log(ULV_LOG_WARNING, "uvd doesn't accept the monitor of %s: %s", m->name, text);
-        (void) snprintf(m->hello_error, sizeof(m->hello_error), "%s", text);
+        say_once(m, "uvd doesn't accept the monitor", e->message ? e->message : e->name);
         if (ulv_streq(e->name, ULV_ERROR_NOT_FOUND) && m->leader_pidfd < 0 && store_find(m, ulv_plugin.leader_fd_name) < 0)
                 m->stop = true;
 }
@@ -93,12 +96,13 @@ static int on_hello(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_err
         if (r >= 0)
                 r = view_take(m);
         if (r < 0) {
-                ulv_log_errno(r, "uvd gave a view that can't be read");
+                say_once(m, "uvd gave a view that can't be read", strerror(-r));
                 link_lost(m);
                 return 1;
         }
         m->hello_slot = sd_bus_slot_unref(m->hello_slot);
         m->greeted = true;
+        m->hello_error[0] = 0;
         m->connect_delay = DELAY_MIN_USEC;
         monitor_turn(m);
         return 0;
