@@ -423,3 +423,23 @@ int ulv_definition_format(const struct ulv_definition *d, struct ulv_strbuf *b) 
         }
         return ulv_strbuf_error(b);
 }
+
+int ulv_definition_add_changed(const struct ulv_definition *a, const struct ulv_definition *b, struct ulv_strbuf *text) {
+        _cleanup_strbuf_ struct ulv_strbuf x = {}, y = {};
+
+        for (size_t i = 0; i < KEY_MAX_; i++) {
+                const struct definition_key *k = &ulv_definition_keys[i];
+
+                if (i == KEY_CORES || i == KEY_SHARE || i == KEY_SIZE)
+                        continue;
+                ulv_strbuf_reset(&x);
+                ulv_strbuf_reset(&y);
+                k->kind->format(&x, a, (const char *) a + k->offset);
+                k->kind->format(&y, b, (const char *) b + k->offset);
+                if (ulv_strbuf_error(&x) < 0 || ulv_strbuf_error(&y) < 0)
+                        return -ENOMEM;
+                if (!ulv_streq(ulv_strbuf_str(&x), ulv_strbuf_str(&y)))
+                        ulv_strbuf_addf(text, "%s%s=", text->len > 0 ? ", " : "", k->name);
+        }
+        return ulv_strbuf_error(text);
+}

@@ -38,3 +38,5 @@ static inline void *ulv_definition_field(struct ulv_definition *d, enum definiti
 }
 /* What a definition is before a line of it was read: plain fields only. */
 extern const struct ulv_definition ulv_definition_defaults;
+/* Appends the names of keys that differ, "Exec=, User=", but for the amounts (Cores= Share= Size=). */
+int ulv_definition_add_changed(const struct ulv_definition *a, const struct ulv_definition *b, struct ulv_strbuf *text) ULV_MUST_CHECK;
