@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The drop-in that `uvctl set` writes, NAME.partition.d/50-set.conf. Pure. */
+
+#include "lib/diag.h"
+#include "model/bundle.h"
+
+struct dropin_value { const char *section, *key, *value; };
+
+/* What the drop-in of b's partition has now, with these values set; other keys stay as they are.
+ * 0; 1 (reterr); -ENOMEM. *ret is to be freed. */
+int dropin_text(const struct ulv_bundle *b, const char *partition, const struct dropin_value *v, size_t n, char **ret, struct ulv_diag *reterr) ULV_MUST_CHECK;

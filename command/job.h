@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Jobs: what a verb started, from the plan to the end that the monitors report. See job.c. */
+
+#include "command/manager.h"
+
+#define JOBS_MAX 4096
+#define JOB_ITEMS_MAX ULV_PARTITIONS_MAX
+#define JOB_TRIES_MAX 16
+
+enum item_state {
+        ITEM_WAITING,           /* for others of its job */
+        ITEM_QUEUED,            /* to be planned and submitted */
+        ITEM_SUBMITTED,         /* uvd has it, and hasn't answered */
+        ITEM_UNKNOWN,           /* uvd went away before it answered */
+        ITEM_REACHING,          /* committed; monitors are at work */
+        ITEM_DONE,
+        ITEM_FAILED,            /* refused: nothing changed */
+        ITEM_UNDONE,            /* committed, and taken back */
+};
+
+/* One transaction of a job. */
+struct item {
+        struct job *job;
+        struct ulv_request request;             /* name and other point to the two below */
+        char name[ULV_NAME_MAX + 1], other[ULV_NAME_MAX + 1];
+        char *operations;                       /* owned: submitted as they are, nothing is planned; else NULL */
+        size_t *after; size_t n_after;          /* owned: items of the job that must be DONE before */
+        enum item_state state;
+        bool settled, settled_undone;           /* told before the answer to the submission */
+        unsigned tries;
+        uint64_t planned;                       /* generation of the last plan */
+        uint64_t queued_at;                     /* monotonic us */
+        char txn[65];
+        struct ulv_diag diag;                   /* FAILED, UNDONE: why */
+        struct item *queue_next;
+};
+
+struct wait;
+struct job {
+        struct manager *m;
+        char id[32];
+        const char *verb;                       /* "start", for messages */
+        char *reason, *subject;                 /* owned */
+        uint32_t flags;
+        uint64_t if_generation;
+        struct item *items; size_t n_items;
+        sd_bus_message *reply;                  /* the call that is to be answered; NULL: it was */
+        struct ulv_strbuf plan;                 /* as told to the caller */
+        struct ulv_bundle *candidate;           /* apply: what is planned on instead of the set in force */
+        int bundle;                             /* apply, remove: memfd of the set to install, -1 */
+        uint64_t installed;                     /* version of the definitions that this job made, 0 if none */
+        uint64_t revert;                        /* undo: version to take back when it is done, 0 if none */
+        char *text;                             /* once finished */
+        const char *state;                      /* NULL while it runs */
+        unsigned busy;                          /* calls under way that hold a pointer to it */
+        struct wait *waits;
+        struct job *next, *previous;            /* oldest first */
+};
+
+struct jobs {
+        struct job *first, *last;               /* oldest first; finished ones stay until there is no room */
+        size_t n;
+        uint64_t counter;
+        char prefix[9];                         /* of this life of the process: ids of another one aren't ours */
+        struct item *queue, *queue_end;
+        struct item *in_flight;                 /* one submission at a time: each is planned on the state after the last */
+        sd_event_source *timer;
+};
+
+int jobs_start(struct manager *m) ULV_MUST_CHECK;
+void jobs_done(struct manager *m);
+
+/* A job with n items for a call, whose message it keeps to answer. NULL: the call was refused already. */
+struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, size_t n_items, uint32_t flags,
+                    uint64_t if_generation, const char *reason);
+void item_name(struct item *i, const char *name, const char *other);
+/* Answers the call with the refusal (if it wasn't answered), and ends the job. */
+void job_refuse(struct job *j, const struct ulv_diag *d);
+void job_refuse_errno(struct job *j, int r);
+/* Answers the call with the plan and no job (a dry run), and ends the job. */
+void job_answer_dry(struct job *j);
+/* Queues the items that wait for nothing. A job of several items is answered now, one of a single item
+ * when uvd took or refused it. */
+void job_run(struct job *j);
+struct job *job_find(struct manager *m, const char *id);
+/* The version that the job of a transaction installed; 0 if none is known. */
+uint64_t jobs_installed_by(struct manager *m, const char *txn);
+size_t jobs_count(const struct manager *m);
+
+/* method Wait: blocks the caller, not us. `who` is any pointer that stands for the caller. */
+int job_wait(struct manager *m, sd_bus_message *call, const char *id, uint64_t timeout, void *who);
+void jobs_forget_waits(struct manager *m, void *who);
+unsigned jobs_count_waits(const struct manager *m, const void *who);
+
+/* mirror.c tells: */
+void jobs_kick(struct manager *m);                      /* something changed: go on */
+void jobs_resume(struct manager *m);                    /* uvd is back */
+void jobs_settled(struct manager *m, const char *lines);
+
+/* job.c and submit.c only: */
+int submit_start(struct manager *m) ULV_MUST_CHECK;
+void submit_queue(struct manager *m, struct item *i, bool first);
+void item_end(struct item *i, enum item_state state, const struct ulv_diag *d);
+void job_answer(struct job *j);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Partitions as bus objects: /org/ultravisor1/partition/NAME with properties, below an ObjectManager at
+ * /org/ultravisor1. The properties come from the same summary as the rows. A connection that never looked
+ * at an object isn't told of their changes: `uvctl list` would only throw them away. */
+
+#include <stdio.h>
+
+#include "command/public.h"
+#include "command/rows.h"
+#include "lib/protocol.h"
+
+/* A row of the table: how one property is made. */
+struct source { struct ulv_partition_info p; const struct summary *s; const struct ulv_definition *d; };
+
+static int get_string(sd_bus_message *m, const char *property, const struct source *o) {
+        const struct { const char *name, *value; } values[] = {
+                { "Name", o->p.name }, { "Type", o->p.type }, { "Role", o->p.role }, { "State", ulv_state_name(o->p.state) },
+                { "Isolation", ulv_isolation_name(o->s->isolation) }, { "Zone", o->p.zone }, { "Result", o->p.result },
+                { "Transaction", o->p.txn }, { "Description", o->s->description }, { "CPUHow", o->s->cpu_how },
+                { "MemoryHow", o->s->memory_how },
+        };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(values); i++)
+                if (ulv_streq(values[i].name, property))
+                        return sd_bus_message_append(m, "s", values[i].value);
+        return -ENOENT;
+}
+
+static int get_number(sd_bus_message *m, const char *property, const struct source *o) {
+        const struct { const char *name; uint64_t value; } values[] = {
+                { "Leader", o->p.leader }, { "Since", o->p.since }, { "MemoryWanted", o->s->memory_wanted },
+                { "MemoryReached", o->s->memory_reached },
+        };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(values); i++)
+                if (ulv_streq(values[i].name, property))
+                        return sd_bus_message_append(m, "t", values[i].value);
+        return -ENOENT;
+}
+
+static int get_cores(sd_bus_message *m, const struct source *o) {
+        struct ulv_cpus cores;
+        int r;
+
+        r = ulv_cpus_parse(o->s->cores, &cores);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(m, 'a', "u");
+        for (unsigned i = 0; i < ULV_CPU_MAX && r >= 0; i++)
+                if (ulv_cpus_has(&cores, i))
+                        r = sd_bus_message_append(m, "u", i);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int property(ULV_UNUSED sd_bus *bus, const char *path, ULV_UNUSED const char *interface, const char *name, sd_bus_message *m,
+                    void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        _cleanup_free_ char *partition = NULL;
+        struct source o;
+        int r;
+
+        r = sd_bus_path_decode(path, ULV_PATH_PARTITION, &partition);
+        if (r <= 0)
+                return r < 0 ? r : -ENOENT;
+        r = rows_summary(pp->m, partition, &o.p, &o.s, &o.d);
+        if (r != 0)
+                return r < 0 ? r : -ENOENT;
+        if (ulv_streq(name, "Cores"))
+                return get_cores(m, &o);
+        if (ulv_streq(name, "CoresWanted"))
+                return sd_bus_message_append(m, "u", o.s->cores_wanted);
+        if (ulv_streq(name, "CoresReached"))
+                return sd_bus_message_append(m, "u", o.s->cores_reached);
+        if (ulv_streq(name, "ShareWanted"))
+                return sd_bus_message_append(m, "d", (double) o.s->share_wanted / 1000);
+        if (ulv_streq(name, "ShareReached"))
+                return sd_bus_message_append(m, "d", (double) o.s->share_reached / 1000);
+        if (ulv_streq(name, "Degraded"))
+                return sd_bus_message_append(m, "b", (int) o.s->degraded);
+        r = get_number(m, name, &o);
+        return r == -ENOENT ? get_string(m, name, &o) : r;
+}
+
+#define PROPERTY(name, type) SD_BUS_PROPERTY(name, type, property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_PROPERTY("Name", "s", property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        PROPERTY("Type", "s"), PROPERTY("Role", "s"), PROPERTY("Zone", "s"), PROPERTY("Description", "s"),
+        PROPERTY("State", "s"), PROPERTY("Result", "s"), PROPERTY("Transaction", "s"), PROPERTY("Since", "t"), PROPERTY("Leader", "t"),
+        PROPERTY("Isolation", "s"), PROPERTY("Degraded", "b"),
+        PROPERTY("Cores", "au"), PROPERTY("CoresWanted", "u"), PROPERTY("CoresReached", "u"),
+        PROPERTY("ShareWanted", "d"), PROPERTY("ShareReached", "d"), PROPERTY("CPUHow", "s"),
+        PROPERTY("MemoryWanted", "t"), PROPERTY("MemoryReached", "t"), PROPERTY("MemoryHow", "s"),
+        SD_BUS_VTABLE_END,
+};
+
+/* What may change while a partition lives. */
+static char *changing[] = {
+        (char *) "State", (char *) "Result", (char *) "Transaction", (char *) "Since", (char *) "Leader", (char *) "Isolation",
+        (char *) "Degraded", (char *) "Cores", (char *) "CoresWanted", (char *) "CoresReached", (char *) "ShareWanted",
+        (char *) "ShareReached", (char *) "CPUHow", (char *) "MemoryWanted", (char *) "MemoryReached", (char *) "MemoryHow",
+        (char *) "Type", (char *) "Role", (char *) "Zone", (char *) "Description", NULL,
+};
+
+static int find(ULV_UNUSED sd_bus *bus, const char *path, ULV_UNUSED const char *interface, void *userdata, void **ret, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        _cleanup_free_ char *name = NULL;
+        struct ulv_partition_info p;
+        int r;
+
+        r = sd_bus_path_decode(path, ULV_PATH_PARTITION, &name);
+        if (r <= 0 || !pp->m->ledger || ulv_ledger_partition(pp->m->ledger, name, &p) != 0)
+                return r < 0 ? r : 0;
+        pp->uses_objects = true;
+        *ret = pp;
+        return 1;
+}
+
+struct nodes { char **v; size_t n; };
+
+static int add_node(const struct ulv_partition_info *p, void *userdata) {
+        struct nodes *nodes = userdata;
+
+        if (nodes->n >= ULV_PARTITIONS_MAX)
+                return 0;
+        return sd_bus_path_encode(ULV_PATH_PARTITION, p->name, &nodes->v[nodes->n++]) < 0 ? -ENOMEM : 0;
+}
+
+static int enumerate(ULV_UNUSED sd_bus *bus, ULV_UNUSED const char *prefix, void *userdata, char ***ret, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        struct nodes nodes = { .v = calloc(ULV_PARTITIONS_MAX + 1, sizeof(char *)) };
+        int r = 0;
+
+        if (!nodes.v)
+                return -ENOMEM;
+        pp->uses_objects = true;
+        if (pp->m->ledger)
+                r = ulv_ledger_each_partition(pp->m->ledger, add_node, &nodes);
+        if (r < 0) {
+                ulv_strv_free(nodes.v);
+                return r;
+        }
+        *ret = nodes.v;
+        return 0;
+}
+
+int objects_add(struct public_peer *pp) {
+        sd_bus *bus = pp->peer->bus;
+        int r;
+
+        r = sd_bus_add_object_manager(bus, NULL, ULV_PATH);
+        if (r >= 0)
+                r = sd_bus_add_fallback_vtable(bus, NULL, ULV_PATH_PARTITION, ULV_IF_PARTITION, vtable, find, pp);
+        if (r >= 0)
+                r = sd_bus_add_node_enumerator(bus, NULL, ULV_PATH_PARTITION, enumerate, pp);
+        return r < 0 ? r : 0;
+}
+
+/* --- changes ------------------------------------------------------------------------------------------ */
+
+struct telling { struct public_peer *pp; char last[ULV_NAME_MAX + 1]; };
+
+static void tell_changed(struct telling *t, const char *name) {
+        _cleanup_free_ char *path = NULL;
+
+        if (ulv_streq(name, t->last) || !name[0])
+                return;         /* a transaction's lines come partition by partition: mostly told just now */
+        (void) snprintf(t->last, sizeof(t->last), "%s", name);
+        if (sd_bus_path_encode(ULV_PATH_PARTITION, name, &path) >= 0)
+                (void) sd_bus_emit_properties_changed_strv(t->pp->peer->bus, path, ULV_IF_PARTITION, changing);
+}
+
+static void tell_gone(const struct telling *t, const char *name) {
+        _cleanup_free_ char *path = NULL;
+
+        if (sd_bus_path_encode(ULV_PATH_PARTITION, name, &path) >= 0)
+                (void) sd_bus_emit_interfaces_removed(t->pp->peer->bus, path, ULV_IF_PARTITION, NULL);
+}
+
+static int tell_line(const char *line, size_t len, void *userdata) {
+        struct telling *t = userdata;
+        _cleanup_op_ struct ulv_op op = { 0 };
+        struct ulv_partition_info p;
+
+        if (ulv_op_parse(line, len, &op, NULL) != 0)
+                return 0;
+        if (ulv_streq(op.kind, "partition") && ulv_streq(op.verb, "gone"))
+                tell_gone(t, op.id);
+        else if (ulv_streq(op.kind, "partition"))
+                tell_changed(t, op.id);
+        else if (ulv_ledger_partition(t->pp->m->ledger, op.owner, &p) == 0)
+                tell_changed(t, op.owner);
+        return 0;
+}
+
+void objects_tell(struct public_peer *pp, const char *changes) {
+        struct telling t = { .pp = pp };
+
+        if (pp->uses_objects && pp->m->ledger)
+                (void) ulv_op_each_line(changes, strlen(changes), tell_line, &t);
+}

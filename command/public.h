@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* org.ultravisor1.Manager and .Partition for people (lib/protocol.h): one connection's state, and the
+ * methods, which live in verb.c, change.c, query.c and forward.c. */
+
+#include "command/job.h"
+
+#define WAITS_MAX 64            /* pending Wait() calls of one connection */
+#define NAMES_MAX ULV_PARTITIONS_MAX
+#define TEXT_MAX 1024           /* of a reason and the like */
+
+struct public_peer {
+        struct manager *m;
+        struct ulv_bus_peer *peer;
+        bool may_manage;
+        bool uses_objects;      /* has looked at partition objects: is told of their changes */
+};
+
+enum access { ACCESS_READ, ACCESS_MANAGE };
+/* Answers the call with a refusal, and says false, if its sender may not. Asked before a call is parsed. */
+bool public_may(struct public_peer *pp, sd_bus_message *call, enum access a);
+/* Answers the call, and says false, while there is no ledger (and no bundle, if that is needed). */
+bool public_has(struct manager *m, sd_bus_message *call, bool bundle);
+int public_reply_errno(sd_bus_message *call, int r);
+
+/* verb.c */
+int method_start(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_stop(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_move(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_undo(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_wait(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_why(sd_bus_message *call, void *userdata, sd_bus_error *error);
+/* Reads {cores, share, memory} values into a request. 0; 1 (reterr). */
+int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr);
+
+/* change.c: verbs that write definitions */
+int method_set(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_remove(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_apply(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_verify(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
+/* query.c */
+int method_rows(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_status(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_definition(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_logs(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
+/* forward.c: uvd's answers, passed on */
+int method_history(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_transaction(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_backup(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_restore(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_exec(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_signal(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
+/* objects.c */
+int objects_add(struct public_peer *pp) ULV_MUST_CHECK;
+/* Tells a connection what a change of the mirror did to the objects; changes "" = anything. */
+void objects_tell(struct public_peer *pp, const char *changes);

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Verbs that change the ledger only. Each: authorise, read the call, plan, and go. */
+
+#include <stdio.h>
+
+#include "command/preview.h"
+#include "command/public.h"
+#include "command/rows.h"
+#include "lib/protocol.h"
+
+static bool too_long(sd_bus_message *call, const char *text) {
+        struct ulv_diag d;
+
+        if (strlen(text) <= TEXT_MAX)
+                return false;
+        ulv_diag_what(&d, ULV_EXIT_USAGE, "a text of the call is longer than %u bytes", TEXT_MAX);
+        (void) ulv_bus_reply_diag(call, &d);
+        return true;
+}
+
+/* Previews, and then answers a dry run or begins. What the preview refuses is refused. */
+static void plan_and_go(struct job *j) {
+        struct ulv_diag d = { 0 };
+        int r;
+
+        r = preview(j, &d);
+        if (r > 0)
+                job_refuse(j, &d);
+        else if (r < 0)
+                job_refuse_errno(j, r);
+        else if (j->flags & ULV_FLAG_DRY_RUN)
+                job_answer_dry(j);
+        else
+                job_run(j);
+}
+
+/* --- start, stop -------------------------------------------------------------------------------------- */
+
+static int find_item(const struct job *j, const char *name) {
+        for (size_t i = 0; i < j->n_items; i++)
+                if (ulv_streq(j->items[i].name, name))
+                        return (int) i;
+        return -1;
+}
+
+static int add_after(struct item *i, size_t other) {
+        size_t *bigger = realloc(i->after, (i->n_after + 1) * sizeof(*bigger));
+
+        if (!bigger)
+                return -ENOMEM;
+        i->after = bigger;
+        i->after[i->n_after++] = other;
+        return 0;
+}
+
+/* Start: an item waits for those that its definition comes after. Stop: those wait for it. */
+static int add_order(struct job *j, bool stop) {
+        for (size_t n = 0; n < j->n_items; n++) {
+                const struct ulv_definition *d = ulv_bundle_definition(j->m->bundle, j->items[n].name);
+
+                for (size_t k = 0; d && k < d->n_after; k++) {
+                        int other = find_item(j, d->after[k]), r;
+
+                        if (other < 0 || (size_t) other == n)
+                                continue;
+                        r = stop ? add_after(&j->items[other], n) : add_after(&j->items[n], (size_t) other);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+static void run_names(struct manager *m, sd_bus_message *call, const char *const *names, size_t n, bool stop, uint32_t flags,
+                      uint64_t if_generation, const char *reason) {
+        struct job *j = job_new(m, call, stop ? "stop" : "start", n, flags, if_generation, reason);
+        int r;
+
+        if (!j)
+                return;
+        for (size_t i = 0; i < n; i++) {
+                /* Stopping turns the order round, so that what comes first is first in the plan too. */
+                item_name(&j->items[i], names[stop ? n - 1 - i : i], "");
+                j->items[i].request.verb = stop ? ULV_REQUEST_STOP : ULV_REQUEST_START;
+                j->items[i].request.force = stop && (flags & ULV_FLAG_FORCE);
+        }
+        r = n > 1 ? add_order(j, stop) : 0;
+        if (r < 0)
+                job_refuse_errno(j, r);
+        else
+                plan_and_go(j);
+}
+
+struct live { const char **names; size_t n; };
+
+static int add_live(const struct ulv_partition_info *p, void *userdata) {
+        struct live *l = userdata;
+
+        if (ulv_state_is_live(p->state) && !ulv_streq(p->role, "infrastructure") && l->n < NAMES_MAX)
+                l->names[l->n++] = p->name;
+        return 0;
+}
+
+static int by_name(const void *a, const void *b) {
+        return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* Names that are to be stopped, in start order where they have one. Whether they are there is the
+ * planner's to say: what runs can be stopped though its definition is gone. */
+static int stop_names(struct manager *m, const char **given, size_t n_given, const char ***ret, size_t *ret_n) {
+        const char **v = calloc(NAMES_MAX + n_given + 1, sizeof(*v)), **ordered = NULL;
+        struct live live = { .names = v };
+        size_t n = 0, n_ordered = 0;
+
+        if (!v)
+                return -ENOMEM;
+        if (n_given == 0)
+                (void) ulv_ledger_each_partition(m->ledger, add_live, &live);
+        else {
+                memcpy(v, given, n_given * sizeof(*v));
+                live.n = n_given;
+                qsort(v, live.n, sizeof(*v), by_name);
+                for (size_t i = 0; i < live.n; i++)     /* a name given twice is one stop */
+                        if (i == 0 || !ulv_streq(v[i], v[n - 1]))
+                                v[n++] = v[i];
+                live.n = n;
+        }
+        if (live.n > 1 && ulv_plan_order(m->bundle, v, live.n, false, &ordered, &n_ordered, NULL) == 0 && n_ordered == live.n)
+                memcpy(v, ordered, n_ordered * sizeof(*v));
+        free(ordered);
+        *ret = v;
+        *ret_n = live.n;
+        return 0;
+}
+
+static void start_or_stop(struct manager *m, sd_bus_message *call, char **given, bool stop, uint32_t flags, uint64_t if_generation, const char *reason) {
+        _cleanup_free_ const char **names = NULL;
+        struct ulv_diag d = { 0 };
+        size_t n_given = 0, n = 0;
+        int r;
+
+        while (given && given[n_given])
+                n_given++;
+        if (n_given > NAMES_MAX) {
+                ulv_diag_what(&d, ULV_EXIT_USAGE, "more than %u names", NAMES_MAX);
+                (void) ulv_bus_reply_diag(call, &d);
+                return;
+        }
+        if (stop)
+                r = stop_names(m, (const char **) given, n_given, &names, &n);
+        else
+                r = ulv_plan_order(m->bundle, (const char *const *) given, n_given, n_given == 0, &names, &n, &d);
+        if (r > 0)
+                (void) ulv_bus_reply_diag(call, &d);
+        else if (r < 0)
+                (void) public_reply_errno(call, r);
+        else
+                run_names(m, call, names, n, stop, flags, if_generation, reason);
+}
+
+static int read_and_run(sd_bus_message *call, struct public_peer *pp, bool stop) {
+        uint64_t if_generation;
+        char **given = NULL;
+        const char *reason;
+        uint32_t flags;
+        int r;
+
+        if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, true))
+                return 1;
+        r = sd_bus_message_read_strv(call, &given);
+        if (r >= 0)
+                r = sd_bus_message_read(call, "uts", &flags, &if_generation, &reason);
+        if (r >= 0 && !too_long(call, reason))
+                start_or_stop(pp->m, call, given, stop, flags, if_generation, reason);
+        ulv_strv_free(given);
+        return r < 0 ? r : 1;
+}
+
+int method_start(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return read_and_run(call, userdata, false);
+}
+
+int method_stop(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return read_and_run(call, userdata, true);
+}
+
+/* --- move --------------------------------------------------------------------------------------------- */
+
+int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr) {
+        int k;
+
+        if (ulv_streq(key, "cores")) {
+                k = ulv_uint_parse(value, ULV_CPU_MAX, &r->cores);
+                r->has_cores = true;
+        } else if (ulv_streq(key, "share")) {
+                k = ulv_share_parse(value, &r->share);
+                r->has_share = true;
+        } else if (ulv_streq(key, "memory")) {
+                k = ulv_size_parse(value, &r->memory);
+                r->has_memory = true;
+        } else {
+                ulv_diag_what(reterr, ULV_EXIT_USAGE, "%.64s isn't something that can be set or moved", key);
+                ulv_diag_why(reterr, "cores, share and memory are");
+                ulv_diag_try(reterr, "memory=2G");
+                return 1;
+        }
+        if (k < 0) {
+                ulv_diag_what(reterr, ULV_EXIT_USAGE, "%s=%.64s isn't an amount", key, value);
+                ulv_diag_try(reterr, "cores=2, share=1.5 or memory=2G");
+                return 1;
+        }
+        return 0;
+}
+
+/* "cores=1" */
+static int read_what(struct ulv_request *r, const char *what, struct ulv_diag *reterr) {
+        const char *eq = strchr(what, '=');
+        char key[16];
+
+        (void) snprintf(key, sizeof(key), "%.*s", (int) (eq ? eq - what : 15), what);
+        return verb_value(r, key, eq ? eq + 1 : "", reterr);
+}
+
+int method_move(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        struct ulv_request request = { .verb = ULV_REQUEST_MOVE };
+        const char *what, *from, *to, *reason;
+        uint64_t if_generation;
+        struct ulv_diag d = { 0 };
+        uint32_t flags;
+        struct job *j;
+        int r;
+
+        if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, true))
+                return 1;
+        r = sd_bus_message_read(call, "sssuts", &what, &from, &to, &flags, &if_generation, &reason);
+        if (r < 0)
+                return r;
+        if (too_long(call, what) || too_long(call, reason))
+                return 1;
+        if (read_what(&request, what, &d) != 0)
+                return ulv_bus_reply_diag(call, &d);
+        j = job_new(pp->m, call, "move", 1, flags, if_generation, reason);
+        if (!j)
+                return 1;
+        j->items[0].request = request;
+        item_name(&j->items[0], from, to);
+        plan_and_go(j);
+        return 1;
+}
+
+/* --- undo --------------------------------------------------------------------------------------------- */
+
+/* A line per operation: the text form itself says best what will be done. */
+static int undo_line(const char *line, size_t len, void *userdata) {
+        struct ulv_strbuf *b = userdata;
+        _cleanup_op_ struct ulv_op op = { 0 };
+        int r = ulv_op_parse(line, len, &op, NULL);
+
+        if (r != 0)
+                return r < 0 ? r : -EBADMSG;
+        ulv_strbuf_addf(b, "%s\tundo\t", ulv_streq(op.kind, "partition") ? op.id : op.owner);
+        ulv_strbuf_addf(b, "%s %s", op.verb, op.kind);
+        if (!ulv_streq(op.kind, "partition"))
+                ulv_strbuf_addf(b, " %s", op.id);
+        for (unsigned i = 0; i < op.n_kv; i++)
+                if (!ulv_streq(op.kv[i].key, "text"))
+                        ulv_strbuf_addf(b, " %s=%s", op.kv[i].key, op.kv[i].value);
+        ulv_strbuf_add(b, "\t\n");
+        return 0;
+}
+
+/* The old transaction's undo is known: try it on a copy, then submit it as a new transaction. */
+static int undo_go(struct job *j, const char *undo, struct ulv_diag *d) {
+        int r;
+
+        if (!undo[0]) {
+                ulv_diag_what(d, ULV_EXIT_CONFLICT, "transaction %s can't be taken back", j->items[0].name);
+                ulv_diag_why(d, "what it did has no opposite: a partition that was stopped isn't made as it was");
+                ulv_diag_try(d, "uvctl history");
+                return 1;
+        }
+        r = preview_operations(j->m, undo, d);
+        if (r == 0)
+                r = ulv_op_each_line(undo, strlen(undo), undo_line, &j->plan);
+        if (r != 0)
+                return r;
+        ulv_strbuf_addf(&j->plan, "\nTakes back transaction %s.\n", j->items[0].name);
+        j->items[0].operations = strdup(undo);
+        return j->items[0].operations ? j->plan.error : -ENOMEM;
+}
+
+static int on_transaction(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct job *j = userdata;
+        const char *state, *undo;
+        struct ulv_diag d = { 0 };
+        uint64_t generation;
+        int r;
+
+        j->busy--;
+        if (sd_bus_message_is_method_error(reply, NULL)) {
+                ulv_bus_error_to_diag(sd_bus_message_get_error(reply), 0, &d);
+                job_refuse(j, &d);
+                return 0;
+        }
+        r = sd_bus_message_read(reply, "sts", &state, &generation, &undo);
+        if (r >= 0 && ulv_streq(state, "reaching")) {
+                ulv_diag_what(&d, ULV_EXIT_CONFLICT, "transaction %s is still under way", j->items[0].name);
+                ulv_diag_try(&d, "again when it is done");
+                r = 1;
+        } else if (r >= 0)
+                r = undo_go(j, undo, &d);
+        if (r > 0)
+                job_refuse(j, &d);
+        else if (r < 0)
+                job_refuse_errno(j, r);
+        else if (j->flags & ULV_FLAG_DRY_RUN)
+                job_answer_dry(j);
+        else {
+                /* The definitions go back too, if nobody changed them since. */
+                j->revert = jobs_installed_by(j->m, j->items[0].name);
+                job_run(j);
+        }
+        return 0;
+}
+
+int method_undo(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        sd_bus_message *ask = NULL;
+        const char *txn, *reason;
+        uint32_t flags;
+        struct job *j;
+        int r;
+
+        if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, false))
+                return 1;
+        r = sd_bus_message_read(call, "sus", &txn, &flags, &reason);
+        if (r < 0)
+                return r;
+        if (too_long(call, reason))
+                return 1;
+        j = job_new(pp->m, call, "undo", 1, flags, 0, reason);
+        if (!j)
+                return 1;
+        item_name(&j->items[0], txn, "");
+        r = -ENOTCONN;
+        if (pp->m->uvd.bus && (r = sd_bus_message_new_method_call(pp->m->uvd.bus, &ask, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Transaction")) >= 0 &&
+            (r = sd_bus_message_append(ask, "s", txn)) >= 0)
+                r = link_call(&pp->m->uvd, ask, on_transaction, j);
+        sd_bus_message_unref(ask);
+        if (r < 0)
+                job_refuse_errno(j, r);
+        else
+                j->busy++;
+        return 1;
+}
+
+/* --- wait, why ---------------------------------------------------------------------------------------- */
+
+int method_wait(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        const char *id;
+        uint64_t timeout;
+        int r;
+
+        if (!public_may(pp, call, ACCESS_READ))
+                return 1;
+        if (jobs_count_waits(pp->m, pp) >= WAITS_MAX) {
+                struct ulv_diag d;
+
+                ulv_diag_what(&d, ULV_EXIT_FAILED, "this connection waits for %u jobs, which is the most", WAITS_MAX);
+                return ulv_bus_reply_diag(call, &d);
+        }
+        r = sd_bus_message_read(call, "st", &id, &timeout);
+        return r < 0 ? r : job_wait(pp->m, call, id, timeout, pp);
+}
+
+static const struct { const char *name; enum ulv_request_verb verb; } why_verbs[] = {
+        { "start", ULV_REQUEST_START }, { "stop", ULV_REQUEST_STOP }, { "set", ULV_REQUEST_SET },
+        { "move", ULV_REQUEST_MOVE }, { "apply", ULV_REQUEST_APPLY }, { "remove", ULV_REQUEST_REMOVE },
+};
+
+/* The request of Why(verb, name, values). Texts point into the message. 0; 1 (reterr); -errno. */
+static int read_why(sd_bus_message *call, struct ulv_request *ret, struct ulv_diag *reterr) {
+        const char *verb, *name, *key, *value;
+        size_t i = 0;
+        int r;
+
+        r = sd_bus_message_read(call, "ss", &verb, &name);
+        if (r < 0)
+                return r;
+        while (i < ULV_ARRAY_SIZE(why_verbs) && !ulv_streq(why_verbs[i].name, verb))
+                i++;
+        if (i == ULV_ARRAY_SIZE(why_verbs)) {
+                ulv_diag_what(reterr, ULV_EXIT_USAGE, "why %.32s: no such verb", verb);
+                ulv_diag_try(reterr, "why start, stop, set, move, apply or remove");
+                return 1;
+        }
+        *ret = (struct ulv_request) { .verb = why_verbs[i].verb, .name = name };
+        r = sd_bus_message_enter_container(call, 'a', "{ss}");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(call, "{ss}", &key, &value)) > 0) {
+                if (ulv_streq(key, "to"))
+                        ret->other = value;
+                else if (ulv_streq(key, "what"))
+                        r = read_what(ret, value, reterr);
+                else
+                        r = verb_value(ret, key, value, reterr);
+                if (r == 1 && !ulv_streq(key, "to"))
+                        return 1;
+        }
+        if (ret->verb == ULV_REQUEST_MOVE && !ret->other)
+                ret->other = "";
+        return r;
+}
+
+static void add_reasons(struct ulv_strbuf *b, const struct ulv_plan *p) {
+        for (size_t i = 0; i < p->n_reasons; i++) {
+                const struct ulv_diag *d = &p->reasons[i];
+
+                ulv_strbuf_addf(b, "%s\n", d->what);
+                if (d->why[0])
+                        ulv_strbuf_addf(b, "%s\n", d->why);
+                if (d->try_[0])
+                        ulv_strbuf_addf(b, "try: %s\n", d->try_);
+        }
+}
+
+int method_why(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        _cleanup_strbuf_ struct ulv_strbuf b = { .max = 4 * 1024 * 1024 };
+        struct ulv_plan *p = NULL;
+        struct ulv_request request;
+        struct ulv_diag d = { 0 };
+        uint32_t code = 0;
+        int r;
+
+        if (!public_may(pp, call, ACCESS_READ) || !public_has(pp->m, call, true))
+                return 1;
+        r = read_why(call, &request, &d);
+        if (r > 0)
+                return ulv_bus_reply_diag(call, &d);
+        if (r < 0)
+                return r;
+        r = ulv_plan_make(pp->m->ledger, pp->m->bundle, &request, &p);
+        if (r < 0)
+                return public_reply_errno(call, r);
+        if (r > 0) {
+                code = p->reasons[0].code;
+                add_reasons(&b, p);
+        } else {
+                preview_lines(&b, p);
+                ulv_strbuf_addf(&b, "%s\n", p->summary);
+        }
+        ulv_strbuf_addf(&b, "%s", ulv_strbuf_str(&p->explain));
+        ulv_plan_free(p);
+        if (b.error)
+                return public_reply_errno(call, b.error);
+        return sd_bus_reply_method_return(call, "us", code, ulv_strbuf_str(&b));
+}
