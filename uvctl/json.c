@@ -84,10 +84,14 @@ void json_u64(struct json *j, const char *key, uint64_t value) {
 }
 
 void json_milli(struct json *j, const char *key, uint64_t value) {
+        unsigned rest = (unsigned) (value % 1000), digits = 3;
+
         before(j, key);
         ulv_strbuf_addu(&j->b, value / 1000);
-        if (value % 1000 > 0)
-                ulv_strbuf_addf(&j->b, ".%03u", (unsigned) (value % 1000));
+        for (; rest > 0 && rest % 10 == 0; digits--)
+                rest /= 10;
+        if (rest > 0)
+                ulv_strbuf_addf(&j->b, ".%0*u", (int) digits, rest);
 }
 
 void json_bool(struct json *j, const char *key, bool value) {
