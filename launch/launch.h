@@ -12,6 +12,7 @@
 #define STORE_MAX 256                   /* fds a process may leave with us */
 #define FDNAME_SIZE 256
 #define SERVICES_MAX (4096 + 16)        /* ULV_PARTITIONS_MAX, and the roles */
+#define FILES_MAX 65536                 /* ours and the roles': a few fds for each partition */
 #define CLIENTS_MAX 8
 #define WATCHDOG_USEC (20 * 1000 * 1000u)   /* given to roles */
 

@@ -19,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -221,6 +222,8 @@ static int become(struct launch *l, const struct service *s, pid_t parent) {
                 if (getppid() != parent)
                         return -ESRCH;
         }
+        /* Roles keep connections and fds of thousands of partitions; a monitor has a handful. */
+        (void) setrlimit(RLIMIT_NOFILE, s->role ? &(struct rlimit) { FILES_MAX, FILES_MAX } : &(struct rlimit) { 1024, FILES_MAX });
         /* A monitor gets SIGTERM blocked: told to stop right after its birth, it must not die of that. */
         sigemptyset(&none);
         sigemptyset(&term);
@@ -349,7 +352,8 @@ static int exit_number(int status) {
 static void plan_restart(struct service *s) {
         uint64_t now = now_usec(), delay = 0;
 
-        s->quick = now - s->started_at < QUICK_USEC ? s->quick + 1 : 0;
+        /* A role that fails before it was ready fails again. */
+        s->quick = now - s->started_at < QUICK_USEC || (s->role && !s->ready) ? s->quick + 1 : 0;
         if (s->quick > QUICK_FREE)
                 delay = ULV_MIN((uint64_t) 10000 << ULV_MIN(s->quick - QUICK_FREE, 10u), (uint64_t) DELAY_MAX_USEC);
         s->restart_at = now + delay;

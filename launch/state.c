@@ -183,9 +183,16 @@ static int lock_file(const char *path) {
         }
 }
 
+static void read_holder(const char *path, char *buf, size_t size) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        ssize_t n = fd < 0 ? 0 : read(fd, buf, size - 1);
+
+        buf[n > 0 ? n : 0] = 0;
+        buf[strcspn(buf, "\n")] = 0;
+}
+
 int lock_host(struct launch *l) {
-        char kind[32] = "", prefix[32] = "", holder[4096] = "", why[4200];
-        ssize_t n;
+        char kind[32] = "", prefix[32] = "", holder[4096], why[4400];
         int fd;
 
         if (l->inventory[0]) {
@@ -201,14 +208,14 @@ int lock_host(struct launch *l) {
         fd = lock_file(l->host_lock_path);
         if (fd < 0 && fd != -EWOULDBLOCK)
                 return refuse("can't take the host's lock", strerror(-fd), "mount a tmpfs on /run");
-        n = fd >= 0 ? pread(fd, holder, sizeof(holder) - 1, 0) : 0;
-        holder[n > 0 ? n : 0] = 0;
-        holder[strcspn(holder, "\n")] = 0;
+        read_holder(l->host_lock_path, holder, sizeof(holder));
+        if (fd < 0 && ulv_streq(holder, l->root))
+                return refuse("another uv-launch serves this root directory", l->root, "stop that one (Ctrl-C, or SIGTERM), or another --root");
         if (fd < 0 || (holder[0] == '/' && !ulv_streq(holder, l->root) && somebody_runs(holder))) {
                 (void) ulv_close(fd);
-                (void) snprintf(why, sizeof(why), "%s is held%s%s", l->host_lock_path, holder[0] ? " by what still runs of " : "", holder);
+                (void) snprintf(why, sizeof(why), "%s: the one in %s %s", l->host_lock_path, holder, fd < 0 ? "runs" : "was killed, and its partitions run on");
                 return refuse("another Ultravisor gives this machine's cores and memory", why,
-                              "uv-launch on that root to adopt its partitions, or --inventory FILE with Kind=part and a Prefix of its own");
+                              fd < 0 ? "stop that one, or --inventory FILE with Kind=part and a Prefix of its own" : "uv-launch --root on that directory, which adopts them");
         }
         if (ftruncate(fd, 0) < 0 || dprintf(fd, "%s\n", l->root) < 0)
                 say(4, "can't write %s: %s", l->host_lock_path, strerror(errno));

@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -353,11 +354,12 @@ int main(int argc, char *argv[]) {
         if (geteuid() != 0)
                 return -refuse("uv-launch must be root", "it gives each role and partition a user of its own", "sudo uv-launch --root DIR");
         (void) umask(0022);
+        (void) setrlimit(RLIMIT_NOFILE, &(struct rlimit) { FILES_MAX, FILES_MAX });
         if (open_log(log) < 0 || find_bin(&l) < 0)
                 return 1;
         if ((r = open_signals(&l)) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
                 return -refuse("can't set up signals", strerror(r < 0 ? -r : errno), "a higher limit of open files");
-        if (tree_make(&l) < 0 || lock_root(&l) < 0 || lock_host(&l) < 0)
+        if (lock_host(&l) < 0 || tree_make(&l) < 0 || lock_root(&l) < 0)
                 return 1;
         if (state_adopt(&l) < 0)
                 say(3, "not all monitors of an earlier uv-launch could be adopted");

@@ -2,18 +2,23 @@
 
 /* What must outlive this process: fds in the starter's fd store, by name, with FDPOLL=0.
  *
- * A copy of each stays here, because a standalone starter can die: the directory of the notification
- * socket is watched, and when a new uv-launch has moved its socket there, all fds are pushed again.
- * (Under systemd the socket never changes, and the watch never fires.) */
+ * A copy of each stays here, because a standalone starter can die. Its pidfd tells when; from then on the
+ * notification socket is looked at twice a second, and when a new uv-launch has moved its own there, all
+ * fds are pushed again. (Not by inotify: its instances are limited to 128 a user, and monitors share one.
+ * Under systemd the starter is PID 1, and nothing of this happens.) */
 
 #include "monitor/monitor.h"
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <systemd/sd-daemon.h>
 
 #include "lib/log.h"
+#include "lib/protocol.h"
+
+#define LOOK_USEC (500 * 1000u)
 
 /* Nobody to tell is no error: a new starter is told everything. */
 void store_notify(const char *text) { (void) sd_notify(false, text); }
@@ -73,38 +78,61 @@ int ulv_monitor_forget_fd(struct ulv_monitor *m, const char *name) {
 
 int ulv_monitor_stored_fd(const struct ulv_monitor *m, const char *name) { return store_find(m, name); }
 
-static int on_directory(ULV_UNUSED sd_event_source *s, const struct inotify_event *e, void *userdata) {
-        struct ulv_monitor *m = userdata;
-        const char *path = getenv("NOTIFY_SOCKET"), *name = path ? strrchr(path, '/') : NULL;
-
-        if (!name || e->len == 0 || !ulv_streq(e->name, name + 1))
-                return 0;
-        ulv_log(ULV_LOG_NOTICE, "a new starter: giving it %u fds to keep", m->n_kept);
-        store_notify("READY=1");
-        for (unsigned i = 0; i < m->n_kept; i++)
-                push(&m->kept[i]);
-        return 0;
-}
-
-static int watch_socket(struct ulv_monitor *m) {
+/* Which socket stands there now? A new one is made while the old still exists, so the inode differs. */
+static uint64_t socket_inode(void) {
         const char *path = getenv("NOTIFY_SOCKET");
-        _cleanup_free_ char *dir = NULL;
+        struct stat st;
 
-        if (!path || path[0] != '/')
-                return 0;
-        dir = strndup(path, (size_t) (strrchr(path, '/') - path));
-        if (!dir)
-                return -ENOMEM;
-        return sd_event_add_inotify(m->event, &m->notify_watch, dir[0] ? dir : "/", IN_MOVED_TO | IN_CREATE | IN_ONLYDIR, on_directory, m);
+        return path && stat(path, &st) >= 0 ? (uint64_t) st.st_ino : 0;
 }
 
-/* The watch comes first: a starter that changes after it is seen, one that changed before gets what we
- * send from now on anyway. */
+static int on_look(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
+        struct ulv_monitor *m = userdata;
+        uint64_t inode = socket_inode();
+
+        if (inode != 0 && inode != m->starter_socket) {
+                ulv_log(ULV_LOG_NOTICE, "a new starter: giving it %u fds to keep", m->n_kept);
+                m->starter_socket = inode;
+                store_notify("READY=1");
+                for (unsigned i = 0; i < m->n_kept; i++)
+                        push(&m->kept[i]);
+        }
+        return monitor_arm(m, &m->starter_timer, LOOK_USEC, on_look);
+}
+
+static int on_starter_gone(sd_event_source *s, int fd, ULV_UNUSED uint32_t revents, void *userdata) {
+        struct ulv_monitor *m = userdata;
+
+        (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
+        (void) ulv_close(fd);
+        ulv_log(ULV_LOG_WARNING, "the starter is gone; %s goes on", m->name);
+        return monitor_arm(m, &m->starter_timer, 0, on_look);
+}
+
+static int watch_starter(struct ulv_monitor *m) {
+        const char *path = getenv("NOTIFY_SOCKET");
+        size_t n = path ? strlen(path) : 0;
+        pid_t parent = getppid();
+        int fd;
+
+        m->starter_socket = socket_inode();
+        if (n < sizeof(ULV_RUN_NOTIFY) || !ulv_streq(path + n - (sizeof(ULV_RUN_NOTIFY) - 1), ULV_RUN_NOTIFY))
+                return 0;       /* PID 1's, or none */
+        fd = (int) syscall(SYS_pidfd_open, parent, 0);
+        if (fd >= 0 && getppid() == parent && parent != 1)
+                return sd_event_add_io(m->event, &m->starter_watch, fd, EPOLLIN, on_starter_gone, m);
+        (void) ulv_close(fd);
+        /* It died before we could look: whoever stands at the socket now is asked to keep all. */
+        m->starter_socket = 0;
+        return monitor_arm(m, &m->starter_timer, 0, on_look);
+}
+
+/* The watch comes first: a starter that changes after it is seen. */
 int store_begin(struct ulv_monitor *m) {
         char **names = NULL;
         int n, r;
 
-        r = watch_socket(m);
+        r = watch_starter(m);
         if (r < 0)
                 return r;
         n = sd_listen_fds_with_names(true, &names);

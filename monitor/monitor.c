@@ -329,9 +329,13 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
                 follow_grant(m);
         if (m->payload == PAYLOAD_ENDING)
                 end_prove(m);
-        /* The end of a life that the ledger has closed already; there is a new one to live. */
-        if (m->payload == PAYLOAD_ENDED && m->greeted && m->incarnation > 0 && m->seen.incarnation != m->incarnation)
-                m->payload = PAYLOAD_NONE;
+        if (m->payload == PAYLOAD_ENDED && m->greeted && m->incarnation > 0 && m->seen.incarnation != m->incarnation) {
+                /* The end of a life that the ledger has closed already. The new one needs the rights that this
+                 * process has given up: the starter brings another. */
+                ulv_log(ULV_LOG_INFO, "%s is to live again: a new monitor for it", m->name);
+                (void) sd_event_exit(m->event, EXIT_FAILURE);
+                return 0;
+        }
         if (m->payload == PAYLOAD_NONE)
                 turn_none(m);
         if (m->payload == PAYLOAD_ENDED && m->stop && !m->giving_up) {

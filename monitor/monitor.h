@@ -52,7 +52,7 @@ struct ulv_monitor {
         char name[ULV_NAME_MAX + 1], root[4096], token[64], cgroup[4352];
         int run_dir;
         sd_event *event;
-        sd_event_source *turn, *gone_timer, *start_timer, *stop_timer, *give_up_timer, *enforce_timer, *report_timer, *notify_watch;
+        sd_event_source *turn, *gone_timer, *start_timer, *stop_timer, *give_up_timer, *enforce_timer, *report_timer;
         void *data;
 
         /* view.c */
@@ -76,6 +76,8 @@ struct ulv_monitor {
         /* fd-store.c */
         struct kept kept[MONITOR_FDS_MAX];
         unsigned n_kept;
+        sd_event_source *starter_watch, *starter_timer;
+        uint64_t starter_socket;        /* inode of the notification socket that knows our fds */
 
         /* monitor.c */
         enum payload payload;
