@@ -65,7 +65,7 @@ int lxc_cgroup_open(const char *dir, bool create) {
         if (create) {
                 hand_down(dir);
                 if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-                        return -errno;
+                        return errno == ENOENT ? -ENODEV : -errno;      /* wanted and impossible isn't "none" */
         }
         int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         return fd < 0 ? -errno : fd;

@@ -302,81 +302,82 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
         return sd_event_add_io(ulv_monitor_event(m), &c->source, c->status, EPOLLIN, on_status, c);
 }
 
+/* A reason and a way on, for an error that the caller passes up. */
+static int because(struct ulv_diag *d, int r, const char *try_, const char *why) {
+        ulv_diag_why(d, "%s", why);
+        ulv_diag_try(d, "%s", try_);
+        return r;
+}
+
 /* What can be known to be wrong before anything is made. */
 static int check_definition(const struct ulv_definition *d, const struct ulv_grant *g, char ***ret_words, struct ulv_diag *reterr) {
         int r = d->exec && *d->exec ? ulv_exec_split(d->exec, ret_words) : 1;
 
         if (r < 0)
                 return r;
-        if (r > 0 || !**ret_words) {
-                ulv_diag_why(reterr, "Exec= of its definition isn't a command");
-                ulv_diag_try(reterr, "Exec=/path/of/program argument ... in [Container]");
-                return -EINVAL;
-        }
-        if (!d->root || d->root[0] != '/') {
-                ulv_diag_why(reterr, "Root= of its definition isn't an absolute path");
-                ulv_diag_try(reterr, "Root=/path/of/tree in [Container]");
-                return -EINVAL;
-        }
-        if (g->uids == 0 || g->uids > ULV_UID_RANGES) {
-                ulv_diag_why(reterr, "the view grants it no range of user ids");
-                ulv_diag_try(reterr, "uvctl resources");
-                return -EINVAL;
-        }
+        if (r > 0 || !**ret_words)
+                return because(reterr, -EINVAL, "Exec=/path/of/program argument ... in [Container]", "Exec= of its definition isn't a command");
+        if (!d->root || d->root[0] != '/')
+                return because(reterr, -EINVAL, "Root=/path/of/tree in [Container]", "Root= of its definition isn't an absolute path");
+        if (g->uids == 0 || g->uids > ULV_UID_RANGES)
+                return because(reterr, -EINVAL, "uvctl resources", "the view grants it no range of user ids");
         return 0;
+}
+
+/* The cgroup, empty and with its limits; -1 where there is none. */
+static int prepare_cgroup(struct ulv_monitor *m, const struct ulv_grant *g, int *ret, struct ulv_diag *reterr) {
+        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), true);
+        int r;
+
+        if (cgroup < 0 && cgroup != -ENOENT) {
+                ulv_diag_why(reterr, "its cgroup %s: %s", ulv_monitor_cgroup(m), strerror(-cgroup));
+                return cgroup;
+        }
+        r = lxc_cgroup_populated(cgroup);
+        if (r != 0) {
+                ulv_diag_why(reterr, "its cgroup %s has processes that nobody should have put there", ulv_monitor_cgroup(m));
+                return r < 0 ? r : -EBUSY;
+        }
+        const struct lxc_target t = { .cgroup = cgroup, .leader = -1 };
+        r = lxc_enforce(&t, g, NULL, reterr);
+        if (r != 0)
+                return r < 0 ? r : -EOPNOTSUPP;
+        *ret = cgroup < 0 ? -1 : ulv_steal_fd(&cgroup);
+        return 0;
+}
+
+static int prepare(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, char **words, struct ulv_diag *reterr) {
+        _cleanup_close_ int cgroup = -1, init = open_init();
+
+        if (init < 0)
+                return because(reterr, init, "make, or install the package again", "uv-init can't be read beside this monitor's program");
+        int r = prepare_cgroup(c->m, g, &cgroup, reterr);
+        if (r < 0)
+                return r;
+        warn_of_reach(d);
+        return start_builder(c, d, g, cgroup, init, words);
 }
 
 static int start(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr) {
         struct lxc *c = get_data(m);
-        _cleanup_close_ int cgroup = -1, init = -1;
         char **words = NULL;
-        int r;
 
         if (!c || c->builder >= 0)
                 return c ? -EALREADY : -ENOMEM;
         c->failed = false;
         ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
-        if (!lxc_may_build()) {
-                ulv_diag_why(reterr, "its monitor has given up the right to mount since it started its last payload");
-                ulv_diag_try(reterr, "uvctl start %s", ulv_monitor_name(m));
-                return -EPERM;
+        if (!lxc_may_build())
+                return because(reterr, -EPERM, "the same again", "its monitor has given up the right to mount since its last start");
+        int r = check_definition(d, g, &words, reterr);
+        if (r == 0) {
+                r = prepare(c, d, g, words, reterr);
+                if (r < 0)
+                        (void) undo(m);
         }
-        r = check_definition(d, g, &words, reterr);
-        if (r < 0)
-                goto out;
-        cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), true);
-        if (cgroup < 0 && cgroup != -ENOENT) {
-                r = cgroup;
-                ulv_diag_why(reterr, "its cgroup %s: %s", ulv_monitor_cgroup(m), strerror(-r));
+        if (r < 0 && !*reterr->why)
+                ulv_diag_why(reterr, "%s", strerror(-r));
+        if (r < 0 && !*reterr->try_)
                 ulv_diag_try(reterr, "uvctl check");
-                goto out;
-        }
-        if ((r = lxc_cgroup_populated(cgroup)) != 0) {
-                r = r < 0 ? r : -EBUSY;
-                ulv_diag_why(reterr, "its cgroup %s has processes of something else", ulv_monitor_cgroup(m));
-                ulv_diag_try(reterr, "uvctl check");
-                goto out;
-        }
-        init = open_init();
-        if (init < 0) {
-                r = init;
-                ulv_diag_why(reterr, "uv-init beside this monitor's program: %s", strerror(-r));
-                ulv_diag_try(reterr, "make, or install the package again");
-        } else {
-                const struct lxc_target t = { .cgroup = cgroup, .leader = -1 };
-                warn_of_reach(d);
-                r = lxc_enforce(&t, g, NULL, reterr);
-                if (r > 0)
-                        r = -EOPNOTSUPP;
-                if (r == 0)
-                        r = start_builder(c, d, g, cgroup, init, words);
-        }
-        if (r < 0) {
-                if (!*reterr->why)
-                        ulv_diag_why(reterr, "%s", strerror(-r));
-                (void) undo(m);
-        }
-out:
         ulv_strv_free(words);
         return r;
 }

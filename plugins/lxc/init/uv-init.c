@@ -37,7 +37,8 @@
 struct init {
         int socket, signals;            /* socket: -1 if none or closed */
         pid_t main;                     /* Exec= */
-        struct { pid_t pid; uint32_t number; } jobs[JOBS_MAX];  /* pid 0 = free */
+        /* pid 0 = free; number 0 = nobody waits for its end any more. */
+        struct { pid_t pid; uint32_t number; } jobs[JOBS_MAX];
 };
 
 static struct ulv_port_message message;
@@ -71,7 +72,8 @@ static void reap(struct init *s) {
                 for (unsigned i = 0; i < JOBS_MAX; i++)
                         if (s->jobs[i].pid == pid) {
                                 s->jobs[i].pid = 0;
-                                tell(s, ULV_PORT_EXITED, s->jobs[i].number, status_value(status));
+                                if (s->jobs[i].number != 0)
+                                        tell(s, ULV_PORT_EXITED, s->jobs[i].number, status_value(status));
                         }
         }
 }
@@ -87,6 +89,14 @@ static void take_signals(struct init *s) {
         }
 }
 
+/* A monitor doesn't use a number twice at a time; so one that we know already comes from a new monitor, and
+ * who waited for the old job has gone with the old one. */
+static void forget_number(struct init *s, uint32_t number) {
+        for (unsigned i = 0; i < JOBS_MAX; i++)
+                if (s->jobs[i].number == number)
+                        s->jobs[i].number = 0;
+}
+
 /* 0, or an errno of FAILED. */
 static int start_job(struct init *s, uint32_t number) {
         static struct ulv_port_exec e;
@@ -98,6 +108,7 @@ static int start_job(struct init *s, uint32_t number) {
                 i++;
         if (i == JOBS_MAX)
                 return EAGAIN;
+        forget_number(s, number);
         const struct program p = { .argv = e.argv, .env = e.env, .user = e.user, .cwd = e.cwd, .stdio = message.fds };
         int r = program_start(&p, &s->jobs[i].pid);
         if (r == 0)
