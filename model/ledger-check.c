@@ -22,7 +22,7 @@ static int check_resource(const struct ulv_ledger *l, const struct resource *r, 
         case KIND_SHARE:
                 return sum == l->c.share_given ? 0 : broken(d, "resource", r->key, "the sum of shares isn't what was counted");
         case KIND_MEMORY:
-                return sum == r->total ? 0 : broken(d, "resource", r->key, "the owners don't have what there is in all");
+                return sum == r->b.total ? 0 : broken(d, "resource", r->key, "the owners don't have what there is in all");
         case KIND_UIDS:
                 if (sum > 0 && (ulv_uint_parse(r->id, ULV_UID_RANGES, &id) < 0 || id < l->inventory.uids_first || id > l->inventory.uids_last))
                         return broken(d, "resource", r->key, "it isn't in the inventory");
@@ -118,8 +118,8 @@ static int check_pool(const struct ulv_ledger *l, struct ulv_diag *d) {
                 if (r->kind == KIND_CORE) {
                         const struct holding *h = ulv_find_holding(l, r, ulv_pool_owner(l));
 
-                        missing |= r->missing;
-                        threads += h && h->b.amount > 0 ? r->n_threads : 0;
+                        missing |= r->b.missing;
+                        threads += h && h->b.amount > 0 ? r->b.n_threads : 0;
                 }
         if (threads != l->c.pool_threads)
                 return broken(d, "resource", "share pool", "the pool's threads aren't what was counted");

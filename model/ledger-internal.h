@@ -3,8 +3,8 @@
 
 /* Inside the ledger: for model/ledger*.c and for the simulation's planted faults, for nobody else.
  *
- * Theory of operation. A ledger is objects (partitions, holdings, transfers, transactions, parameters) in
- * hash tables and lists. What a step may change in an object stands in its `b` (body). Before the first
+ * Theory of operation. A ledger is objects (resources, partitions, holdings, transfers, transactions,
+ * parameters) in hash tables and lists. What a step may change in an object stands in its `b` (body). Before the first
  * change in a step, ulv_touch() copies b to `old` and chains the object to l->touched. So a step can be
  * taken back without any allocation: ulv_rollback() copies old to b and removes what was created. An
  * object that goes away is only marked, and unlinked at commit. All allocation happens before
@@ -26,10 +26,10 @@ static inline unsigned ulv_hash(const void *key, size_t len) {
         return h;
 }
 
-/* uthash tells by `unhashed` that it had no memory. (UNHASHED is where the object keeps that.) */
+/* uthash tells by `unhashed` that it had no memory. */
 #define HASH_NONFATAL_OOM 1
 #define HASH_FUNCTION(keyptr, keylen, hashv) ((hashv) = ulv_hash((keyptr), (keylen)))
-#define uthash_nonfatal_oom(elt) ((void) ((elt)->UNHASHED = true))
+#define uthash_nonfatal_oom(elt) ((void) ((elt)->o.unhashed = true))
 #include <uthash.h>
 #include <utlist.h>
 
@@ -47,7 +47,7 @@ struct kind_info {
 extern const struct kind_info ulv_kinds[KIND_MAX_];
 int ulv_kind_from_name(const char *s);  /* or -EINVAL */
 
-enum object_type { OBJECT_PARTITION, OBJECT_HOLDING, OBJECT_TRANSFER, OBJECT_TRANSACTION, OBJECT_PARAMETER };
+enum object_type { OBJECT_RESOURCE, OBJECT_PARTITION, OBJECT_HOLDING, OBJECT_TRANSFER, OBJECT_TRANSACTION, OBJECT_PARAMETER };
 
 struct object {
         enum object_type type;
@@ -68,17 +68,19 @@ struct holding;
 struct waits { struct transaction *t[ULV_WAITS_MAX]; };
 
 struct resource {
+        struct object o;                /* has no row of its own: its holdings have */
         enum kind kind;
         char *id;                       /* owned */
         char *key;                      /* owned: "KIND ID" */
-        unsigned node, n_threads;
-        char *threads;                  /* owned: "0,8"; "" but for cores */
-        char *attrs;                    /* owned: " key=value..." of devices, encoded */
-        bool missing;
-        uint64_t total;                 /* of memory: what the holdings sum to, always */
+        struct resource_body {
+                unsigned node, n_threads;
+                char *threads;          /* owned: "0,8"; NULL but for cores */
+                char *attrs;            /* owned: " key=value..." of devices, encoded; NULL = "" */
+                bool missing;
+                uint64_t total;         /* of memory: what the holdings sum to, always */
+        } b, old;
         struct holding *holdings;       /* of any owner, in no order */
         struct transfer *transfers;
-        bool unhashed;
         UT_hash_handle hh;
 };
 
@@ -203,7 +205,6 @@ struct parameter *ulv_need_parameter(struct ulv_ledger *l, const char *key);
 
 /* Sets an owned string of a touched body (old: the same field there). */
 int ulv_set_string(char **field, const char *old, const char *value);
-int ulv_set_text(char **field, const char *value);      /* of a resource: not journaled */
 
 bool ulv_holding_is_empty(const struct holding *h);     /* no object needed */
 bool ulv_holding_has_row(const struct holding *h);

@@ -23,7 +23,8 @@ static void differ(struct sync *y, const struct resource *r, const char *what) {
 }
 
 /* Whoever has something of r has a row that changes with it. */
-static void touch_owners(struct ulv_ledger *l, const struct resource *r) {
+static void touch_resource(struct ulv_ledger *l, struct resource *r) {
+        ulv_touch(l, &r->o);
         for (struct holding *h = r->holdings; h; h = h->r_next)
                 ulv_touch(l, &h->o);
 }
@@ -34,9 +35,9 @@ static int need_unit(struct sync *y, enum kind kind, const char *id, struct reso
         struct holding *h;
 
         if (r && r->holdings) {
-                if (r->missing) {
-                        r->missing = false;
-                        touch_owners(y->l, r);
+                if (r->b.missing) {
+                        r->b.missing = false;
+                        touch_resource(y->l, r);
                         differ(y, r, "is back");
                 }
                 *ret = r;
@@ -47,8 +48,9 @@ static int need_unit(struct sync *y, enum kind kind, const char *id, struct reso
         h = r ? ulv_need_holding(y->l, r, y->l->infra[INFRA_HOST]) : NULL;
         if (!h)
                 return -ENOMEM;
+        ulv_touch(y->l, &r->o);
         h->b.amount = 1;
-        r->missing = false;
+        r->b.missing = false;
         differ(y, r, "is new, the host's");
         *ret = r;
         return 0;
@@ -66,14 +68,14 @@ static int sync_core(struct sync *y, const struct ulv_inv_core *c) {
         q = need_unit(y, KIND_CORE, ulv_strbuf_str(&id), &r);
         if (q < 0)
                 return q;
-        if (r->node == c->node && r->threads && ulv_streq(r->threads, ulv_strbuf_str(&threads)))
+        if (r->b.node == c->node && r->b.threads && ulv_streq(r->b.threads, ulv_strbuf_str(&threads)))
                 return 0;
-        if (r->threads)
+        if (r->b.threads)
                 differ(y, r, "has other threads, or another node");
-        touch_owners(y->l, r);
-        r->node = c->node;
-        r->n_threads = c->n_threads;
-        return ulv_set_text(&r->threads, ulv_strbuf_str(&threads));
+        touch_resource(y->l, r);
+        r->b.node = c->node;
+        r->b.n_threads = c->n_threads;
+        return ulv_set_string(&r->b.threads, r->old.threads, ulv_strbuf_str(&threads));
 }
 
 static int sync_device(struct sync *y, const struct ulv_inv_device *d) {
@@ -92,11 +94,11 @@ static int sync_device(struct sync *y, const struct ulv_inv_device *d) {
         }
         if (ulv_strbuf_error(&attrs) < 0)
                 return -ENOMEM;
-        if (ulv_streq(r->attrs ? r->attrs : "", ulv_strbuf_str(&attrs)))
+        if (ulv_streq(r->b.attrs ? r->b.attrs : "", ulv_strbuf_str(&attrs)))
                 return 0;
-        touch_owners(y->l, r);
+        touch_resource(y->l, r);
         y->any = true;
-        return ulv_set_text(&r->attrs, ulv_strbuf_str(&attrs));
+        return ulv_set_string(&r->b.attrs, r->old.attrs, ulv_strbuf_str(&attrs));
 }
 
 static struct resource *memory_resource(struct ulv_ledger *l, const struct ulv_inv_memory *m) {
@@ -111,8 +113,10 @@ static struct resource *memory_resource(struct ulv_ledger *l, const struct ulv_i
         r = ulv_find_resource(l, KIND_MEMORY, ulv_strbuf_str(&id));
         if (!r)
                 r = ulv_add_resource(l, KIND_MEMORY, ulv_strbuf_str(&id));
-        if (r)
-                r->node = m->node;
+        if (r) {
+                ulv_touch(l, &r->o);
+                r->b.node = m->node;
+        }
         return r;
 }
 
@@ -125,8 +129,9 @@ static uint64_t shrink(struct ulv_ledger *l, struct resource *r, struct partitio
                 return n;
         part = ULV_MIN(n, h->b.amount - h->b.out);
         ulv_touch(l, &h->o);
+        ulv_touch(l, &r->o);
         h->b.amount -= part;
-        r->total -= part;
+        r->b.total -= part;
         return n - part;
 }
 
@@ -139,19 +144,20 @@ static int sync_memory(struct sync *y, const struct ulv_inv_memory *m) {
         idle = r ? ulv_need_holding(y->l, r, y->l->infra[INFRA_IDLE]) : NULL;
         if (!host || !idle)
                 return -ENOMEM;
-        if (m->amount > r->total) {
-                host->b.amount += m->amount - r->total;
-                r->total = m->amount;
+        ulv_touch(y->l, &r->o);
+        if (m->amount > r->b.total) {
+                host->b.amount += m->amount - r->b.total;
+                r->b.total = m->amount;
                 differ(y, r, is_new ? "is new, the host's" : "has grown, for the host");
-        } else if (m->amount < r->total) {
-                uint64_t rest = shrink(y->l, r, y->l->infra[INFRA_HOST], r->total - m->amount);
+        } else if (m->amount < r->b.total) {
+                uint64_t rest = shrink(y->l, r, y->l->infra[INFRA_HOST], r->b.total - m->amount);
 
                 rest = shrink(y->l, r, y->l->infra[INFRA_IDLE], rest);
                 differ(y, r, rest ? "has shrunk below what partitions have" : "has shrunk, at the cost of host and idle");
         }
-        if (r->missing) {
-                r->missing = false;
-                touch_owners(y->l, r);
+        if (r->b.missing) {
+                r->b.missing = false;
+                touch_resource(y->l, r);
                 differ(y, r, "is back");
         }
         return 0;
@@ -172,7 +178,7 @@ static bool has_memory(const struct ulv_inventory *inv, const struct resource *r
         const char *slash = strchr(r->id, '/');
 
         for (size_t i = 0; slash && i < inv->n_memory; i++)
-                if (inv->memory[i].node == r->node && ulv_streq(inv->memory[i].pages, slash + 1))
+                if (inv->memory[i].node == r->b.node && ulv_streq(inv->memory[i].pages, slash + 1))
                         return true;
         return false;
 }
@@ -192,10 +198,10 @@ static bool is_there(const struct ulv_inventory *inv, const struct resource *r) 
 
 static void mark_missing(struct sync *y, const struct ulv_inventory *inv) {
         for (struct resource *r = y->l->resources; r; r = r->hh.next) {
-                if (r->missing || is_there(inv, r))
+                if (r->b.missing || is_there(inv, r))
                         continue;
-                r->missing = true;
-                touch_owners(y->l, r);
+                r->b.missing = true;
+                touch_resource(y->l, r);
                 differ(y, r, "is missing");
         }
 }

@@ -233,10 +233,10 @@ static int read_core(struct loader *ld, const struct ulv_op *op, struct resource
 
         if (!number(op, "node", &node) || node > 65535 || !threads || ulv_cpus_parse(threads, &cpus) < 0 || ulv_cpus_count(&cpus) == 0)
                 return bad(ld, op, "node= or threads= can't be that");
-        r->node = (unsigned) node;
-        r->n_threads = ulv_cpus_count(&cpus);
+        r->b.node = (unsigned) node;
+        r->b.n_threads = ulv_cpus_count(&cpus);
         ld->l->pool_stale = true;
-        return ulv_set_text(&r->threads, threads);
+        return ulv_set_string(&r->b.threads, r->old.threads, threads);
 }
 
 /* What a row says about the thing itself. */
@@ -244,7 +244,8 @@ static int read_resource(struct loader *ld, const struct ulv_op *op, enum kind k
         _cleanup_strbuf_ struct ulv_strbuf attrs = { .max = 1024 };
         int q;
 
-        r->missing = ulv_streq0(ulv_op_get(op, "missing"), "yes");
+        ulv_touch(ld->l, &r->o);
+        r->b.missing = ulv_streq0(ulv_op_get(op, "missing"), "yes");
         if (kind == KIND_CORE)
                 return read_core(ld, op, r);
         q = ulv_extra_keys(op, is_holding_key, &attrs);
@@ -252,7 +253,7 @@ static int read_resource(struct loader *ld, const struct ulv_op *op, enum kind k
                 return q == -E2BIG ? bad(ld, op, "its keys are too long") : q;
         if (attrs.len > 0 && !ulv_kinds[kind].device)
                 return bad(ld, op, "a key that doesn't belong there");
-        return ulv_set_text(&r->attrs, ulv_strbuf_str(&attrs));
+        return ulv_set_string(&r->b.attrs, r->old.attrs, ulv_strbuf_str(&attrs));
 }
 
 static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum kind kind, struct resource **ret) {
@@ -269,7 +270,7 @@ static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum
                 r = ulv_add_resource(ld->l, kind, op->id);
                 if (!r)
                         return -ENOMEM;
-                r->node = node;
+                r->b.node = node;
         }
         *ret = r;
         return read_resource(ld, op, kind, r);
@@ -299,7 +300,7 @@ static int read_holding(struct loader *ld, const struct ulv_op *op) {
                 return -ENOMEM;
         if (r->kind == KIND_SHARE)
                 ld->l->c.share_given += amount - h->b.amount;
-        r->total += amount - h->b.amount;
+        r->b.total += amount - h->b.amount;
         h->b.amount = amount;
         h->b.reached = reached;
         h->o.told = true;
@@ -392,7 +393,8 @@ static int gone_holding(struct loader *ld, const struct ulv_op *op) {
                 ld->l->c.share_given -= h->b.amount;
         if (r->kind == KIND_CORE)
                 ld->l->pool_stale = true;
-        r->total -= h->b.amount;
+        ulv_touch(ld->l, &r->o);
+        r->b.total -= h->b.amount;
         h->b.amount = h->b.reached = 0;
         h->b.how[0] = 0;
         ulv_waits_release(ld->l, &h->b.waits, false);

@@ -191,7 +191,6 @@ int ulv_op_resource(struct step *s, const struct ulv_op *op, struct resource **r
         r = ulv_find_resource(s->l, (enum kind) kind, op->id);
         if (!r && kind == KIND_UIDS && op->id[0] != '0' && ulv_uint_parse(op->id, ULV_UID_RANGES, &range) == 0 &&
             range >= s->l->inventory.uids_first && range <= s->l->inventory.uids_last) {
-                /* It may stay when the step is rolled back: it has no row of its own. */
                 r = ulv_add_resource(s->l, KIND_UIDS, op->id);
                 if (!r)
                         return -ENOMEM;

@@ -42,7 +42,7 @@ void ulv_count_pool(struct ulv_ledger *l) {
 
         for (const struct holding *h = ulv_pool_owner(l)->holdings; h; h = h->p_next)
                 if (h->key.r->kind == KIND_CORE && h->b.amount > 0)
-                        threads += h->key.r->n_threads;
+                        threads += h->key.r->b.n_threads;
         l->c.pool_threads = threads;
 }
 
@@ -53,7 +53,7 @@ void ulv_pool_cpus(const struct ulv_ledger *l, struct ulv_cpus *ret) {
         for (const struct holding *h = ulv_pool_owner(l)->holdings; h; h = h->p_next) {
                 struct ulv_cpus c;
 
-                if (h->key.r->kind != KIND_CORE || h->b.amount == 0 || !h->key.r->threads || ulv_cpus_parse(h->key.r->threads, &c) < 0)
+                if (h->key.r->kind != KIND_CORE || h->b.amount == 0 || !h->key.r->b.threads || ulv_cpus_parse(h->key.r->b.threads, &c) < 0)
                         continue;
                 for (size_t i = 0; i < ULV_ARRAY_SIZE(c.bits); i++)
                         ret->bits[i] |= c.bits[i];
@@ -116,9 +116,9 @@ static void fill_holding(const struct holding *h, struct ulv_holding_info *ret) 
 
         *ret = (struct ulv_holding_info) {
                 .kind = ulv_kinds[r->kind].name, .id = r->id, .owner = h->key.p->name, .how = h->b.how, .txn = newest(&h->b.waits),
-                .node = r->node, .threads = r->n_threads, .threads_list = r->threads ? r->threads : "",
+                .node = r->b.node, .threads = r->b.n_threads, .threads_list = r->b.threads ? r->b.threads : "",
                 .amount = h->b.amount, .keep = h->b.amount - h->b.out, .wanted = h->b.amount - h->b.out + h->b.in,
-                .reached = h->b.reached, .moving_to = moving_to(h), .missing = r->missing,
+                .reached = h->b.reached, .moving_to = moving_to(h), .missing = r->b.missing,
         };
 }
 

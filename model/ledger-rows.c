@@ -66,12 +66,12 @@ void ulv_row_partition(struct ulv_strbuf *b, const struct partition *p, bool wit
 
 void ulv_row_attrs(struct ulv_strbuf *b, const struct resource *r) {
         if (r->kind == KIND_CORE) {
-                ulv_op_add_u64(b, "node", r->node);
-                ulv_op_add(b, "threads", r->threads ? r->threads : "");
+                ulv_op_add_u64(b, "node", r->b.node);
+                ulv_op_add(b, "threads", r->b.threads ? r->b.threads : "");
         }
-        if (r->attrs)
-                ulv_strbuf_add(b, r->attrs);
-        if (r->missing)
+        if (r->b.attrs)
+                ulv_strbuf_add(b, r->b.attrs);
+        if (r->b.missing)
                 ulv_op_add(b, "missing", "yes");
 }
 
@@ -128,6 +128,7 @@ static void row_parameter(struct ulv_strbuf *b, const struct parameter *p) {
 
 void ulv_row_of(struct ulv_strbuf *b, const struct object *o) {
         switch (o->type) {
+        case OBJECT_RESOURCE: break;
         case OBJECT_PARTITION: ulv_row_partition(b, (const struct partition *) o, true); break;
         case OBJECT_HOLDING: row_holding(b, (const struct holding *) o); break;
         case OBJECT_TRANSFER: row_transfer(b, (const struct transfer *) o); break;
@@ -260,6 +261,7 @@ static void gone_line(struct ulv_strbuf *b, const struct object *o) {
         char seq[21];
 
         switch (o->type) {
+        case OBJECT_RESOURCE: return;
         case OBJECT_PARTITION: ulv_op_begin(b, "gone", "partition", ((const struct partition *) o)->name, "-"); break;
         case OBJECT_TRANSACTION: ulv_op_begin(b, "gone", "transaction", ((const struct transaction *) o)->id, "-"); break;
         case OBJECT_PARAMETER: ulv_op_begin(b, "gone", "parameter", ((const struct parameter *) o)->key, "-"); break;
@@ -279,6 +281,7 @@ static void gone_line(struct ulv_strbuf *b, const struct object *o) {
 /* Is there a row of this name again, made since? Then that row says it all. */
 static bool is_back(const struct ulv_ledger *l, const struct object *o) {
         switch (o->type) {
+        case OBJECT_RESOURCE: return true;
         case OBJECT_PARTITION: return ulv_find_partition(l, ((const struct partition *) o)->name);
         case OBJECT_TRANSACTION: return ulv_find_transaction(l, ((const struct transaction *) o)->id);
         case OBJECT_PARAMETER: return ulv_find_parameter(l, ((const struct parameter *) o)->key);

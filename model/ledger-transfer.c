@@ -268,7 +268,7 @@ int ulv_shift(struct step *s, struct resource *r, struct partition *from, struct
         n -= cancel_opposite(s->l, r, from, to, n);
         if (n == 0)
                 return 0;
-        if (r->missing && !to->infra) {
+        if (r->b.missing && !to->infra) {
                 ulv_refuse(s, ULV_REFUSED_UNKNOWN, "cannot give %s %s to %s", ulv_kinds[r->kind].noun, r->id, to->name);
                 ulv_diag_why(s->reterr, "the machine doesn't have it any more (missing)");
                 ulv_diag_try(s->reterr, "uvctl check");

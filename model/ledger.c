@@ -2,7 +2,6 @@
 
 /* The ledger's objects: made, found, touched, committed and rolled back. See ledger-internal.h. */
 
-#define UNHASHED o.unhashed
 #include "model/ledger-internal.h"
 
 const struct kind_info ulv_kinds[KIND_MAX_] = {
@@ -118,6 +117,7 @@ void ulv_touch(struct ulv_ledger *l, struct object *o) {
                 l->touched = o;
         l->touched_last = o;
         switch (o->type) {
+        case OBJECT_RESOURCE: ((struct resource *) o)->old = ((struct resource *) o)->b; break;
         case OBJECT_PARTITION: ((struct partition *) o)->old = ((struct partition *) o)->b; break;
         case OBJECT_HOLDING: ((struct holding *) o)->old = ((struct holding *) o)->b; break;
         case OBJECT_TRANSFER: ((struct transfer *) o)->old = ((struct transfer *) o)->b; break;
@@ -129,19 +129,6 @@ void ulv_touch(struct ulv_ledger *l, struct object *o) {
 static void touch_new(struct ulv_ledger *l, struct object *o) {
         o->created = true;
         ulv_touch(l, o);
-}
-
-int ulv_set_text(char **field, const char *value) {
-        char *s = NULL;
-
-        if (*value) {
-                s = strdup(value);
-                if (!s)
-                        return -ENOMEM;
-        }
-        free(*field);
-        *field = s;
-        return 0;
 }
 
 int ulv_set_string(char **field, const char *old, const char *value) {
@@ -196,6 +183,32 @@ void ulv_waits_release(struct ulv_ledger *l, struct waits *w, bool undone) {
 }
 
 /* --- making ----------------------------------------------------------------------------------------------- */
+
+static void free_object(struct object *o) {
+        switch (o->type) {
+        case OBJECT_RESOURCE:
+                free(((struct resource *) o)->id);
+                free(((struct resource *) o)->key);
+                free(((struct resource *) o)->b.threads);
+                free(((struct resource *) o)->b.attrs);
+                break;
+        case OBJECT_PARTITION:
+                free(((struct partition *) o)->b.text);
+                free(((struct partition *) o)->b.extra);
+                break;
+        case OBJECT_TRANSACTION:
+                free(((struct transaction *) o)->subject);
+                break;
+        case OBJECT_PARAMETER:
+                free(((struct parameter *) o)->key);
+                free(((struct parameter *) o)->b.value);
+                break;
+        case OBJECT_HOLDING:
+        case OBJECT_TRANSFER:
+                break;
+        }
+        free(o);
+}
 
 /* Makes room for one more pointer in a sorted array. */
 static int grow(void *array_v, size_t n, size_t *size) {
@@ -252,16 +265,6 @@ struct partition *ulv_add_partition(struct ulv_ledger *l, const char *name) {
         return p;
 }
 
-static void resource_free(struct resource *r) {
-        free(r->id);
-        free(r->key);
-        free(r->threads);
-        free(r->attrs);
-        free(r);
-}
-
-#undef UNHASHED
-#define UNHASHED unhashed
 struct resource *ulv_add_resource(struct ulv_ledger *l, enum kind kind, const char *id) {
         size_t n = strlen(ulv_kinds[kind].name), at, m = strlen(id);
         struct resource *r;
@@ -274,26 +277,26 @@ struct resource *ulv_add_resource(struct ulv_ledger *l, enum kind kind, const ch
         r->kind = kind;
         r->id = strdup(id);
         r->key = malloc(n + 1 + m + 1);
+        r->o.type = OBJECT_RESOURCE;
         if (!r->id || !r->key) {
-                resource_free(r);
+                free_object(&r->o);
                 return NULL;
         }
         memcpy(r->key, ulv_kinds[kind].name, n);
         r->key[n] = ' ';
         memcpy(r->key + n + 1, id, m + 1);
         HASH_ADD_KEYPTR(hh, l->resources, r->key, n + 1 + m, r);
-        if (r->unhashed) {
-                resource_free(r);
+        if (r->o.unhashed) {
+                free_object(&r->o);
                 return NULL;
         }
         for (at = l->sorted[kind].n; at > 0 && ulv_natural_compare(l->sorted[kind].v[at - 1]->id, id) > 0; at--)
                 l->sorted[kind].v[at] = l->sorted[kind].v[at - 1];
         l->sorted[kind].v[at] = r;
         l->sorted[kind].n++;
+        touch_new(l, &r->o);
         return r;
 }
-#undef UNHASHED
-#define UNHASHED o.unhashed
 
 static int resource_compare(const struct resource *a, const struct resource *b) {
         return a->kind != b->kind ? (a->kind < b->kind ? -1 : 1) : ulv_natural_compare(a->id, b->id);
@@ -419,6 +422,7 @@ bool ulv_holding_is_empty(const struct holding *h) { return !ulv_holding_has_row
 
 static bool is_over(const struct object *o) {
         switch (o->type) {
+        case OBJECT_RESOURCE: return false;     /* a uid range that nobody has costs little */
         case OBJECT_PARTITION: return ((const struct partition *) o)->b.gone;
         case OBJECT_HOLDING: return ulv_holding_is_empty((const struct holding *) o);
         case OBJECT_TRANSFER: return ((const struct transfer *) o)->b.amount == 0;
@@ -444,6 +448,17 @@ static void unmark_view(struct ulv_ledger *l, struct partition *p) {
 /* Out of every table and list by which it is found, but not freed. */
 static void unlink_object(struct ulv_ledger *l, struct object *o) {
         switch (o->type) {
+        case OBJECT_RESOURCE: {
+                struct resource *r = (struct resource *) o;
+                size_t at = 0;
+
+                HASH_DEL(l->resources, r);
+                while (l->sorted[r->kind].v[at] != r)
+                        at++;
+                l->sorted[r->kind].n--;
+                memmove(l->sorted[r->kind].v + at, l->sorted[r->kind].v + at + 1, (l->sorted[r->kind].n - at) * sizeof(r));
+                break;
+        }
         case OBJECT_PARTITION: {
                 struct partition *p = (struct partition *) o;
                 size_t at = partition_place(l, p->name);
@@ -488,29 +503,16 @@ static void unlink_object(struct ulv_ledger *l, struct object *o) {
         o->dirty = false;
 }
 
-static void free_object(struct object *o) {
-        switch (o->type) {
-        case OBJECT_PARTITION:
-                free(((struct partition *) o)->b.text);
-                free(((struct partition *) o)->b.extra);
-                break;
-        case OBJECT_TRANSACTION:
-                free(((struct transaction *) o)->subject);
-                break;
-        case OBJECT_PARAMETER:
-                free(((struct parameter *) o)->key);
-                free(((struct parameter *) o)->b.value);
-                break;
-        case OBJECT_HOLDING:
-        case OBJECT_TRANSFER:
-                break;
-        }
-        free(o);
-}
-
 /* Drops the strings of the body that loses. */
 static void drop_strings(struct object *o, bool keep_new) {
-        if (o->type == OBJECT_PARTITION) {
+        if (o->type == OBJECT_RESOURCE) {
+                struct resource *r = (struct resource *) o;
+
+                if (r->b.threads != r->old.threads)
+                        free(keep_new ? r->old.threads : r->b.threads);
+                if (r->b.attrs != r->old.attrs)
+                        free(keep_new ? r->old.attrs : r->b.attrs);
+        } else if (o->type == OBJECT_PARTITION) {
                 struct partition *p = (struct partition *) o;
 
                 if (p->b.text != p->old.text)
@@ -528,6 +530,7 @@ static void drop_strings(struct object *o, bool keep_new) {
 static void restore(struct object *o) {
         drop_strings(o, false);
         switch (o->type) {
+        case OBJECT_RESOURCE: ((struct resource *) o)->b = ((struct resource *) o)->old; break;
         case OBJECT_PARTITION: ((struct partition *) o)->b = ((struct partition *) o)->old; break;
         case OBJECT_HOLDING: ((struct holding *) o)->b = ((struct holding *) o)->old; break;
         case OBJECT_TRANSFER: ((struct transfer *) o)->b = ((struct transfer *) o)->old; break;
@@ -549,6 +552,8 @@ static void commit_object(struct ulv_ledger *l, struct object *o, bool created) 
         struct partition *viewer = o->type == OBJECT_PARTITION ? (struct partition *) o
                                  : o->type == OBJECT_HOLDING ? ((struct holding *) o)->key.p : NULL;
 
+        if (o->type == OBJECT_RESOURCE)
+                return;
         if (viewer && !viewer->b.gone)
                 mark_view(l, viewer);
         if (!is_over(o)) {
@@ -708,7 +713,7 @@ void ulv_ledger_free(struct ulv_ledger *l) {
         FREE_ALL(l->transactions, struct transaction, free_object(&_e->o));
         FREE_ALL(l->parameters, struct parameter, free_object(&_e->o));
         FREE_ALL(l->partitions, struct partition, free_object(&_e->o));
-        FREE_ALL(l->resources, struct resource, resource_free(_e));
+        FREE_ALL(l->resources, struct resource, free_object(&_e->o));
         for (int i = 0; i < KIND_MAX_; i++)
                 free(l->sorted[i].v);
         free(l->by_name.v);
