@@ -191,18 +191,21 @@ static void format_isolation(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_d
         ulv_strbuf_add(b, ulv_isolation_name(*(const enum ulv_isolation *) field));
 }
 
-static int store_in(int r, uint64_t v, uint64_t min, uint64_t max, void *field) {
+static int parse_between(int (*parse)(const char *s, uint64_t *ret), const char *v, uint64_t min, uint64_t max, void *field) {
+        uint64_t n;
+        int r;
+
+        r = parse(v, &n);
         if (r < 0)
                 return r;
-        if (v < min || v > max)
+        if (n < min || n > max)
                 return -ERANGE;
-        *(uint64_t *) field = v;
+        *(uint64_t *) field = n;
         return 0;
 }
 
 static int parse_share(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
-        uint64_t n = 0;
-        return store_in(ulv_share_parse(v, &n), n, 1, (uint64_t) ULV_CPU_MAX * 1000, field);
+        return parse_between(ulv_share_parse, v, 1, (uint64_t) ULV_CPU_MAX * 1000, field);
 }
 
 static void format_share(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
@@ -211,10 +214,10 @@ static void format_share(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_defin
 
 /* Rounded up to what the ledger counts in. */
 static int parse_size(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
-        uint64_t n = 0;
+        uint64_t n;
         int r;
 
-        r = store_in(ulv_size_parse(v, &n), n, 1, MEMORY_MAX, field);
+        r = parse_between(ulv_size_parse, v, 1, MEMORY_MAX, &n);
         if (r == 0)
                 *(uint64_t *) field = (n + ULV_MEMORY_UNIT - 1) / ULV_MEMORY_UNIT * ULV_MEMORY_UNIT;
         return r;
@@ -225,13 +228,11 @@ static void format_size(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_defini
 }
 
 static int parse_timeout(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
-        uint64_t n = 0;
-        return store_in(ulv_duration_parse(v, &n), n, 1000, TIMEOUT_MAX, field);
+        return parse_between(ulv_duration_parse, v, 1000, TIMEOUT_MAX, field);
 }
 
 static int parse_delay(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
-        uint64_t n = 0;
-        return store_in(ulv_duration_parse(v, &n), n, 0, TIMEOUT_MAX, field);
+        return parse_between(ulv_duration_parse, v, 0, TIMEOUT_MAX, field);
 }
 
 static void format_duration(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {

@@ -139,7 +139,7 @@ static int take_overcommit(struct parser *p, const struct ulv_ini_item *item) {
         uint64_t n = 1000;
 
         if (!ulv_streq(item->value, "no") && (ulv_share_parse(item->value, &n) < 0 || n < 1000 || n > 100000))
-                return ulv_config_bad_value(item, "no or a factor from 1 to 100 (like 1.5)", p->reterr);
+                return ulv_config_bad_value(item, "a factor from 1 to 100 (like 1.5) or no", p->reterr);
         p->policy->overcommit = n;
         return 0;
 }
