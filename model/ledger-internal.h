@@ -264,3 +264,17 @@ void ulv_row_inventory(const struct ulv_ledger *l, struct ulv_strbuf *b);
 void ulv_row_attrs(struct ulv_strbuf *b, const struct resource *r);
 bool ulv_is_partition_key(const char *key);             /* a key of its row that isn't an extra */
 int ulv_extra_keys(const struct ulv_op *op, bool (*known)(const char *key), struct ulv_strbuf *b);
+
+/* --- rows read: ledger-load.c, ledger-adopt.c ------------------------------------------------------------ */
+struct loader {
+        struct ulv_ledger *l;
+        struct ulv_diag *reterr;
+        int pass;
+        bool may_be_gone;               /* an event stream: `gone` lines are known */
+        bool has_ledger;
+        unsigned line;
+};
+/* Fills reterr and returns 1. */
+int ulv_bad_row(struct loader *ld, const struct ulv_op *op, const char *why);
+/* All of a partition's row but txn=; p is touched. */
+int ulv_read_partition_body(struct loader *ld, const struct ulv_op *op, struct partition *p);

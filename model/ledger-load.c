@@ -6,18 +6,9 @@
 
 #include "model/ledger-internal.h"
 
-struct loader {
-        struct ulv_ledger *l;
-        struct ulv_diag *reterr;
-        int pass;               /* PASS_... */
-        bool may_be_gone;       /* an event stream: `gone` lines are known */
-        bool has_ledger;
-        unsigned line;
-};
-
 enum { PASS_NAMES, PASS_HOLDINGS, PASS_TRANSFERS, PASS_GONE, PASS_GONE_NAMES, PASS_MAX_ };
 
-static int bad(struct loader *ld, const struct ulv_op *op, const char *why) {
+int ulv_bad_row(struct loader *ld, const struct ulv_op *op, const char *why) {
         ulv_diag_what(ld->reterr, ULV_EXIT_FAILED, "not a row of a ledger: %s %s %s", op->verb, op->kind, op->id);
         ulv_diag_why(ld->reterr, "line %u: %s", ld->line, why);
         return 1;
@@ -50,14 +41,14 @@ static int read_waits(struct loader *ld, const struct ulv_op *op, struct waits *
                 char id[65];
 
                 if (n >= sizeof(id))
-                        return bad(ld, op, "txn= has an id that is too long");
+                        return ulv_bad_row(ld, op, "txn= has an id that is too long");
                 memcpy(id, list, n);
                 id[n] = 0;
                 t = ulv_find_transaction(ld->l, id);
                 if (!t)
-                        return bad(ld, op, "txn= names a transaction that isn't there");
+                        return ulv_bad_row(ld, op, "txn= names a transaction that isn't there");
                 if (!ulv_waits_add(ld->l, w, t))
-                        return bad(ld, op, "txn= names too many transactions");
+                        return ulv_bad_row(ld, op, "txn= names too many transactions");
                 list += n + (list[n] == ',');
         }
         return 0;
@@ -70,7 +61,7 @@ static int read_ledger(struct loader *ld, const struct ulv_op *op) {
 
         if (!number(op, "generation", &l->c.generation) || !number(op, "incarnation", &l->c.incarnation) ||
             !number(op, "seq", &l->c.seq) || !word(op, "boot", l->boot, sizeof(l->boot)))
-                return bad(ld, op, "a counter isn't a number");
+                return ulv_bad_row(ld, op, "a counter isn't a number");
         ld->has_ledger = true;
         return 0;
 }
@@ -86,18 +77,18 @@ static int read_inventory(struct loader *ld, const struct ulv_op *op) {
         while (i < ULV_ARRAY_SIZE(kinds) && !ulv_streq0(kind, kinds[i]))
                 i++;
         if (i == ULV_ARRAY_SIZE(kinds))
-                return bad(ld, op, "kind= must be real, part or imagined");
+                return ulv_bad_row(ld, op, "kind= must be real, part or imagined");
         dash = uids ? strchr(uids, '-') : NULL;
         if (!dash || (size_t) (dash - uids) >= sizeof(buf))
-                return bad(ld, op, "uids= must be FIRST-LAST");
+                return ulv_bad_row(ld, op, "uids= must be FIRST-LAST");
         memcpy(buf, uids, (size_t) (dash - uids));
         buf[dash - uids] = 0;
         if (ulv_uint_parse(buf, ULV_UID_RANGES, &first) < 0 || ulv_uint_parse(dash + 1, ULV_UID_RANGES, &last) < 0)
-                return bad(ld, op, "uids= must be FIRST-LAST");
+                return ulv_bad_row(ld, op, "uids= must be FIRST-LAST");
         if (!word(op, "name", l->inventory.name, sizeof(l->inventory.name)) ||
             !word(op, "prefix", l->inventory.prefix, sizeof(l->inventory.prefix)) ||
             !word(op, "controllers", l->inventory.controllers, sizeof(l->inventory.controllers)))
-                return bad(ld, op, "a word is too long");
+                return ulv_bad_row(ld, op, "a word is too long");
         for (char *s = l->inventory.controllers; (s = strchr(s, '+')); )
                 *s = ' ';
         l->inventory.kind = (enum ulv_inventory_kind) i;
@@ -107,7 +98,7 @@ static int read_inventory(struct loader *ld, const struct ulv_op *op) {
         return 0;
 }
 
-static int read_partition_body(struct loader *ld, const struct ulv_op *op, struct partition *p) {
+int ulv_read_partition_body(struct loader *ld, const struct ulv_op *op, struct partition *p) {
         const char *state = ulv_op_get(op, "state"), *wanted = ulv_op_get(op, "wanted"), *text = ulv_op_get(op, "text");
         _cleanup_strbuf_ struct ulv_strbuf extra = { .max = 8192 };
         int r;
@@ -115,21 +106,21 @@ static int read_partition_body(struct loader *ld, const struct ulv_op *op, struc
         if (!word(op, "zone", p->b.zone, sizeof(p->b.zone)) || !word(op, "type", p->b.type, sizeof(p->b.type)) ||
             !word(op, "role", p->b.role, sizeof(p->b.role)) || !word(op, "contain", p->b.contain, sizeof(p->b.contain)) ||
             !word(op, "result", p->b.result, sizeof(p->b.result)))
-                return bad(ld, op, "a word is too long");
+                return ulv_bad_row(ld, op, "a word is too long");
         if (!number(op, "incarnation", &p->b.incarnation) || !number(op, "since", &p->b.since) ||
             !number(op, "leader", &p->b.leader) || !number(op, "start", &p->b.start))
-                return bad(ld, op, "a number isn't one");
+                return ulv_bad_row(ld, op, "a number isn't one");
         p->b.state = ulv_state_from_name(state ? state : "");
         p->b.wanted = ulv_state_from_name(wanted ? wanted : "");
         if (p->b.state < 0 || p->b.wanted < 0)
-                return bad(ld, op, "no such state");
+                return ulv_bad_row(ld, op, "no such state");
         if (!p->infra && (!ulv_name_is_valid(p->b.zone) || ulv_streq(p->b.role, "infrastructure")))
-                return bad(ld, op, "zone or role can't be that");
+                return ulv_bad_row(ld, op, "zone or role can't be that");
         if (text && strlen(text) > ULV_DEFINITION_MAX)
-                return bad(ld, op, "the text is too long");
+                return ulv_bad_row(ld, op, "the text is too long");
         r = ulv_extra_keys(op, ulv_is_partition_key, &extra);
         if (r < 0)
-                return r == -E2BIG ? bad(ld, op, "its extra keys are too long") : r;
+                return r == -E2BIG ? ulv_bad_row(ld, op, "its extra keys are too long") : r;
         r = ulv_set_string(&p->b.extra, p->old.extra, ulv_strbuf_str(&extra));
         if (r == 0)
                 r = ulv_set_string(&p->b.text, p->old.text, text ? text : "");
@@ -141,17 +132,17 @@ static int read_partition(struct loader *ld, const struct ulv_op *op) {
         int r;
 
         if (!ulv_name_is_valid(op->id))
-                return bad(ld, op, "not a name");
+                return ulv_bad_row(ld, op, "not a name");
         if (!p) {
                 if (ld->l->c.n_partitions >= ULV_PARTITIONS_MAX)
-                        return bad(ld, op, "too many partitions");
+                        return ulv_bad_row(ld, op, "too many partitions");
                 p = ulv_add_partition(ld->l, op->id);
                 if (!p)
                         return -ENOMEM;
                 ld->l->c.n_partitions++;
         }
         ulv_touch(ld->l, &p->o);
-        r = read_partition_body(ld, op, p);
+        r = ulv_read_partition_body(ld, op, p);
         p->o.told = true;
         return r;
 }
@@ -169,7 +160,7 @@ static int read_transaction(struct loader *ld, const struct ulv_op *op) {
         const char *subject = ulv_op_get(op, "subject");
 
         if (strlen(op->id) > 64 || strchr(op->id, ','))
-                return bad(ld, op, "not a transaction id");
+                return ulv_bad_row(ld, op, "not a transaction id");
         if (!t) {
                 t = ulv_add_transaction(ld->l, op->id, subject ? subject : "");
                 if (!t)
@@ -186,9 +177,9 @@ static int read_parameter(struct loader *ld, const struct ulv_op *op) {
         struct parameter *p = ulv_find_parameter(ld->l, op->id);
 
         if (strlen(op->id) > 64 || !value || strlen(value) > ULV_PARAMETER_VALUE_MAX)
-                return bad(ld, op, "key or value can't be that");
+                return ulv_bad_row(ld, op, "key or value can't be that");
         if (!p && ld->l->c.n_parameters++ >= ULV_PARAMETERS_MAX)
-                return bad(ld, op, "too many parameters");
+                return ulv_bad_row(ld, op, "too many parameters");
         p = ulv_need_parameter(ld->l, op->id);
         if (!p)
                 return -ENOMEM;
@@ -232,7 +223,7 @@ static int read_core(struct loader *ld, const struct ulv_op *op, struct resource
         uint64_t node;
 
         if (!number(op, "node", &node) || node > 65535 || !threads || ulv_cpus_parse(threads, &cpus) < 0 || ulv_cpus_count(&cpus) == 0)
-                return bad(ld, op, "node= or threads= can't be that");
+                return ulv_bad_row(ld, op, "node= or threads= can't be that");
         r->b.node = (unsigned) node;
         r->b.n_threads = ulv_cpus_count(&cpus);
         ld->l->pool_stale = true;
@@ -250,9 +241,9 @@ static int read_resource(struct loader *ld, const struct ulv_op *op, enum kind k
                 return read_core(ld, op, r);
         q = ulv_extra_keys(op, is_holding_key, &attrs);
         if (q < 0)
-                return q == -E2BIG ? bad(ld, op, "its keys are too long") : q;
+                return q == -E2BIG ? ulv_bad_row(ld, op, "its keys are too long") : q;
         if (attrs.len > 0 && !ulv_kinds[kind].device)
-                return bad(ld, op, "a key that doesn't belong there");
+                return ulv_bad_row(ld, op, "a key that doesn't belong there");
         return ulv_set_string(&r->b.attrs, r->old.attrs, ulv_strbuf_str(&attrs));
 }
 
@@ -266,7 +257,7 @@ static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum
                     (kind == KIND_MEMORY && !parse_memory_id(op->id, &node)) ||
                     (kind == KIND_CORE && ulv_uint_parse(op->id, ULV_CPU_MAX - 1, &id) < 0) ||
                     (kind == KIND_UIDS && ulv_uint_parse(op->id, ULV_UID_RANGES, &id) < 0))
-                        return bad(ld, op, "not an id of that kind");
+                        return ulv_bad_row(ld, op, "not an id of that kind");
                 r = ulv_add_resource(ld->l, kind, op->id);
                 if (!r)
                         return -ENOMEM;
@@ -284,17 +275,17 @@ static int read_holding(struct loader *ld, const struct ulv_op *op) {
         uint64_t amount = 1, reached;
 
         if (kind < 0)
-                return bad(ld, op, "no such kind");
+                return ulv_bad_row(ld, op, "no such kind");
         if (!p)
-                return bad(ld, op, "its owner isn't there");
+                return ulv_bad_row(ld, op, "its owner isn't there");
         q = find_or_add_resource(ld, op, (enum kind) kind, &r);
         if (q != 0)
                 return q;
         if (ulv_is_implied(ld->l, r, p))
-                return bad(ld, op, "what idle has of that kind isn't a row");
+                return ulv_bad_row(ld, op, "what idle has of that kind isn't a row");
         if ((!ulv_kinds[kind].unit && ulv_op_get_u64(op, "amount", &amount) != 0) || !number(op, "reached", &reached) ||
             amount > UINT64_MAX / 4096 || reached > amount || (amount == 0 && p != ld->l->infra[INFRA_IDLE]))
-                return bad(ld, op, "amount= or reached= can't be that");
+                return ulv_bad_row(ld, op, "amount= or reached= can't be that");
         h = ulv_need_holding(ld->l, r, p);
         if (!h)
                 return -ENOMEM;
@@ -305,7 +296,7 @@ static int read_holding(struct loader *ld, const struct ulv_op *op) {
         h->b.reached = reached;
         h->o.told = true;
         if (!word(op, "how", h->b.how, sizeof(h->b.how)))
-                return bad(ld, op, "how= is too long");
+                return ulv_bad_row(ld, op, "how= is too long");
         return read_waits(ld, op, &h->b.waits);
 }
 
@@ -336,14 +327,14 @@ static int read_transfer(struct loader *ld, const struct ulv_op *op) {
         uint64_t seq, amount, made;
 
         if (!from || !to || from == to || !r || !txn || !ulv_find_holding(ld->l, r, from))
-                return bad(ld, op, "it names something that isn't there");
+                return ulv_bad_row(ld, op, "it names something that isn't there");
         if (ulv_uint_parse(op->id, UINT64_MAX, &seq) < 0 || !number(op, "amount", &amount) || !number(op, "made", &made) ||
             amount == 0 || amount > UINT64_MAX / 4096)
-                return bad(ld, op, "a number isn't one");
+                return ulv_bad_row(ld, op, "a number isn't one");
         t = ulv_find_transfer(ld->l, seq);
         if (t) {
                 if (t->r != r || t->from != from)
-                        return bad(ld, op, "a transfer can't change what it moves");
+                        return ulv_bad_row(ld, op, "a transfer can't change what it moves");
                 q = count_transfer(ld, t, false);
                 if (q < 0)
                         return q;
@@ -369,7 +360,7 @@ static int gone_transfer(struct loader *ld, const struct ulv_op *op) {
 
         t = ulv_uint_parse(op->id, UINT64_MAX, &seq) == 0 ? ulv_find_transfer(ld->l, seq) : NULL;
         if (!t)
-                return bad(ld, op, "it isn't there");
+                return ulv_bad_row(ld, op, "it isn't there");
         q = count_transfer(ld, t, false);
         if (q < 0)
                 return q;
@@ -387,7 +378,7 @@ static int gone_holding(struct loader *ld, const struct ulv_op *op) {
         struct holding *h = p && r ? ulv_find_holding(ld->l, r, p) : NULL;
 
         if (!h || h->b.amount == 0)
-                return bad(ld, op, "it isn't there");
+                return ulv_bad_row(ld, op, "it isn't there");
         ulv_touch(ld->l, &h->o);
         if (r->kind == KIND_SHARE)
                 ld->l->c.share_given -= h->b.amount;
@@ -407,7 +398,7 @@ static int gone_name(struct loader *ld, const struct ulv_op *op) {
                 struct partition *p = ulv_find_partition(ld->l, op->id);
 
                 if (!p || p->infra)
-                        return bad(ld, op, "it isn't there");
+                        return ulv_bad_row(ld, op, "it isn't there");
                 ulv_touch(ld->l, &p->o);
                 ulv_waits_release(ld->l, &p->b.waits, false);
                 p->b.gone = true;
@@ -415,17 +406,17 @@ static int gone_name(struct loader *ld, const struct ulv_op *op) {
                 ld->l->c.n_partitions--;
                 for (struct holding *h = p->holdings; h; h = h->p_next)
                         if (!ulv_holding_is_empty(h))
-                                return bad(ld, op, "it still holds something");
+                                return ulv_bad_row(ld, op, "it still holds something");
                 for (struct transfer *t = p->out; t; t = t->p_next)
                         if (t->b.amount > 0)
-                                return bad(ld, op, "something of it is still on its way");
+                                return ulv_bad_row(ld, op, "something of it is still on its way");
                 return 0;
         }
         if (ulv_streq(op->kind, "parameter")) {
                 struct parameter *p = ulv_find_parameter(ld->l, op->id);
 
                 if (!p)
-                        return bad(ld, op, "it isn't there");
+                        return ulv_bad_row(ld, op, "it isn't there");
                 ulv_touch(ld->l, &p->o);
                 p->b.gone = true;
                 p->o.told = false;
@@ -450,7 +441,7 @@ static int read_name(struct loader *ld, const struct ulv_op *op) {
         for (size_t i = 0; i < ULV_ARRAY_SIZE(table); i++)
                 if (ulv_streq(table[i].kind, op->kind))
                         return table[i].f(ld, op);
-        return ulv_streq(op->kind, "transfer") || ulv_kind_from_name(op->kind) >= 0 ? 0 : bad(ld, op, "no such kind");
+        return ulv_streq(op->kind, "transfer") || ulv_kind_from_name(op->kind) >= 0 ? 0 : ulv_bad_row(ld, op, "no such kind");
 }
 
 static int read_row(struct loader *ld, const struct ulv_op *op) {
@@ -493,7 +484,7 @@ static int read_line(const char *line, size_t len, void *userdata) {
                 return read_row(ld, &op);
         if (ulv_streq(op.verb, "gone") && ld->may_be_gone)
                 return read_gone(ld, &op);
-        return bad(ld, &op, "not a row");
+        return ulv_bad_row(ld, &op, "not a row");
 }
 
 static int read_all(struct loader *ld, const char *rows, size_t len) {
