@@ -344,6 +344,7 @@ static int open_log(const char *path) {
 int main(int argc, char *argv[]) {
         static struct launch l = { .root_fd = -1, .run_fd = -1, .epoll = -1, .signals = -1, .notify = -1, .listener = -1, .host_lock = -1, .root_lock = -1 };
         const char *log = NULL;
+        bool failed;
         int r;
 
         for (size_t i = 0; i < CLIENTS_MAX; i++)
@@ -366,14 +367,16 @@ int main(int argc, char *argv[]) {
         cgroup_make(&l);
         if (open_sockets(&l) < 0)
                 return 1;
-        if (start_roles(&l) < 0)
+        failed = start_roles(&l) < 0;
+        if (failed)
                 next_phase(&l);
-        say(5, "started in %s", l.root);
+        else
+                say(5, "started in %s", l.root);
         loop(&l);
         kill_orphans();
         cgroup_remove(&l);
         tree_remove(&l);
         unlock(&l);
         say(5, "stopped, nothing left behind");
-        return 0;
+        return failed;
 }
