@@ -75,6 +75,20 @@ static void end_errno(struct item *i, int r) {
         item_end(i, ITEM_FAILED, &d);
 }
 
+/* A monitor's result: "exit:1", "signal:9", "unknown", or words, which may begin with our first line. */
+static void start_result(struct ulv_diag *d, const char *result) {
+        size_t n = strlen(d->what);
+
+        if (ulv_startswith(result, "exit:"))
+                ulv_diag_why(d, "it ended with status %s before it was up", result + strlen("exit:"));
+        else if (ulv_startswith(result, "signal:"))
+                ulv_diag_why(d, "it was killed by signal %s before it was up", result + strlen("signal:"));
+        else if (ulv_startswith(result, d->what) && ulv_startswith(result + n, ": "))
+                ulv_diag_why(d, "%s", result + n + 2);
+        else
+                ulv_diag_why(d, "%s", result[0] ? result : "it was stopped before it was up");
+}
+
 /* The transaction was taken back: why, as far as the ledger tells. */
 static void end_undone(struct manager *m, struct item *i) {
         struct ulv_partition_info p;
@@ -82,10 +96,7 @@ static void end_undone(struct manager *m, struct item *i) {
 
         ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot %s %s", i->job->verb, i->name[0] ? i->name : "this");
         if (i->request.verb == ULV_REQUEST_START && ulv_ledger_partition(m->ledger, i->name, &p) == 0) {
-                if (ulv_startswith(p.result, "exit:"))
-                        ulv_diag_why(&d, "it ended with status %s before it was up", p.result + strlen("exit:"));
-                else
-                        ulv_diag_why(&d, "%s", p.result[0] ? p.result : "it was stopped before it was up");
+                start_result(&d, p.result);
                 ulv_diag_try(&d, "uvctl logs %s", i->name);
         } else {
                 ulv_diag_why(&d, "a partition could not let go of what was to be taken; all of that is as before");

@@ -50,8 +50,8 @@
  *        the set in force; refused (Conflict) where that would overwrite a hand edit that doesn't count yet
  *   SetDropIn(s partition, s text, b runtime) -> (t version)   NAME.partition.d/50-set.conf; "" removes it. runtime:
  *        nothing is written, only checked
- *   Revert(t version) -> (t version)                     takes back the Install or SetDropIn that made `version`, files
- *        and all, if it is still the set in force (else Conflict)
+ *   Revert(t version) -> (t version)                     takes back what the Install or SetDropIn that made `version`
+ *        changed, if none of these files was changed again since (else Conflict)
  *   signals: Changed(t version)
  *
  * org.ultravisor1.Manager at /org/ultravisor1 (people; flags: 1 = dry run, 2 = force, 4 = prune, 8 = runtime, 16 = explain)
@@ -73,7 +73,7 @@
  *   Status() -> (a{ss} facts)       versions, generation, what is missing on this machine, problems of files
  *   History(s owner, t before, u limit) -> (s lines);   Transaction(s id) -> (s state, t generation, s undo)
  *   Backup() -> (t generation, h file);  Restore(h file) -> (t generation)
- *   Definition(s name) -> (s canonical_text, s files)
+ *   Definition(s name) -> (s canonical_text, s files)    files: paths in the configuration directory, by a space
  *   Logs(s name) -> (h older, h current)   read-only; -1 can't be sent: an empty memfd where there is none
  *   Exec(s name, as argv, as env, s user, s cwd, ah stdio) -> (i status)
  *   Signal(s name, i signal) -> ()

@@ -284,28 +284,90 @@ int install_run(struct install *in, struct set *candidate, struct ulv_diag *rete
         return r;
 }
 
-int install_revert(struct install *in, uint64_t version, struct ulv_diag *reterr) {
-        _cleanup_free_ char *kept = NULL;
-        struct set old = { 0 }, candidate = { 0 };
-        const char *paths;
+static const struct ulv_source *find_file(const struct set *s, const char *path) {
+        for (size_t i = 0; i < s->files.n_files; i++)
+                if (ulv_streq(s->files.files[i].file, path))
+                        return &s->files.files[i];
+        return NULL;
+}
+
+static bool same_file(const struct ulv_source *a, const struct ulv_source *b) {
+        return (!a && !b) || (a && b && a->len == b->len && memcmp(a->buf, b->buf, a->len) == 0);
+}
+
+static int cannot_revert(struct ulv_diag *d, uint64_t version, const char *why) {
+        ulv_diag_what(d, ULV_EXIT_CONFLICT, "cannot take back version %llu of the definitions", (unsigned long long) version);
+        ulv_diag_why(d, "%s", why);
+        return 1;
+}
+
+/* The set in force without what changed from `before` to `made`. 0; 1 (reterr); -ENOMEM. */
+static int without_changes(const struct install *in, const struct set *before, const struct set *made, struct set *ret, struct ulv_diag *reterr) {
+        const struct ulv_bundle_files *f = &in->in_force.files;
+        _cleanup_free_ struct ulv_source *v = NULL;
+        _cleanup_free_ struct change *c = NULL;
+        size_t n_changes, n = 0;
+        int r;
+
+        r = set_changes(before, made, &c, &n_changes);
+        if (r < 0)
+                return r;
+        v = calloc(f->n_files + n_changes + 1, sizeof(*v));
+        if (!v)
+                return -ENOMEM;
+        for (size_t i = 0; i < n_changes; i++)
+                if (!same_file(find_file(&in->in_force, c[i].path), c[i].new))
+                        return cannot_revert(reterr, made->files.version, "a file of it was changed again since");
+        for (size_t i = 0; i < f->n_files; i++) {
+                bool changed = false;
+
+                for (size_t k = 0; k < n_changes; k++)
+                        changed |= ulv_streq(c[k].path, f->files[i].file);
+                if (!changed)
+                        v[n++] = f->files[i];
+        }
+        for (size_t i = 0; i < n_changes; i++)
+                if (c[i].old)
+                        v[n++] = *c[i].old;
+        return install_candidate(in, v, n, ret, reterr);
+}
+
+/* Loads the set `version` and the one before it. 0; 1 = not kept any more; -errno. */
+static int load_pair(const struct install *in, uint64_t version, struct set *made, struct set *before) {
         uint64_t ignored;
         int r;
 
-        r = version == 0 || in->in_force.files.version != version ? 1 : kept_load(in, version, &kept);
-        if (r == 0)
-                r = set_load(in->state, version, &old, &ignored);
-        if (r > 0) {
-                ulv_diag_what(reterr, ULV_EXIT_CONFLICT, "cannot take back version %llu of the definitions", (unsigned long long) version);
-                ulv_diag_why(reterr, "version %llu is in force", (unsigned long long) in->in_force.files.version);
+        if (version == 0 || version > in->newest)
                 return 1;
-        }
+        r = set_load(in->state, version + 1, made, &ignored);
+        if (r == 0 && made->files.version != version)
+                r = 1;
+        return r == 0 ? set_load(in->state, version, before, &ignored) : r;
+}
+
+int install_revert(struct install *in, uint64_t version, struct ulv_diag *reterr) {
+        _cleanup_free_ char *kept = NULL;
+        struct set before = { 0 }, made = { 0 }, candidate = { 0 };
+        _cleanup_strbuf_ struct ulv_strbuf problems = { .max = 64 * 1024 };
+        const char *paths;
+        int r;
+
+        r = load_pair(in, version, &made, &before);
+        if (r > 0)
+                (void) cannot_revert(reterr, version, "it isn't kept any more");
         if (r == 0)
-                r = install_candidate(in, old.files.files, old.files.n_files, &candidate, reterr);
-        set_done(&old);
-        if (r != 0)
-                return r > 0 ? 1 : failed(reterr, r, "a set");
-        paths = strchr(kept, '\n');
-        r = run(in, &candidate, true, paths ? paths + 1 : "", reterr);
+                r = without_changes(in, &before, &made, &candidate, reterr);
+        if (r == 0 && (r = set_validate(&candidate, &problems)) > 0)
+                (void) cannot_revert(reterr, version, ulv_strbuf_str(&problems));
+        if (r == 0 && (r = kept_load(in, version, &kept)) > 0)
+                r = 0;          /* an older one's note is gone: then all its files go back */
+        if (r == 0) {
+                paths = kept ? strchr(kept, '\n') : NULL;
+                r = run(in, &candidate, true, paths ? paths + 1 : "", reterr);
+        } else if (r < 0)
+                r = failed(reterr, r, "a set");
+        set_done(&before);
+        set_done(&made);
         set_done(&candidate);
         return r;
 }

@@ -236,6 +236,7 @@ static int install_and_reply(sd_bus_message *m, struct service *s, struct set *c
         if (r > 0) {
                 ulv_diag_what(&d, ULV_EXIT_USAGE, "the definitions would have an error");
                 ulv_diag_why(&d, "%.*s", (int) strcspn(ulv_strbuf_str(&problems), "\n"), ulv_strbuf_str(&problems));
+                ulv_diag_try(&d, "change that first; nothing was written");
                 return ulv_bus_reply_diag(m, &d);
         }
         if (!dry) {
@@ -310,6 +311,7 @@ static int method_set_drop_in(sd_bus_message *m, void *userdata, ULV_UNUSED sd_b
         if (find_path(&s->in.in_force.files, path) < 0) {
                 ulv_diag_what(&d, ULV_EXIT_NOT_FOUND, "%s has no definition that could be changed", name);
                 ulv_diag_why(&d, "%s isn't in force", path);
+                ulv_diag_try(&d, "uvctl set --runtime, which writes no definition");
                 return ulv_bus_reply_diag(m, &d);
         }
         (void) snprintf(path, sizeof(path), "partitions/%s.partition.d/" DROPIN, name);
