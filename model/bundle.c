@@ -234,7 +234,7 @@ static int report_cycle(const size_t *path, size_t n, void *userdata) {
         struct ulv_diag d;
 
         for (size_t i = 0; i < n; i++)
-                if (i < 2 || i == n - 1 || (i == 2 && n < 100))
+                if (i < 3 || i == n - 1)
                         ulv_strbuf_addf(&b, "%s -> ", c->b->definitions[path[i]]->name);
                 else if (i == 3)
                         ulv_strbuf_addf(&b, "(%zu more) -> ", n - 4);

@@ -333,8 +333,8 @@ static void format_environment(struct ulv_strbuf *b, const struct ulv_definition
 #define SIZEOF(field) sizeof(((struct ulv_definition *) NULL)->field)
 
 KIND_TEXT(description, "a description (at most 1024 bytes, no tab)", parse_description);
-KIND_TEXT(path, "an absolute path without . and .. in it", parse_path);
-KIND_TEXT(root, "an absolute path without . and .. in it, and not / itself", parse_root);
+KIND_TEXT(path, "an absolute path without ., .. and superfluous / in it", parse_path);
+KIND_TEXT(root, "an absolute path without ., .. and superfluous / in it, other than / itself", parse_root);
 KIND_TEXT(exec, "a command (words, \"...\" and '...', each quote closed)", parse_exec);
 KIND_TEXT(user, "a user's name or a uid up to 65534", parse_user);
 KIND_TEXT(hostname, "a host name (letters, digits, - and ., at most 64)", parse_hostname);
@@ -347,7 +347,7 @@ KIND_PLAIN(isolation, "a grade (none, soft, firm or hard)", SIZEOF(isolation), p
 KIND_PLAIN(cores, "a number of whole cores (from 1 to 8192; fractions: Share=)", SIZEOF(cores), parse_cores, format_unsigned);
 KIND_PLAIN(share, "a number of hardware threads (like 2 or 0.25)", SIZEOF(share), parse_share, format_share);
 KIND_PLAIN(node, "the number of a NUMA node (like 0)", SIZEOF(cpu_node), parse_node, format_node);
-KIND_PLAIN(size, "a size (like 512M or 1.5G)", SIZEOF(memory), parse_size, format_size);
+KIND_PLAIN(size, "a size up to 4P (like 512M or 1.5G)", SIZEOF(memory), parse_size, format_size);
 KIND_PLAIN(timeout, "a time from 1ms to 1d (like 30s or 2min)", SIZEOF(stop_timeout), parse_timeout, format_duration);
 KIND_PLAIN(delay, "a time up to 1d (like 500ms or 2s)", SIZEOF(fault_delay), parse_delay, format_duration);
 static const struct definition_kind kind_after = {
