@@ -8,9 +8,15 @@ static void quote(struct ulv_strbuf *b, const char *s) {
 
         ulv_strbuf_addc(b, '"');
         while (i < len) {
+                size_t ascii = ULV_MIN(text_ascii(s + i, len - i), strcspn(s + i, "\"\\"));
                 uint32_t c = 0xfffd;    /* what stands for a byte that isn't UTF-8 */
-                unsigned n = text_decode(s + i, len - i, &c);
+                unsigned n;
 
+                ulv_strbuf_add_len(b, s + i, ascii);
+                i += ascii;
+                if (i == len)
+                        break;
+                n = text_decode(s + i, len - i, &c);
                 if (c == '"' || c == '\\')
                         ulv_strbuf_addf(b, "\\%c", (int) c);
                 else if (c == '\n')

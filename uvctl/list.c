@@ -93,8 +93,7 @@ static void add_summary(struct ulv_strbuf *b, const struct rows *rows, unsigned 
         if (b->len == before)
                 ulv_strbuf_add(b, " Nothing degraded.");
         ulv_strbuf_addc(b, '\n');
-        if (rows->imagined)
-                ulv_strbuf_addf(b, "TRACKED ONLY: %s is an imagined machine, nothing here is enforced.\n", rows->machine);
+        rows_notes(rows, b);
 }
 
 static int list_json(struct uvctl *u, const struct rows *rows, int argc, char **argv) {
@@ -154,7 +153,7 @@ int verb_list(struct uvctl *u, int argc, char **argv) {
         struct rows rows;
         int r;
 
-        r = rows_get(u, u->output == OUTPUT_TABLE || u->output == OUTPUT_WIDE ? "" : "partition", &rows);
+        r = rows_get(u, u->output == OUTPUT_TABLE || u->output == OUTPUT_WIDE ? ROWS_SUMMARY : ROWS_PARTITIONS, &rows);
         if (r != 0)
                 return r;
         r = check_names(u, &rows, argc, argv);

@@ -39,8 +39,8 @@ static const char *plural(uint64_t n) { return n == 1 ? "" : "s"; }
 
 /* "pool: 3 cores = 6 share, 2 given to 1 partition" */
 static void add_pool(struct ulv_strbuf *b, const struct rows *r) {
-        ulv_strbuf_addf(b, "pool: %s%" PRIu64 " core%s = ", r->pool_is_host ? "the host's " : "", r->pool_cores, plural(r->pool_cores));
-        ulv_share_format(b, r->pool_threads * r->overcommit);
+        ulv_strbuf_addf(b, "pool: %s%" PRIu64 " core%s = ", r->pool == &r->of_host ? "the host's " : "", r->pool->cores, plural(r->pool->cores));
+        ulv_share_format(b, r->pool->threads * r->overcommit);
         ulv_strbuf_add(b, " share");
         if (r->overcommit != 1000) {
                 ulv_strbuf_add(b, " (overcommitted by ");
@@ -138,8 +138,7 @@ static int show_sums(struct uvctl *u, const struct rows *r) {
         if (u->legend) {
                 add_pool(&b, r);
                 add_transfers(&b, r);
-                if (r->imagined)
-                        ulv_strbuf_addf(&b, "TRACKED ONLY: %s is an imagined machine, nothing here is enforced.\n", r->machine);
+                rows_notes(r, &b);
         }
         return put(u, &b);
 }
@@ -187,9 +186,9 @@ static int show_json(struct uvctl *u, const struct rows *r) {
         }
         json_end(&j);
         json_object(&j, "Pool");
-        json_bool(&j, "OfHost", r->pool_is_host);
-        json_u64(&j, "Cores", r->pool_cores);
-        json_milli(&j, "Share", r->pool_threads * r->overcommit);
+        json_bool(&j, "OfHost", r->pool == &r->of_host);
+        json_u64(&j, "Cores", r->pool->cores);
+        json_milli(&j, "Share", r->pool->threads * r->overcommit);
         json_milli(&j, "Given", r->share_given);
         json_u64(&j, "Holders", r->share_holders);
         json_end(&j);
@@ -210,7 +209,7 @@ int verb_resources(struct uvctl *u, int argc ULV_UNUSED, char **argv ULV_UNUSED)
         struct rows r;
         int q;
 
-        q = rows_get(u, "", &r);
+        q = rows_get(u, ROWS_ALL, &r);
         if (q != 0)
                 return q;
         if (u->output == OUTPUT_JSON)

@@ -5,16 +5,19 @@
 
 #define ROWS_MAX 1000000        /* of a machine that nobody has yet: a bound on a bad answer */
 
+/* ulv_op_get(), but most keys are told apart without a call: a list asks twenty times a partition. */
 const char *row_str(const struct ulv_op *op, const char *key) {
-        const char *s = ulv_op_get(op, key);
-
-        return s ? s : "";
+        for (unsigned i = 0; i < op->n_kv; i++)
+                if (op->kv[i].key[0] == key[0] && ulv_streq(op->kv[i].key, key))
+                        return op->kv[i].value;
+        return "";
 }
 
 uint64_t row_u64(const struct ulv_op *op, const char *key) {
+        const char *s = row_str(op, key);
         uint64_t v = 0;
 
-        return ulv_op_get_u64(op, key, &v) == 0 ? v : 0;
+        return *s && ulv_uint_parse(s, UINT64_MAX, &v) == 0 ? v : 0;
 }
 
 static void read_part(struct part *p) {
@@ -42,79 +45,9 @@ static void read_part(struct part *p) {
         p->since = row_u64(op, "since");
 }
 
-/* Room for one more element of an array; false = no memory. */
-static bool grow(void **array, size_t n, size_t *size, size_t element) {
-        size_t more = ULV_MAX(*size * 2, (size_t) 32);
-        void *p;
-
-        if (n < *size)
-                return true;
-        p = reallocarray(*array, more, element);
-        if (!p)
-                return false;
-        *array = p;
-        *size = more;
-        return true;
-}
-
-static bool wanted_kind(const char *line, size_t len) {
-        static const char *const unused[] = { "row uids ", "row transaction " };
-
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(unused); i++)
-                if (len > strlen(unused[i]) && memcmp(line, unused[i], strlen(unused[i])) == 0)
-                        return false;
-        return true;
-}
-
-static int read_line(const char *line, size_t len, void *userdata) {
-        struct rows *r = userdata;
-        struct ulv_op op = { 0 };
-        int q;
-
-        if (!wanted_kind(line, len))
-                return 0;
-        if (r->n_parts + r->n_units >= ROWS_MAX)
-                return -E2BIG;
-        q = ulv_op_parse(line, len, &op, NULL);
-        if (q != 0)
-                return q < 0 ? q : -EBADMSG;
-        if (ulv_streq(op.kind, "partition")) {
-                if (!grow((void **) &r->parts, r->n_parts, &r->size_parts, sizeof(*r->parts)))
-                        goto no_memory;
-                r->parts[r->n_parts] = (struct part) { .op = op };
-                read_part(&r->parts[r->n_parts++]);
-        } else {
-                if (!grow((void **) &r->units, r->n_units, &r->size_units, sizeof(*r->units)))
-                        goto no_memory;
-                r->units[r->n_units++] = op;
-        }
-        return 0;
-no_memory:
-        ulv_op_done(&op);
-        return -ENOMEM;
-}
-
-void rows_done(struct rows *r) {
-        for (size_t i = 0; i < r->n_parts; i++)
-                ulv_op_done(&r->parts[i].op);
-        for (size_t i = 0; i < r->n_units; i++)
-                ulv_op_done(&r->units[i]);
-        free(r->parts);
-        free(r->units);
-        free(r->nodes);
-        *r = (struct rows) { 0 };
-}
-
-const struct part *rows_part(const struct rows *r, const char *name) {
-        for (size_t i = 0; i < r->n_parts; i++)
-                if (ulv_streq(r->parts[i].name, name))
-                        return &r->parts[i];
-        return NULL;
-}
-
 static bool is_io(const struct rows *r, const char *owner) {
-        for (size_t i = 0; i < r->n_parts; i++)
-                if (ulv_streq(r->parts[i].role, "io") && ulv_streq(r->parts[i].name, owner))
+        for (size_t i = 0; i < r->n_io; i++)
+                if (ulv_streq(r->io[i], owner))
                         return true;
         return false;
 }
@@ -156,90 +89,203 @@ static struct node_sum *node_sum(struct rows *r, unsigned node) {
 }
 
 /* The pool is the cores that `pool` owns, or the host's while parameter pool.source says so. */
-static void count_pool(struct rows *r, const struct ulv_op *op) {
+static void count_threads(struct rows *r, const struct ulv_op *op) {
+        struct cores *c = ulv_streq(op->owner, "host") ? &r->of_host : ulv_streq(op->owner, "pool") ? &r->of_pool : NULL;
         struct ulv_cpus cpus;
 
-        if (!ulv_streq(op->owner, r->pool_is_host ? "host" : "pool"))
+        if (!c)
                 return;
-        r->pool_cores++;
-        r->pool_threads += ulv_cpus_parse(row_str(op, "threads"), &cpus) == 0 ? ulv_cpus_count(&cpus) : 1;
+        c->cores++;
+        c->threads += ulv_cpus_parse(row_str(op, "threads"), &cpus) == 0 ? ulv_cpus_count(&cpus) : 1;
+}
+
+static void read_parameter(struct rows *r, const struct ulv_op *op) {
+        if (ulv_streq(op->id, "pool.source"))
+                r->pool = ulv_streq(row_str(op, "value"), "host") ? &r->of_host : &r->of_pool;
+        else if (ulv_streq(op->id, "pool.overcommit"))
+                r->overcommit = row_u64(op, "value");
+}
+
+static int count_amount(struct rows *r, const struct ulv_op *op, bool core) {
+        uint64_t node = core ? row_u64(op, "node") : strtoul(op->id, NULL, 10);
+        uint64_t amount = core ? 1 : row_u64(op, "amount") * ULV_MEMORY_UNIT;
+        struct node_sum *n = node_sum(r, (unsigned) ULV_MIN(node, (uint64_t) UINT32_MAX));
+
+        if (!n)
+                return -ENOMEM;
+        count(r, core ? &r->cores : &r->memory, op->owner, amount);
+        count(r, core ? &n->cores : &n->memory, op->owner, amount);
+        return 0;
 }
 
 static int count_unit(struct rows *r, const struct ulv_op *op) {
-        struct node_sum *n;
-        uint64_t amount = row_u64(op, "amount");
+        uint64_t amount;
 
         if (ulv_streq(op->kind, "core")) {
-                n = node_sum(r, (unsigned) row_u64(op, "node"));
-                if (!n)
-                        return -ENOMEM;
-                count(r, &r->cores, op->owner, 1);
-                count(r, &n->cores, op->owner, 1);
-                count_pool(r, op);
-        } else if (ulv_streq(op->kind, "memory")) {
-                n = node_sum(r, (unsigned) strtoul(op->id, NULL, 10));
-                if (!n)
-                        return -ENOMEM;
-                count(r, &r->memory, op->owner, amount * ULV_MEMORY_UNIT);
-                count(r, &n->memory, op->owner, amount * ULV_MEMORY_UNIT);
-        } else if (ulv_streq(op->kind, "share") && !ulv_streq(op->owner, "idle")) {
+                count_threads(r, op);
+                return count_amount(r, op, true);
+        }
+        if (ulv_streq(op->kind, "memory"))
+                return count_amount(r, op, false);
+        if (ulv_streq(op->kind, "share") && !ulv_streq(op->owner, "idle")) {
+                amount = row_u64(op, "amount");
                 r->share_given += amount;
                 r->share_holders += amount > 0;
-        }
+        } else if (ulv_streq(op->kind, "inventory")) {
+                r->imagined = ulv_streq(row_str(op, "kind"), "imagined");
+                (void) snprintf(r->machine, sizeof(r->machine), "%s", row_str(op, "name"));
+        } else if (ulv_streq(op->kind, "ledger"))
+                r->stale = ulv_streq(row_str(op, "stale"), "yes");
+        else if (ulv_streq(op->kind, "parameter"))
+                read_parameter(r, op);
         return 0;
 }
 
-/* Parameters and the inventory come first: the sums depend on them. */
-static int count_all(struct rows *r) {
+/* Units count to I/O partitions by name, and those are known once all rows are read. */
+static int count_units(struct rows *r) {
+        int q = 0;
+
+        r->io = calloc(r->n_parts + 1, sizeof(*r->io));
+        if (!r->io)
+                return -ENOMEM;
+        for (size_t i = 0; i < r->n_parts; i++)
+                if (ulv_streq(r->parts[i].role, "io"))
+                        r->io[r->n_io++] = r->parts[i].name;
+        for (size_t i = 0; i < r->n_units && q == 0; i++)
+                q = count_unit(r, &r->units[i]);
+        return q;
+}
+
+/* Room for all partitions at once: growing step by step would copy them several times over. */
+static int make_room(struct rows *r, const char *text) {
+        static const char word[] = "row partition ";
+        size_t n = 0;
+
+        for (const char *s = text; (s = strstr(s, word)); s += sizeof(word) - 1)
+                n++;
+        n = ULV_MIN(n, (size_t) ROWS_MAX);
+        r->parts = calloc(n + 1, sizeof(*r->parts));
+        if (!r->parts)
+                return -ENOMEM;
+        r->size_parts = n + 1;
+        return 0;
+}
+
+/* Room for one more element of an array; false = no memory. */
+static bool grow(void **array, size_t n, size_t *size, size_t element) {
+        size_t more = ULV_MAX(*size * 2, (size_t) 32);
+        void *p;
+
+        if (n < *size)
+                return true;
+        p = reallocarray(*array, more, element);
+        if (!p)
+                return false;
+        *array = p;
+        *size = more;
+        return true;
+}
+
+static bool begins(const char *line, size_t len, const char *prefix) {
+        size_t n = strlen(prefix);
+
+        return len >= n && memcmp(line, prefix, n) == 0;
+}
+
+/* Rows that nothing here shows are not even parsed: with a thousand partitions they are most of the text. */
+static bool wanted(const struct rows *r, const char *line, size_t len) {
+        if (begins(line, len, "row uids ") || begins(line, len, "row transaction "))
+                return false;
+        return r->extent != ROWS_SUMMARY || !begins(line, len, "row memory ") || memmem(line, len, " idle ", 6);
+}
+
+static int keep_part(struct rows *r, struct ulv_op *op) {
+        if (!grow((void **) &r->parts, r->n_parts, &r->size_parts, sizeof(*r->parts)))
+                return -ENOMEM;
+        r->parts[r->n_parts] = (struct part) { .op = *op };
+        *op = (struct ulv_op) { 0 };
+        read_part(&r->parts[r->n_parts++]);
+        return 0;
+}
+
+static int keep_unit(struct rows *r, struct ulv_op *op) {
+        if (!grow((void **) &r->units, r->n_units, &r->size_units, sizeof(*r->units)))
+                return -ENOMEM;
+        r->units[r->n_units++] = *op;
+        *op = (struct ulv_op) { 0 };
+        return 0;
+}
+
+static int read_line(const char *line, size_t len, void *userdata) {
+        struct rows *r = userdata;
+        _cleanup_op_ struct ulv_op op = { 0 };
         int q;
 
-        r->pool_is_host = true;
-        r->overcommit = 1000;
-        for (size_t i = 0; i < r->n_units; i++) {
-                const struct ulv_op *op = &r->units[i];
+        if (!wanted(r, line, len))
+                return 0;
+        if (r->n_parts + r->n_units >= ROWS_MAX)
+                return -E2BIG;
+        q = ulv_op_parse(line, len, &op, NULL);
+        if (q != 0)
+                return q < 0 ? q : -EBADMSG;
+        if (ulv_streq(op.kind, "partition"))
+                return keep_part(r, &op);
+        return r->extent == ROWS_ALL ? keep_unit(r, &op) : count_unit(r, &op);
+}
 
-                if (ulv_streq(op->kind, "inventory")) {
-                        r->imagined = ulv_streq(row_str(op, "kind"), "imagined");
-                        (void) snprintf(r->machine, sizeof(r->machine), "%s", row_str(op, "name"));
-                } else if (ulv_streq(op->kind, "parameter") && ulv_streq(op->id, "pool.source"))
-                        r->pool_is_host = ulv_streq(row_str(op, "value"), "host");
-                else if (ulv_streq(op->kind, "parameter") && ulv_streq(op->id, "pool.overcommit"))
-                        r->overcommit = row_u64(op, "value");
-        }
-        for (size_t i = 0; i < r->n_units; i++) {
-                q = count_unit(r, &r->units[i]);
-                if (q < 0)
-                        return q;
-        }
-        return 0;
+void rows_done(struct rows *r) {
+        for (size_t i = 0; i < r->n_parts; i++)
+                ulv_op_done(&r->parts[i].op);
+        for (size_t i = 0; i < r->n_units; i++)
+                ulv_op_done(&r->units[i]);
+        free(r->parts);
+        free(r->units);
+        free(r->nodes);
+        free(r->io);
+        *r = (struct rows) { 0 };
+}
+
+const struct part *rows_part(const struct rows *r, const char *name) {
+        for (size_t i = 0; i < r->n_parts; i++)
+                if (ulv_streq(r->parts[i].name, name))
+                        return &r->parts[i];
+        return NULL;
 }
 
 uint64_t rows_share_idle(const struct rows *r) {
-        uint64_t capacity = r->pool_threads * r->overcommit;
+        uint64_t capacity = r->pool->threads * r->overcommit;
 
         return capacity > r->share_given ? capacity - r->share_given : 0;
 }
 
-int rows_get(struct uvctl *u, const char *kind, struct rows *ret) {
+int rows_get(struct uvctl *u, enum rows_extent extent, struct rows *ret) {
         _cleanup_message_ sd_bus_message *m = NULL;
-        struct rows rows = { 0 };
         const char *text;
         int r;
 
-        r = client_call(u, &m, "Rows", "s", kind);
+        *ret = (struct rows) { .extent = extent, .overcommit = 1000, .pool = &ret->of_host };
+        r = client_call(u, &m, "Rows", "s", extent == ROWS_PARTITIONS ? "partition" : "");
         if (r == 0)
-                r = client_read(u, m, "ts", &rows.generation, &text);
+                r = client_read(u, m, "ts", &ret->generation, &text);
         if (r != 0)
                 return r;
-        r = ulv_op_each_line(text, strlen(text), read_line, &rows);
+        r = make_room(ret, text);
         if (r == 0)
-                r = count_all(&rows);
+                r = ulv_op_each_line(text, strlen(text), read_line, ret);
+        if (r == 0)
+                r = count_units(ret);
         if (r != 0) {
-                rows_done(&rows);
+                rows_done(ret);
                 return fail_errno(u, r, "read the ledger's rows");
         }
-        *ret = rows;
         return 0;
+}
+
+void rows_notes(const struct rows *r, struct ulv_strbuf *b) {
+        if (r->imagined)
+                ulv_strbuf_addf(b, "TRACKED ONLY: %s is an imagined machine, nothing here is enforced.\n", r->machine);
+        if (r->stale)
+                ulv_strbuf_add(b, "STALE: the ledger's keeper (uvd) can't be reached; these are its last words.\n");
 }
 
 void rows_pair(char *buf, size_t size, uint64_t reached, uint64_t wanted, void (*format)(struct ulv_strbuf *b, uint64_t v)) {

@@ -21,23 +21,31 @@ struct part {
 struct sum { uint64_t total, host, io, partitions, pool, idle; };
 struct node_sum { unsigned node; struct sum cores, memory; /* memory in bytes */ };
 
+/* Asks for the ledger's rows and sums them up. ROWS_PARTITIONS: partitions only, no sums. ROWS_SUMMARY: sums, but
+ * memory's idle alone, and no units kept: what a list of a thousand partitions needs. ROWS_ALL: everything. */
+enum rows_extent { ROWS_PARTITIONS, ROWS_SUMMARY, ROWS_ALL };
+
 struct rows {
+        enum rows_extent extent;
         uint64_t generation;
         struct part *parts; size_t n_parts, size_parts;
-        struct ulv_op *units; size_t n_units, size_units;       /* core, memory, share, transfer, devices */
+        struct ulv_op *units; size_t n_units, size_units;       /* all others but uids and transactions */
+        const char **io; size_t n_io;           /* names of I/O partitions */
         struct node_sum *nodes; size_t n_nodes;                 /* by number */
         struct sum cores, memory;
-        uint64_t pool_cores, pool_threads, overcommit, share_given;     /* the last two in 1/1000 */
+        struct cores { uint64_t cores, threads; } of_host, of_pool, *pool;      /* pool: the one that shares run on */
+        uint64_t overcommit, share_given;       /* in 1/1000 */
         unsigned share_holders;
-        bool pool_is_host, imagined;
+        bool imagined, stale;                   /* stale: uvd can't be reached, these are its last words */
         char machine[64];
 };
 
-/* Asks for rows of `kind` ("" = all). */
-int rows_get(struct uvctl *u, const char *kind, struct rows *ret) ULV_MUST_CHECK;
+int rows_get(struct uvctl *u, enum rows_extent extent, struct rows *ret) ULV_MUST_CHECK;
 void rows_done(struct rows *r);
 const struct part *rows_part(const struct rows *r, const char *name);
 uint64_t rows_share_idle(const struct rows *r);         /* what of the pool is not given yet, in 1/1000 */
+/* What must be said beside every sum: an imagined machine, a ledger that can't be reached. */
+void rows_notes(const struct rows *r, struct ulv_strbuf *b);
 const char *row_str(const struct ulv_op *op, const char *key);          /* "" if absent */
 uint64_t row_u64(const struct ulv_op *op, const char *key);             /* 0 if absent or no number */
 /* "2G", "2G of 3G" (reached of wanted), "-" */

@@ -177,8 +177,7 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
                 ulv_strbuf_addc(b, '\n');
         } else if (p->leader > 0)
                 ulv_strbuf_addf(b, LABEL "%" PRIu64 "\n", "Leader", p->leader);
-        if (rows->imagined)
-                ulv_strbuf_addf(b, LABEL "%s is an imagined machine: tracked only\n", "Note", rows->machine);
+        rows_notes(rows, b);
 }
 
 /* Text and files of the definition in force; "" for infrastructure, which has none. */
@@ -317,7 +316,7 @@ int verb_status(struct uvctl *u, int argc, char **argv) {
 
         if (argc == 0)
                 return status_host(u);
-        r = rows_get(u, "", &rows);
+        r = rows_get(u, ROWS_ALL, &rows);
         if (r != 0)
                 return r;
         r = check_names(u, &rows, argc, argv);
@@ -360,7 +359,7 @@ int verb_show(struct uvctl *u, int argc, char **argv) {
         struct rows rows;
         int r, unused = 0;
 
-        r = rows_get(u, "partition", &rows);
+        r = rows_get(u, ROWS_PARTITIONS, &rows);
         if (r != 0)
                 return r;
         r = check_names(u, &rows, argc, argv);

@@ -37,6 +37,14 @@ unsigned text_decode(const char *s, size_t len, uint32_t *ret) {
         return n;
 }
 
+size_t text_ascii(const char *s, size_t len) {
+        size_t i = 0;
+
+        while (i < len && s[i] >= 0x20 && s[i] < 0x7f)
+                i++;
+        return i;
+}
+
 bool text_is_plain(uint32_t c) {
         if (c < 0x20 || (c >= 0x7f && c < 0xa0))
                 return false;
@@ -57,8 +65,16 @@ void text_safe(struct ulv_strbuf *b, const char *s, size_t len, bool lines) {
         size_t i = 0;
 
         while (i < len) {
-                uint32_t c = (unsigned char) s[i];
-                unsigned n = text_decode(s + i, len - i, &c);
+                size_t ascii = text_ascii(s + i, len - i);
+                uint32_t c;
+                unsigned n;
+
+                ulv_strbuf_add_len(b, s + i, ascii);
+                i += ascii;
+                if (i == len)
+                        break;
+                c = (unsigned char) s[i];
+                n = text_decode(s + i, len - i, &c);
 
                 if (n > 0 && (text_is_plain(c) || (lines && (c == '\n' || c == '\t'))))
                         ulv_strbuf_add_len(b, s + i, n);

@@ -8,6 +8,9 @@
 /* Decodes one UTF-8 sequence: its length in bytes, or 0 if s doesn't begin with a valid one. */
 unsigned text_decode(const char *s, size_t len, uint32_t *ret);
 
+/* Bytes at the start of s that are printable ASCII: nearly all text, taken at one go. */
+size_t text_ascii(const char *s, size_t len);
+
 /* Is this character safe to send to a terminal? Not: controls (C0, DEL, C1), and what turns the
  * direction of text around. \n and \t are controls here. */
 bool text_is_plain(uint32_t c);
