@@ -18,7 +18,7 @@ make_root() {
     [ -x "$r/bin/busybox" ] && return
     mkdir -p "$r"/{bin,etc,proc,sys,dev,tmp,run,root,srv}
     cp /bin/busybox "$r/bin/busybox"
-    local a; for a in $("$r/bin/busybox" --list); do ln -sf busybox "$r/bin/$a"; done
+    local a; for a in $(/bin/busybox --list); do [ "$a" = busybox ] || ln -sf busybox "$r/bin/$a"; done
     echo 'root:x:0:0:root:/root:/bin/sh' >"$r/etc/passwd"
     echo 'www:x:33:33:www:/srv:/bin/sh' >>"$r/etc/passwd"
     echo 'root:x:0:' >"$r/etc/group"
