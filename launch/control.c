@@ -36,10 +36,11 @@ int control_open(struct launch *l) {
 static void client_drop(struct client *c) { c->fd = ulv_close(c->fd); }
 
 static void client_tell(struct client *c, const char *text, size_t len) {
-        if (c->fd >= 0 && send(c->fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t) len) {
+        if (c->fd < 0 || send(c->fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t) len)
+                return;
+        if (errno == EAGAIN)
                 say(4, "a client of the launch socket doesn't read: dropped");
-                client_drop(c);
-        }
+        client_drop(c);
 }
 
 void control_tell(struct launch *l, const char *fmt, ...) {
