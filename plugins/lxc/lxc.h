@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it. cgroup.c,
- * enforce.c: limits. build.c: the processes that build it; tree.c: its mounts; enter.c: the last steps
+/* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it; start.c: its
+ * beginning. cgroup.c, enforce.c: limits. build.c: the processes that build it; tree.c: its mounts; enter.c: the last steps
  * inside; filter.c: its system calls. narrow.c: what the monitor gives up. */
 
 #include <sys/types.h>
@@ -11,6 +11,34 @@
 
 #define LXC_PIDS_MAX 4096
 #define LXC_ARGV_EXTRA 6        /* uv-init --user U --cwd D -- */
+
+/* --- plugin.c ---------------------------------------------------------------------------------------- */
+
+struct lxc {
+        struct ulv_monitor *m;
+        sd_event_source *source;        /* of the builder's socket, while it builds */
+        int status, builder;            /* builder: pidfd; both -1 when it doesn't build */
+        int leader;                     /* pidfd, until the monitor has it */
+        pid_t leader_pid;
+        bool failed, killed;
+        struct ulv_diag diag;           /* the first failure told */
+};
+
+/* The plugin's data of this monitor, made at the first call; NULL: out of memory. */
+struct lxc *lxc_get(struct ulv_monitor *m);
+int lxc_pidfd_signal(int pidfd, int signo);
+/* Readable when the process, all its threads, has ended; of a PID 1: when its namespace has. */
+bool lxc_pidfd_dead(int pidfd, int timeout_ms);
+void lxc_end_builder(struct lxc *c);
+/* Kills what is left, waits, cleans up: 0; -EBUSY: the kernel holds on to a process. */
+int lxc_undo(struct ulv_monitor *m);
+
+/* --- start.c ----------------------------------------------------------------------------------------- */
+
+/* Takes one word off the builder's socket. 1: one was there; 0: none now; <0: all ends are closed. */
+int lxc_take_word(struct lxc *c);
+/* As ulv_plugin.start. */
+int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr);
 
 /* --- cgroup.c: one directory of a cgroup2 tree ------------------------------------------------------- */
 

@@ -2,45 +2,26 @@
 
 /* A container's life as monitor/plugin.h asks for it.
  *
- * Theory of operation. start() makes the cgroup with its limits, prepares what is to be executed, and
- * forks a builder (build.c); the event loop goes on, and hears over a socket how it went. Whatever ends
+ * Theory of operation. A start (start.c) forks a builder, and tells later how it went. Whatever ends
  * badly is undone here in one way: kill all in the cgroup and the first process, wait for it, remove the
  * cgroup; the mounts go with their namespace. After a restart of the monitor the cgroup's name and the
  * first process's pidfd are all that is needed; nothing else is kept. */
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "lib/log.h"
-#include "model/inventory.h"
 #include "plugins/lxc/lxc.h"
 
 #define END_TRIES 300           /* of 10 ms: how long killed processes may take to be gone */
 
-struct lxc {
-        struct ulv_monitor *m;
-        sd_event_source *source;        /* of the builder's socket, while it builds */
-        int status, builder;            /* builder: pidfd; both -1 when it doesn't build */
-        int leader;                     /* pidfd, until the monitor has it */
-        pid_t leader_pid;
-        bool failed;
-        struct ulv_diag diag;           /* the first failure told */
-};
-
-static int pidfd_signal(int pidfd, int signo) {
+int lxc_pidfd_signal(int pidfd, int signo) {
         return syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0) < 0 ? -errno : 0;
 }
 
 /* A pidfd is readable when its process, all threads, has ended; of a PID 1: when its namespace has. */
-static bool pidfd_dead(int pidfd, int timeout_ms) {
+bool lxc_pidfd_dead(int pidfd, int timeout_ms) {
         struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
         return pidfd < 0 || poll(&p, 1, timeout_ms) > 0;
@@ -50,7 +31,7 @@ static int current_leader(const struct lxc *c) {
         return c->leader >= 0 ? c->leader : ulv_monitor_leader_pidfd(c->m);
 }
 
-static struct lxc *get_data(struct ulv_monitor *m) {
+struct lxc *lxc_get(struct ulv_monitor *m) {
         struct lxc *c = ulv_monitor_data(m);
 
         if (!c && (c = calloc(1, sizeof(*c)))) {
@@ -61,33 +42,44 @@ static struct lxc *get_data(struct ulv_monitor *m) {
         return c;
 }
 
-static void end_builder(struct lxc *c) {
+/* Once it is dead its last words are read: the pidfd of the first process may be among them. */
+static void reap_builder(struct lxc *c) {
         siginfo_t si;
 
-        c->source = sd_event_source_unref(c->source);
-        c->status = ulv_close(c->status);
-        if (c->builder >= 0) {
-                (void) pidfd_signal(c->builder, SIGKILL);
-                while (waitid(P_PIDFD, (id_t) c->builder, &si, WEXITED) < 0 && errno == EINTR)
-                        ;
-        }
+        if (c->builder < 0 || !lxc_pidfd_dead(c->builder, 0))
+                return;
+        (void) waitid(P_PIDFD, (id_t) c->builder, &si, WEXITED | WNOHANG);
         c->builder = ulv_close(c->builder);
+        while (lxc_take_word(c) > 0)
+                ;
+        c->status = ulv_close(c->status);
+}
+
+/* Doesn't wait for ever: what hangs in the kernel (a dead file server below Root=) is asked for again by gone(). */
+void lxc_end_builder(struct lxc *c) {
+        c->source = sd_event_source_unref(c->source);
+        if (c->builder < 0)
+                return;
+        (void) lxc_pidfd_signal(c->builder, SIGKILL);
+        (void) lxc_pidfd_dead(c->builder, 100);
+        reap_builder(c);
 }
 
 static int do_kill(struct ulv_monitor *m) {
-        struct lxc *c = get_data(m);
+        struct lxc *c = lxc_get(m);
         _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
         int leader, r = 0;
 
         if (!c)
                 return -ENOMEM;
-        end_builder(c);
+        c->killed = true;
+        lxc_end_builder(c);
         leader = current_leader(c);
         if (cgroup >= 0 && (r = lxc_cgroup_kill(cgroup)) == -ENOENT)
                 r = 0;
         /* Its PID 1 takes the namespace along, where there is no cgroup. */
         if (leader >= 0) {
-                int k = pidfd_signal(leader, SIGKILL);
+                int k = lxc_pidfd_signal(leader, SIGKILL);
                 if (k < 0 && k != -ESRCH && r == 0)
                         r = k;
         }
@@ -95,18 +87,24 @@ static int do_kill(struct ulv_monitor *m) {
 }
 
 static int gone(struct ulv_monitor *m) {
-        struct lxc *c = get_data(m);
+        struct lxc *c = lxc_get(m);
         _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
 
         if (!c)
                 return -ENOMEM;
-        if (c->builder >= 0 || !pidfd_dead(current_leader(c), 0))
+        reap_builder(c);
+        if (c->builder >= 0)
                 return 1;
+        if (!lxc_pidfd_dead(current_leader(c), 0)) {
+                if (c->killed)          /* it may have come to light only now */
+                        (void) lxc_pidfd_signal(current_leader(c), SIGKILL);
+                return 1;
+        }
         return lxc_cgroup_populated(cgroup);
 }
 
 static int cleanup(struct ulv_monitor *m) {
-        struct lxc *c = get_data(m);
+        struct lxc *c = lxc_get(m);
         int r = gone(m);
 
         if (r != 0)
@@ -116,14 +114,14 @@ static int cleanup(struct ulv_monitor *m) {
 }
 
 /* Kills what is left, and waits: killed processes are gone in moments, unless the kernel holds one. */
-static int undo(struct ulv_monitor *m) {
+int lxc_undo(struct ulv_monitor *m) {
         int r = do_kill(m);
 
         for (unsigned i = 0; r >= 0 && i < END_TRIES; i++) {
                 if ((r = cleanup(m)) != -EBUSY)
                         return r;
-                struct lxc *c = get_data(m);
-                (void) pidfd_dead(current_leader(c), 10);
+                struct lxc *c = lxc_get(m);
+                (void) lxc_pidfd_dead(current_leader(c), 10);
                 r = 0;
                 if (i > 0)
                         (void) poll(NULL, 0, 10);
@@ -131,268 +129,17 @@ static int undo(struct ulv_monitor *m) {
         return r < 0 ? r : -EBUSY;
 }
 
-/* --- start ------------------------------------------------------------------------------------------- */
-
-/* uv-init lies beside this program. The copy is sealed: what the container's PID 1 runs is no file of the
- * host, and can't be changed through any fd. */
-static int open_init(void) {
-        char path[512];
-        struct stat st;
-        ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 16);
-
-        if (n < 0)
-                return -errno;
-        path[n] = 0;
-        char *slash = strrchr(path, '/');
-        if (!slash)
-                return -ENOENT;
-        snprintf(slash, 16, "/uv-init");
-        _cleanup_close_ int file = open(path, O_RDONLY | O_CLOEXEC);
-        _cleanup_close_ int copy = memfd_create("uv-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (file < 0 || copy < 0 || fstat(file, &st) < 0)
-                return -errno;
-        for (off_t done = 0; done < st.st_size; ) {
-                ssize_t s = sendfile(copy, file, NULL, (size_t) (st.st_size - done));
-                if (s <= 0)
-                        return s < 0 ? -errno : -EIO;
-                done += s;
-        }
-        if (fchmod(copy, 0555) < 0 ||
-            fcntl(copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-                return -errno;
-        return ulv_steal_fd(&copy);
-}
-
-/* uv-init's words: its own, then Exec='s. The strings stay whose they are. */
-static int make_argv(const struct ulv_definition *d, char **words, char ***ret) {
-        size_t n = 0;
-
-        while (words[n])
-                n++;
-        char **argv = calloc(n + LXC_ARGV_EXTRA + 1, sizeof(char *)), **a = argv;
-        if (!argv)
-                return -ENOMEM;
-        *a++ = (char *) "uv-init";
-        *a++ = (char *) "--user";
-        *a++ = d->user ? d->user : (char *) "";
-        *a++ = (char *) "--cwd";
-        *a++ = d->cwd ? d->cwd : (char *) "";
-        *a++ = (char *) "--";
-        memcpy(a, words, n * sizeof(char *));
-        *ret = argv;
-        return 0;
-}
-
-/* Nothing of our own environment: it tells of the host, and has our token. */
-static int make_env(const struct ulv_definition *d, bool has_socket, char ***ret) {
-        static const char *const base[] = {
-                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=vt220", "container=ultravisor",
-        };
-        char **env = calloc(ULV_ARRAY_SIZE(base) + d->n_environment + 2, sizeof(char *)), **e = env;
-
-        if (!env)
-                return -ENOMEM;
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(base); i++)
-                *e++ = (char *) base[i];
-        for (size_t i = 0; i < d->n_environment; i++)
-                *e++ = d->environment[i];
-        if (has_socket)
-                *e++ = (char *) "ULV_INIT_FD=3";        /* last: uv-init takes it out, whatever Environment= says */
-        *ret = env;
-        return 0;
-}
-
-static void finish(struct lxc *c) {
-        struct ulv_monitor *m = c->m;
-
-        end_builder(c);
-        if (!c->failed && c->leader >= 0 && !pidfd_dead(c->leader, 0)) {
-                ulv_monitor_started(m, ulv_steal_fd(&c->leader), c->leader_pid);
-                return;
-        }
-        if (!c->failed) {
-                ulv_diag_what(&c->diag, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
-                ulv_diag_why(&c->diag, "the processes that build it were killed");
-                ulv_diag_try(&c->diag, "a larger memory size, or uvctl check");
-        }
-        int r = undo(m);
-        if (r < 0)
-                ulv_log_errno(r, "cannot remove what a failed start left");
-        ulv_monitor_start_failed(m, &c->diag);
-}
-
-/* Takes one word off the builder's socket. 1: one was there; 0: none now; -errno; -EPIPE: all ends closed. */
-static int take_word(struct lxc *c) {
-        union { struct cmsghdr align; char buf[CMSG_SPACE(sizeof(int))]; } control;
-        struct lxc_word w;
-        struct iovec iov = { .iov_base = &w, .iov_len = sizeof(w) };
-        struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-        ssize_t n = recvmsg(c->status, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        int fd = -1;
-
-        if (n < 0)
-                return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-        struct cmsghdr *h0 = CMSG_FIRSTHDR(&h);
-        if (h0 && h0->cmsg_level == SOL_SOCKET && h0->cmsg_type == SCM_RIGHTS)
-                memcpy(&fd, CMSG_DATA(h0), sizeof(fd));
-        if (n != sizeof(w)) {
-                (void) ulv_close(fd);
-                return -EPIPE;
-        }
-        if (w.kind == LXC_CLONED && fd >= 0 && c->leader < 0) {
-                c->leader = ulv_steal_fd(&fd);
-                c->leader_pid = w.pid;
-        } else if (w.kind == LXC_FAILED && !c->failed) {
-                c->failed = true;
-                c->diag = w.diag;
-        }
-        (void) ulv_close(fd);
-        return 1;
-}
-
-static int on_status(sd_event_source *s ULV_UNUSED, int fd ULV_UNUSED, uint32_t revents ULV_UNUSED, void *userdata) {
-        struct lxc *c = userdata;
-        int r;
-
-        while ((r = take_word(c)) > 0)
-                ;
-        if (r < 0)
-                finish(c);
-        return 0;
-}
-
-/* Container root is root on disk. A set-user-id file that it makes is harmless inside (no_new_privs), but
- * not to a host user who can reach it. */
-static void warn_of_reach(const struct ulv_definition *d) {
-        char path[512];
-        struct stat st;
-
-        snprintf(path, sizeof(path), "%s", d->root);
-        for (char *slash; (slash = strrchr(path, '/')) && slash != path; ) {
-                if (stat(path, &st) == 0 && !(st.st_mode & S_IXOTH) )
-                        return;
-                *slash = 0;
-        }
-        ulv_log(ULV_LOG_WARNING, "every user of this host can reach into Root=%s, and execute what the container's root "
-                "makes set-user-id; try: keep it below a directory of mode 0700", d->root);
-}
-
-static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, int init, char **words) {
-        struct ulv_monitor *m = c->m;
-        _cleanup_free_ void *filter = NULL;
-        _cleanup_free_ char **argv = NULL, **env = NULL;
-        struct lxc_build b = {
-                .name = ulv_monitor_name(m), .root = d->root, .grant = g,
-                .hostname = d->hostname && *d->hostname ? d->hostname : ulv_monitor_name(m),
-                .uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE,
-                .cgroup = cgroup, .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
-                .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1,
-        };
-        int r;
-
-        if ((r = lxc_filter_make(&filter, &b.filter_len)) < 0 || (r = make_argv(d, words, &argv)) < 0 ||
-            (r = make_env(d, b.init_socket >= 0, &env)) < 0)
-                return r;
-        b.filter = filter;
-        b.argv = argv;
-        b.env = env;
-        r = lxc_build_start(&b, &c->builder, &c->status);
-        if (r < 0)
-                return r;
-        return sd_event_add_io(ulv_monitor_event(m), &c->source, c->status, EPOLLIN, on_status, c);
-}
-
-/* A reason and a way on, for an error that the caller passes up. */
-static int because(struct ulv_diag *d, int r, const char *try_, const char *why) {
-        ulv_diag_why(d, "%s", why);
-        ulv_diag_try(d, "%s", try_);
-        return r;
-}
-
-/* What can be known to be wrong before anything is made. */
-static int check_definition(const struct ulv_definition *d, const struct ulv_grant *g, char ***ret_words, struct ulv_diag *reterr) {
-        int r = d->exec && *d->exec ? ulv_exec_split(d->exec, ret_words) : 1;
-
-        if (r < 0)
-                return r;
-        if (r > 0 || !**ret_words)
-                return because(reterr, -EINVAL, "Exec=/path/of/program argument ... in [Container]", "Exec= of its definition isn't a command");
-        if (!d->root || d->root[0] != '/')
-                return because(reterr, -EINVAL, "Root=/path/of/tree in [Container]", "Root= of its definition isn't an absolute path");
-        if (g->uids == 0 || g->uids > ULV_UID_RANGES)
-                return because(reterr, -EINVAL, "uvctl resources", "the view grants it no range of user ids");
-        return 0;
-}
-
-/* The cgroup, empty and with its limits; -1 where there is none. */
-static int prepare_cgroup(struct ulv_monitor *m, const struct ulv_grant *g, int *ret, struct ulv_diag *reterr) {
-        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), true);
-        int r;
-
-        if (cgroup < 0 && cgroup != -ENOENT) {
-                ulv_diag_why(reterr, "its cgroup %s: %s", ulv_monitor_cgroup(m), strerror(-cgroup));
-                return cgroup;
-        }
-        r = lxc_cgroup_populated(cgroup);
-        if (r != 0) {
-                ulv_diag_why(reterr, "its cgroup %s has processes that nobody should have put there", ulv_monitor_cgroup(m));
-                return r < 0 ? r : -EBUSY;
-        }
-        const struct lxc_target t = { .cgroup = cgroup, .leader = -1 };
-        r = lxc_enforce(&t, g, NULL, reterr);
-        if (r != 0)
-                return r < 0 ? r : -EOPNOTSUPP;
-        *ret = cgroup < 0 ? -1 : ulv_steal_fd(&cgroup);
-        return 0;
-}
-
-static int prepare(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, char **words, struct ulv_diag *reterr) {
-        _cleanup_close_ int cgroup = -1, init = open_init();
-
-        if (init < 0)
-                return because(reterr, init, "make, or install the package again", "uv-init can't be read beside this monitor's program");
-        int r = prepare_cgroup(c->m, g, &cgroup, reterr);
-        if (r < 0)
-                return r;
-        warn_of_reach(d);
-        return start_builder(c, d, g, cgroup, init, words);
-}
-
-static int start(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr) {
-        struct lxc *c = get_data(m);
-        char **words = NULL;
-
-        if (!c || c->builder >= 0)
-                return c ? -EALREADY : -ENOMEM;
-        c->failed = false;
-        ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
-        if (!lxc_may_build())
-                return because(reterr, -EPERM, "the same again", "its monitor has given up the right to mount since its last start");
-        int r = check_definition(d, g, &words, reterr);
-        if (r == 0) {
-                r = prepare(c, d, g, words, reterr);
-                if (r < 0)
-                        (void) undo(m);
-        }
-        if (r < 0 && !*reterr->why)
-                ulv_diag_why(reterr, "%s", strerror(-r));
-        if (r < 0 && !*reterr->try_)
-                ulv_diag_try(reterr, "uvctl check");
-        ulv_strv_free(words);
-        return r;
-}
-
 /* --- the rest ---------------------------------------------------------------------------------------- */
 
 static int adopt(struct ulv_monitor *m, const struct ulv_definition *d ULV_UNUSED, int leader_pidfd) {
-        struct lxc *c = get_data(m);
+        struct lxc *c = lxc_get(m);
 
         if (!c)
                 return -ENOMEM;
-        if (leader_pidfd >= 0 && !pidfd_dead(leader_pidfd, 0))
+        if (leader_pidfd >= 0 && !lxc_pidfd_dead(leader_pidfd, 0))
                 return 0;
         /* Without its first process a container is nothing; what a start left half done is removed. */
-        int r = undo(m);
+        int r = lxc_undo(m);
         return r < 0 ? r : 1;
 }
 
@@ -413,11 +160,11 @@ static int do_signal(struct ulv_monitor *m, int signo) {
                 return -EINVAL;
         if (leader < 0)
                 return -ESRCH;
-        return signo == SIGKILL ? do_kill(m) : pidfd_signal(leader, signo);
+        return signo == SIGKILL ? do_kill(m) : lxc_pidfd_signal(leader, signo);
 }
 
 static int ask_stop(struct ulv_monitor *m) {
-        struct lxc *c = get_data(m);
+        struct lxc *c = lxc_get(m);
 
         if (!c)
                 return -ENOMEM;
@@ -430,7 +177,7 @@ const struct ulv_plugin ulv_plugin = {
         .name = "lxc",
         .type = "container",
         .leader_fd_name = "leader",
-        .start = start,
+        .start = lxc_start,
         .adopt = adopt,
         .enforce = enforce,
         .ask_stop = ask_stop,

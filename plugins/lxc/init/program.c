@@ -35,10 +35,11 @@ static int become(const struct identity *id) {
 }
 
 static void set_environment(const struct program *p, const struct identity *id) {
-        setenv("HOME", id->home, 1);
-        setenv("USER", id->name, 1);
-        setenv("LOGNAME", id->name, 1);
-        setenv("SHELL", id->shell, 1);
+        /* What Environment= says explicitly stays. */
+        setenv("HOME", id->home, 0);
+        setenv("USER", id->name, 0);
+        setenv("LOGNAME", id->name, 0);
+        setenv("SHELL", id->shell, 0);
         for (const char *const *e = p->env; *e; e++)
                 putenv((char *) *e);            /* stays ours until the exec */
 }

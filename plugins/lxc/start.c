@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The start of a container, on the monitor's side of the fork.
+ *
+ * Theory of operation. Nothing is believed to be there until it was looked at: the definition, the
+ * monitor's rights, an empty cgroup with its limits read back. Then all that the payload's first exec
+ * needs is prepared here, where an error is a return value, and the builder (build.c) gets it by fork.
+ * It reports over a socket; the event loop goes on meanwhile. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "lib/log.h"
+#include "model/inventory.h"
+#include "plugins/lxc/lxc.h"
+
+/* uv-init lies beside this program. The copy is sealed: what the container's PID 1 runs is no file of the
+ * host, and can't be changed through any fd. */
+static int open_init(void) {
+        char path[512];
+        struct stat st;
+        ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 16);
+
+        if (n < 0)
+                return -errno;
+        path[n] = 0;
+        char *slash = strrchr(path, '/');
+        if (!slash)
+                return -ENOENT;
+        snprintf(slash, 16, "/uv-init");
+        _cleanup_close_ int file = open(path, O_RDONLY | O_CLOEXEC);
+        _cleanup_close_ int copy = memfd_create("uv-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (file < 0 || copy < 0 || fstat(file, &st) < 0)
+                return -errno;
+        for (off_t done = 0; done < st.st_size; ) {
+                ssize_t s = sendfile(copy, file, NULL, (size_t) (st.st_size - done));
+                if (s <= 0)
+                        return s < 0 ? -errno : -EIO;
+                done += s;
+        }
+        if (fchmod(copy, 0555) < 0 ||
+            fcntl(copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+                return -errno;
+        return ulv_steal_fd(&copy);
+}
+
+/* uv-init's words: its own, then Exec='s. The strings stay whose they are. */
+static int make_argv(const struct ulv_definition *d, char **words, char ***ret) {
+        size_t n = 0;
+
+        while (words[n])
+                n++;
+        char **argv = calloc(n + LXC_ARGV_EXTRA + 1, sizeof(char *)), **a = argv;
+        if (!argv)
+                return -ENOMEM;
+        *a++ = (char *) "uv-init";
+        *a++ = (char *) "--user";
+        *a++ = d->user ? d->user : (char *) "";
+        *a++ = (char *) "--cwd";
+        *a++ = d->cwd ? d->cwd : (char *) "";
+        *a++ = (char *) "--";
+        memcpy(a, words, n * sizeof(char *));
+        *ret = argv;
+        return 0;
+}
+
+/* Nothing of our own environment: it tells of the host, and has our token. */
+static int make_env(const struct ulv_definition *d, bool has_socket, char ***ret) {
+        static const char *const base[] = {
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=vt220", "container=ultravisor",
+        };
+        char **env = calloc(ULV_ARRAY_SIZE(base) + d->n_environment + 2, sizeof(char *)), **e = env;
+
+        if (!env)
+                return -ENOMEM;
+        if (has_socket)
+                *e++ = (char *) "ULV_INIT_FD=3";        /* first: it counts, whatever Environment= says */
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(base); i++)
+                *e++ = (char *) base[i];
+        for (size_t i = 0; i < d->n_environment; i++)
+                *e++ = d->environment[i];
+        *ret = env;
+        return 0;
+}
+
+static void finish(struct lxc *c) {
+        struct ulv_monitor *m = c->m;
+
+        lxc_end_builder(c);
+        if (!c->failed && c->leader >= 0 && !lxc_pidfd_dead(c->leader, 0)) {
+                ulv_monitor_started(m, ulv_steal_fd(&c->leader), c->leader_pid);
+                return;
+        }
+        if (!c->failed) {
+                ulv_diag_what(&c->diag, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
+                ulv_diag_why(&c->diag, "the processes that build it were killed");
+                ulv_diag_try(&c->diag, "a larger memory size, or uvctl check");
+        }
+        int r = lxc_undo(m);
+        if (r < 0)
+                ulv_log_errno(r, "cannot remove what a failed start left");
+        ulv_monitor_start_failed(m, &c->diag);
+}
+
+int lxc_take_word(struct lxc *c) {
+        union { struct cmsghdr align; char buf[CMSG_SPACE(sizeof(int))]; } control;
+        struct lxc_word w;
+        struct iovec iov = { .iov_base = &w, .iov_len = sizeof(w) };
+        struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+        ssize_t n = recvmsg(c->status, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        int fd = -1;
+
+        if (n < 0)
+                return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+        struct cmsghdr *h0 = CMSG_FIRSTHDR(&h);
+        if (h0 && h0->cmsg_level == SOL_SOCKET && h0->cmsg_type == SCM_RIGHTS)
+                memcpy(&fd, CMSG_DATA(h0), sizeof(fd));
+        if (n != sizeof(w)) {
+                (void) ulv_close(fd);
+                return -EPIPE;
+        }
+        if (w.kind == LXC_CLONED && fd >= 0 && c->leader < 0) {
+                c->leader = ulv_steal_fd(&fd);
+                c->leader_pid = w.pid;
+        } else if (w.kind == LXC_FAILED && !c->failed) {
+                c->failed = true;
+                c->diag = w.diag;
+        }
+        (void) ulv_close(fd);
+        return 1;
+}
+
+static int on_status(sd_event_source *s ULV_UNUSED, int fd ULV_UNUSED, uint32_t revents ULV_UNUSED, void *userdata) {
+        struct lxc *c = userdata;
+        int r;
+
+        while ((r = lxc_take_word(c)) > 0)
+                ;
+        if (r < 0)
+                finish(c);
+        return 0;
+}
+
+/* Container root is root on disk. A set-user-id file that it makes is harmless inside (no_new_privs), but
+ * not to a host user who can reach it. */
+static void warn_of_reach(const struct ulv_definition *d) {
+        char path[512];
+        struct stat st;
+
+        snprintf(path, sizeof(path), "%s", d->root);
+        for (char *slash; (slash = strrchr(path, '/')) && slash != path; ) {
+                if (stat(path, &st) == 0 && !(st.st_mode & S_IXOTH) )
+                        return;
+                *slash = 0;
+        }
+        ulv_log(ULV_LOG_WARNING, "every user of this host can reach into Root=%s, and execute what the container's root "
+                "makes set-user-id; try: keep it below a directory of mode 0700", d->root);
+}
+
+static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, int init, char **words) {
+        struct ulv_monitor *m = c->m;
+        _cleanup_free_ void *filter = NULL;
+        _cleanup_free_ char **argv = NULL, **env = NULL;
+        struct lxc_build b = {
+                .name = ulv_monitor_name(m), .root = d->root, .grant = g,
+                .hostname = d->hostname && *d->hostname ? d->hostname : ulv_monitor_name(m),
+                .uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE,
+                .cgroup = cgroup, .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
+                .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1,
+        };
+        int r;
+
+        if ((r = lxc_filter_make(&filter, &b.filter_len)) < 0 || (r = make_argv(d, words, &argv)) < 0 ||
+            (r = make_env(d, b.init_socket >= 0, &env)) < 0)
+                return r;
+        b.filter = filter;
+        b.argv = argv;
+        b.env = env;
+        r = lxc_build_start(&b, &c->builder, &c->status);
+        if (r < 0)
+                return r;
+        return sd_event_add_io(ulv_monitor_event(m), &c->source, c->status, EPOLLIN, on_status, c);
+}
+
+/* A reason and a way on, for an error that the caller passes up. */
+static int because(struct ulv_diag *d, int r, const char *try_, const char *why) {
+        ulv_diag_why(d, "%s", why);
+        ulv_diag_try(d, "%s", try_);
+        return r;
+}
+
+/* What can be known to be wrong before anything is made. */
+static int check_definition(const struct ulv_definition *d, const struct ulv_grant *g, char ***ret_words, struct ulv_diag *reterr) {
+        int r = d->exec && *d->exec ? ulv_exec_split(d->exec, ret_words) : 1;
+
+        if (r < 0)
+                return r;
+        if (r > 0 || !**ret_words)
+                return because(reterr, -EINVAL, "Exec=/path/of/program argument ... in [Container]", "Exec= of its definition isn't a command");
+        if (!d->root || d->root[0] != '/')
+                return because(reterr, -EINVAL, "Root=/path/of/tree in [Container]", "Root= of its definition isn't an absolute path");
+        if (g->uids == 0 || g->uids > ULV_UID_RANGES)
+                return because(reterr, -EINVAL, "uvctl resources", "the view grants it no range of user ids");
+        return 0;
+}
+
+/* The cgroup, empty and with its limits; -1 where there is none. */
+static int prepare_cgroup(struct ulv_monitor *m, const struct ulv_grant *g, int *ret, struct ulv_diag *reterr) {
+        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), true);
+        int r;
+
+        if (cgroup < 0 && cgroup != -ENOENT) {
+                ulv_diag_why(reterr, "its cgroup %s: %s", ulv_monitor_cgroup(m), strerror(-cgroup));
+                return cgroup;
+        }
+        r = lxc_cgroup_populated(cgroup);
+        if (r != 0) {
+                ulv_diag_why(reterr, "its cgroup %s has processes that nobody should have put there", ulv_monitor_cgroup(m));
+                return r < 0 ? r : -EBUSY;
+        }
+        const struct lxc_target t = { .cgroup = cgroup, .leader = -1 };
+        r = lxc_enforce(&t, g, NULL, reterr);
+        if (r != 0)
+                return r < 0 ? r : -EOPNOTSUPP;
+        *ret = cgroup < 0 ? -1 : ulv_steal_fd(&cgroup);
+        return 0;
+}
+
+static int prepare(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, char **words, struct ulv_diag *reterr) {
+        _cleanup_close_ int cgroup = -1, init = open_init();
+
+        if (init < 0)
+                return because(reterr, init, "make, or install the package again", "uv-init can't be read beside this monitor's program");
+        int r = prepare_cgroup(c->m, g, &cgroup, reterr);
+        if (r < 0)
+                return r;
+        warn_of_reach(d);
+        return start_builder(c, d, g, cgroup, init, words);
+}
+
+int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr) {
+        struct lxc *c = lxc_get(m);
+        char **words = NULL;
+
+        if (!c || c->builder >= 0)
+                return c ? -EALREADY : -ENOMEM;
+        c->failed = c->killed = false;
+        ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
+        if (!lxc_may_build())
+                return because(reterr, -EPERM, "the same again", "its monitor has given up the right to mount since its last start");
+        int r = check_definition(d, g, &words, reterr);
+        if (r == 0) {
+                r = prepare(c, d, g, words, reterr);
+                if (r < 0)
+                        (void) lxc_undo(m);
+        }
+        if (r < 0 && !*reterr->why)
+                ulv_diag_why(reterr, "%s", strerror(-r));
+        if (r < 0 && !*reterr->try_)
+                ulv_diag_try(reterr, "uvctl check");
+        ulv_strv_free(words);
+        return r;
+}
