@@ -28,7 +28,7 @@ const struct verb uvctl_verbs[] = {
         { "exec", verb_exec, "NAME [--] COMMAND...", "run a command inside", 2, -1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW },
         { "logs", verb_logs, "NAME", "what it wrote to its console", 1, 1, OPT_OUTPUT | OPT_FOLLOW | OPT_LINES | OPT_RAW },
         { "events", verb_events, "[NAME...]", "changes of the ledger as they happen", 0, -1, OPT_OUTPUT | OPT_FOLLOW | OPT_WAIT },
-        { "why", verb_why, "VERB NAME [KEY=VALUE...]", "would it be refused, by which line, what helps", 2, -1, OPT_OUTPUT },
+        { "why", verb_why, "VERB [WORD...]", "would it be refused, by which line, what helps", 1, -1, OPT_OUTPUT },
         { "history", verb_history, "[NAME]", "transactions: who, when, what, how to undo", 0, 1, OPT_OUTPUT | OPT_ALL | OPT_LINES },
         { "undo", verb_undo, "TRANSACTION", "take a transaction back, by a new one", 1, 1, OPT_CHANGE },
         { "backup", verb_backup, "FILE", "the ledger, as text", 1, 1, OPT_OUTPUT | OPT_FORCE },

@@ -182,8 +182,8 @@ static int append_why(struct uvctl *u, sd_bus_message *m, int argc, char **argv)
         int r;
 
         if (!ulv_streq(argv[0], "move")) {
-                r = sd_bus_message_append(m, "ss", argv[0], argv[1]);
-                return r < 0 ? fail_errno(u, r, "make a call") : append_values(u, m, argc - 2, argv + 2);
+                r = sd_bus_message_append(m, "ss", argv[0], argc > 1 ? argv[1] : "");
+                return r < 0 ? fail_errno(u, r, "make a call") : append_values(u, m, ULV_MAX(argc - 2, 0), argv + 2);
         }
         if (argc != 4)
                 return fail(u, ULV_EXIT_USAGE, "uvctl why move needs what, from and to", "", "uvctl why move cores=1 batch db");
