@@ -52,6 +52,15 @@ static inline bool ulv_streq(const char *a, const char *b) { return strcmp(a, b)
 static inline bool ulv_streq0(const char *a, const char *b) {
         return (!a && !b) || (a && b && strcmp(a, b) == 0);
 }
+/* Copies s and its NUL into a field of `size` bytes; false, and the field as it was, if it doesn't fit. */
+static inline bool ulv_copy(char *field, size_t size, const char *s) {
+        size_t n = strlen(s);
+
+        if (n >= size)
+                return false;
+        memcpy(field, s, n + 1);
+        return true;
+}
 static inline bool ulv_startswith(const char *s, const char *prefix) {
         return strncmp(s, prefix, strlen(prefix)) == 0;
 }
