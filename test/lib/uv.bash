@@ -60,7 +60,8 @@ instance_stop() {
 leftovers() {
     local p
     for p in /proc/[0-9]*; do
-        [ "${p#/proc/}" = $$ ] || { tr '\0' '\n' <"$p/environ"; } 2>/dev/null | grep -qx "ULTRAVISOR_ROOT=$ROOT" && echo "process ${p#/proc/}: $(tr '\0' ' ' <"$p/cmdline")"
+        [ "${p#/proc/}" != $$ ] || continue
+        { tr '\0' '\n' <"$p/environ"; } 2>/dev/null | grep -qx "ULTRAVISOR_ROOT=$ROOT" && echo "process ${p#/proc/}: $(tr '\0' ' ' <"$p/cmdline")"
     done
     grep -F "$ROOT" /proc/self/mountinfo | sed 's/^/mount: /'
     if [ -n "${CGROUP:-}" ] && [ -d "$CGROUP" ]; then find "$CGROUP" -type d | sed 's/^/cgroup: /'; fi
