@@ -45,18 +45,17 @@ static int add_node(struct parser *p, const struct ulv_ini_item *item, struct ul
 
 static int add_device(struct parser *p, const struct ulv_ini_item *item, struct ulv_diag *reterr) {
         struct ulv_inventory *inv = p->inv;
-        struct ulv_inv_device *bigger;
+        struct ulv_inv_device *bigger, d = {};
 
-        if (!item->label[0] || strlen(item->label) >= sizeof(bigger->id) || ulv_streq(item->label, "-"))
-                return ulv_ini_error(item, false, reterr, "[Device] needs an id of 1 to %zu bytes behind it", sizeof(bigger->id) - 1);
+        if (!item->label[0] || ulv_streq(item->label, "-") || !ulv_copy(d.id, sizeof(d.id), item->label))
+                return ulv_ini_error(item, false, reterr, "[Device] needs an id of 1 to %zu bytes behind it", sizeof(d.id) - 1);
         if (inv->n_devices >= DEVICES_MAX)
                 return ulv_ini_error(item, false, reterr, "more than %d devices", DEVICES_MAX);
         bigger = realloc(inv->devices, (inv->n_devices + 1) * sizeof(*bigger));
         if (!bigger)
                 return -ENOMEM;
         inv->devices = bigger;
-        inv->devices[inv->n_devices] = (struct ulv_inv_device) {};
-        strcpy(inv->devices[inv->n_devices++].id, item->label);
+        inv->devices[inv->n_devices++] = d;
         return 0;
 }
 
@@ -73,9 +72,8 @@ static int begin_section(struct parser *p, const struct ulv_ini_item *item, stru
 /* --- keys ------------------------------------------------------------------------------------------------- */
 
 static int set_name(struct parser *p, const struct ulv_ini_item *item, struct ulv_diag *reterr) {
-        if (strlen(item->value) >= sizeof(p->inv->name))
+        if (!ulv_copy(p->inv->name, sizeof(p->inv->name), item->value))
                 return ulv_ini_error(item, true, reterr, "Name= has more than %zu bytes", sizeof(p->inv->name) - 1);
-        strcpy(p->inv->name, item->value);
         return 0;
 }
 
@@ -91,9 +89,8 @@ static int set_kind(struct parser *p, const struct ulv_ini_item *item, struct ul
 }
 
 static int set_prefix(struct parser *p, const struct ulv_ini_item *item, struct ulv_diag *reterr) {
-        if (!ulv_name_is_valid(item->value) || strlen(item->value) >= sizeof(p->inv->prefix))
+        if (!ulv_name_is_valid(item->value) || !ulv_copy(p->inv->prefix, sizeof(p->inv->prefix), item->value))
                 return ulv_ini_error(item, true, reterr, "Prefix= has 1 to %zu of a-z 0-9 -", sizeof(p->inv->prefix) - 1);
-        strcpy(p->inv->prefix, item->value);
         return 0;
 }
 
@@ -162,7 +159,7 @@ static int set_device_kind(struct parser *p, const struct ulv_ini_item *item, st
         for (const struct ulv_inv_device *e = p->inv->devices; e < d; e++)
                 if (ulv_streq(e->id, d->id) && ulv_streq(e->kind, item->value))
                         return ulv_ini_error(item, false, reterr, "device %s stands here for the second time", d->id);
-        strcpy(d->kind, item->value);
+        (void) ulv_copy(d->kind, sizeof(d->kind), item->value);
         return 0;
 }
 
@@ -170,6 +167,7 @@ static int set_device_word(struct parser *p, const struct ulv_ini_item *item, st
         struct ulv_inv_device *d = &p->inv->devices[p->inv->n_devices - 1];
         _cleanup_strbuf_ struct ulv_strbuf b = {};
         const char *word, *name;
+        size_t n;
 
         ulv_op_add(&b, ulv_streq(item->key, "Group") ? "group" : "description", item->value);
         if (ulv_strbuf_error(&b) < 0)
@@ -178,9 +176,9 @@ static int set_device_word(struct parser *p, const struct ulv_ini_item *item, st
         name = ulv_streq(item->key, "Group") ? " group=" : " description=";
         if (ulv_startswith(d->attrs, name + 1) || strstr(d->attrs, name))
                 return ulv_ini_error(item, false, reterr, "%s= stands here for the second time", item->key);
-        if (strlen(d->attrs) + strlen(word) >= sizeof(d->attrs))
+        n = strlen(d->attrs);
+        if (!ulv_copy(d->attrs + n, sizeof(d->attrs) - n, word))
                 return ulv_ini_error(item, true, reterr, "the device's values are too long");
-        strcat(d->attrs, word);
         return 0;
 }
 
@@ -250,7 +248,8 @@ static int add_memory(struct ulv_inventory *inv, unsigned node, const char *page
                 return -ENOMEM;
         inv->memory = bigger;
         inv->memory[inv->n_memory] = (struct ulv_inv_memory) { .node = node, .amount = amount };
-        strcpy(inv->memory[inv->n_memory++].pages, pages);
+        (void) ulv_copy(inv->memory[inv->n_memory].pages, sizeof(inv->memory->pages), pages);
+        inv->n_memory++;
         return 0;
 }
 

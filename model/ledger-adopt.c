@@ -149,8 +149,8 @@ static int adopt_holding(struct adoption *a, const struct ulv_op *op) {
         if (!r)
                 return refuse(a, op, "the machine doesn't have it");
         if (ulv_op_get_u64(op, "amount", &amount) < 0 || ulv_op_get_u64(op, "reached", &reached) < 0 || amount == 0 ||
-            reached > amount || amount > UINT64_MAX / 4096 || (ulv_kinds[kind].unit && amount != 1) || (how && strlen(how) >= sizeof(h->b.how)))
-                return refuse(a, op, "amount=, reached= or how= can't be that");
+            reached > amount || amount > UINT64_MAX / 4096 || (ulv_kinds[kind].unit && amount != 1))
+                return refuse(a, op, "amount= or reached= can't be that");
         if (ulv_find_holding(l, r, a->p) && ulv_find_holding(l, r, a->p)->b.amount > 0)
                 return refuse(a, op, "it stands in the view twice");
         q = r->kind == KIND_SHARE ? adopt_pool(a, op) : 0;
@@ -160,8 +160,7 @@ static int adopt_holding(struct adoption *a, const struct ulv_op *op) {
                 return q;
         h = ulv_find_holding(l, r, a->p);
         h->b.reached = ulv_kinds[kind].reached ? reached : 0;
-        strcpy(h->b.how, how ? how : "");
-        return 0;
+        return ulv_copy(h->b.how, sizeof(h->b.how), how ? how : "") ? 0 : refuse(a, op, "how= is too long");
 }
 
 static int adopt_line(const char *line, size_t len, void *userdata) {

@@ -212,9 +212,10 @@ static void sync_facts(struct sync *y, const struct ulv_inventory *inv) {
                 .kind = inv->kind, .kvm = inv->kvm, .uids_first = inv->uids_first, .uids_last = inv->uids_last,
         };
 
-        strcpy(facts.name, inv->name);          /* the fields are as long there */
-        strcpy(facts.prefix, inv->prefix);
-        strcpy(facts.controllers, inv->controllers);
+        /* The fields are as long here as there. */
+        (void) ulv_copy(facts.name, sizeof(facts.name), inv->name);
+        (void) ulv_copy(facts.prefix, sizeof(facts.prefix), inv->prefix);
+        (void) ulv_copy(facts.controllers, sizeof(facts.controllers), inv->controllers);
         if (facts.kind == l->inventory.kind && facts.kvm == l->inventory.kvm && facts.uids_first == l->inventory.uids_first &&
             facts.uids_last == l->inventory.uids_last && ulv_streq(facts.name, l->inventory.name) &&
             ulv_streq(facts.prefix, l->inventory.prefix) && ulv_streq(facts.controllers, l->inventory.controllers))

@@ -24,10 +24,7 @@ static bool number(const struct ulv_op *op, const char *key, uint64_t *v) {
 static bool word(const struct ulv_op *op, const char *key, char *field, size_t size) {
         const char *value = ulv_op_get(op, key);
 
-        if (value && strlen(value) >= size)
-                return false;
-        strcpy(field, value ? value : "");
-        return true;
+        return ulv_copy(field, size, value ? value : "");
 }
 
 /* txn=ID,ID...: replaces w by what the row says. */

@@ -34,12 +34,11 @@ static int copy_word(struct step *s, const struct ulv_op *op, const char *key, c
         const char *value = ulv_op_get(op, key);
 
         value = value ? value : fallback;
-        if (!ulv_name_is_valid(value) || strlen(value) >= size) {
+        if (!ulv_name_is_valid(value) || !ulv_copy(ret, size, value)) {
                 ulv_refuse(s, ULV_REFUSED_INVALID, "cannot define partition %s", op->id);
                 ulv_diag_why(s->reterr, "%s=%s is not a word of a-z 0-9 - with at most %zu bytes", key, value, size - 1);
                 return ULV_REFUSED_INVALID;
         }
-        strcpy(ret, value);
         return 0;
 }
 
@@ -137,9 +136,9 @@ static int op_define(struct step *s, const struct ulv_op *op) {
                 ulv_op_begin(&s->undo, "remove", "partition", p->name, "-");
                 ulv_op_end(&s->undo);
         }
-        strcpy(p->b.zone, zone);
-        strcpy(p->b.type, type);
-        strcpy(p->b.role, role);
+        (void) ulv_copy(p->b.zone, sizeof(p->b.zone), zone);
+        (void) ulv_copy(p->b.type, sizeof(p->b.type), type);
+        (void) ulv_copy(p->b.role, sizeof(p->b.role), role);
         return ulv_set_string(&p->b.text, p->old.text, text ? text : "");
 }
 

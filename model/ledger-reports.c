@@ -54,12 +54,10 @@ static int report_facts(struct step *s, const struct ulv_op *op, struct partitio
                         return invalid(s, op, "its keys are state= leader= start= contain= incarnation=");
         if (ulv_op_get_u64(op, "leader", &leader) < 0 || ulv_op_get_u64(op, "start", &start) < 0)
                 return invalid(s, op, "leader= and start= must be numbers");
-        if (contain && strlen(contain) >= sizeof(p->b.contain))
+        if (contain && !ulv_copy(p->b.contain, sizeof(p->b.contain), contain))
                 return invalid(s, op, "contain= is too long");
         p->b.leader = leader;
         p->b.start = start;
-        if (contain)
-                strcpy(p->b.contain, contain);
         return 0;
 }
 
@@ -130,12 +128,9 @@ static int op_reached(struct step *s, const struct ulv_op *op) {
                 return invalid(s, op, "it needs amount=N");
         if (n > h->b.amount)
                 return invalid(s, op, "more is reported than it has");
-        if (how && strlen(how) >= sizeof(h->b.how))
-                return invalid(s, op, "how= is too long");
         ulv_touch(s->l, &h->o);
         h->b.reached = n;
-        strcpy(h->b.how, how ? how : "");
-        return 0;
+        return ulv_copy(h->b.how, sizeof(h->b.how), how ? how : "") ? 0 : invalid(s, op, "how= is too long");
 }
 
 static int op_letgo(struct step *s, const struct ulv_op *op) {
@@ -196,6 +191,14 @@ static int op_refused(struct step *s, const struct ulv_op *op) {
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
 
+/* Cut to fit: it is for people. */
+static void set_result(struct partition *p, const char *result) {
+        size_t n = strnlen(result, sizeof(p->b.result) - 1);
+
+        memcpy(p->b.result, result, n);
+        p->b.result[n] = 0;
+}
+
 static int op_ended(struct step *s, const struct ulv_op *op) {
         const char *result = ulv_op_get(op, "result"), *failed = ulv_op_get(op, "failed");
         struct partition *p = s->reporter;
@@ -219,9 +222,7 @@ static int op_ended(struct step *s, const struct ulv_op *op) {
         set_state(s, p, failed && ulv_streq(failed, "yes") ? ULV_FAILED : ULV_DEFINED);
         p->b.leader = p->b.start = 0;
         p->b.contain[0] = 0;
-        p->b.result[0] = 0;
-        if (result)
-                strncat(p->b.result, result, sizeof(p->b.result) - 1);  /* cut to fit: it is for people */
+        set_result(p, result ? result : "");
         return ulv_set_string(&p->b.extra, p->old.extra, "");
 }
 

@@ -150,12 +150,9 @@ void ulv_row_inventory(const struct ulv_ledger *l, struct ulv_strbuf *b) {
         static const char *const kinds[] = {
                 [ULV_INVENTORY_REAL] = "real", [ULV_INVENTORY_PART] = "part", [ULV_INVENTORY_IMAGINED] = "imagined",
         };
-        char first[21], last[21], uids[48], controllers[sizeof(l->inventory.controllers)];
+        char controllers[sizeof(l->inventory.controllers)];
 
-        strcpy(uids, number_text(l->inventory.uids_first, first));
-        strcat(uids, "-");
-        strcat(uids, number_text(l->inventory.uids_last, last));
-        strcpy(controllers, l->inventory.controllers);
+        memcpy(controllers, l->inventory.controllers, sizeof(controllers));
         for (char *s = controllers; (s = strchr(s, ' ')); )
                 *s = '+';
         ulv_op_begin(b, "row", "inventory", "-", "-");
@@ -164,7 +161,9 @@ void ulv_row_inventory(const struct ulv_ledger *l, struct ulv_strbuf *b) {
         ulv_op_add(b, "prefix", l->inventory.prefix);
         ulv_op_add(b, "controllers", controllers);
         ulv_op_add(b, "kvm", l->inventory.kvm ? "yes" : "no");
-        ulv_op_add(b, "uids", uids);
+        ulv_op_add_u64(b, "uids", l->inventory.uids_first);
+        ulv_strbuf_addc(b, '-');
+        ulv_strbuf_addu(b, l->inventory.uids_last);
         ulv_op_end(b);
 }
 

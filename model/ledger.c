@@ -247,10 +247,11 @@ struct partition *ulv_add_partition(struct ulv_ledger *l, const char *name) {
         if (grow(&l->by_name.v, l->by_name.n, &l->by_name.size) < 0)
                 return NULL;
         p = calloc(1, sizeof(*p));
-        if (!p)
+        if (!p || !ulv_copy(p->name, sizeof(p->name), name)) {
+                free(p);
                 return NULL;
+        }
         p->o.type = OBJECT_PARTITION;
-        strncpy(p->name, name, sizeof(p->name) - 1);
         p->infra = ulv_name_is_reserved(name);
         HASH_ADD_KEYPTR(hh, l->partitions, p->name, strlen(p->name), p);
         if (p->o.unhashed) {
@@ -370,9 +371,9 @@ struct transaction *ulv_add_transaction(struct ulv_ledger *l, const char *id, co
         if (!t)
                 return NULL;
         t->o.type = OBJECT_TRANSACTION;
-        strncpy(t->id, id, sizeof(t->id) - 1);
         t->subject = strdup(subject);
-        if (!t->subject) {
+        if (!t->subject || !ulv_copy(t->id, sizeof(t->id), id)) {
+                free(t->subject);
                 free(t);
                 return NULL;
         }
@@ -687,8 +688,8 @@ int ulv_ledger_new_empty(struct ulv_ledger **ret) {
 
                 if (!p)
                         return -ENOMEM;
-                strcpy(p->b.zone, "default");
-                strcpy(p->b.role, "infrastructure");
+                (void) ulv_copy(p->b.zone, sizeof(p->b.zone), "default");
+                (void) ulv_copy(p->b.role, sizeof(p->b.role), "infrastructure");
                 /* host, idle and pool are always there; the roles are when uvd says so. */
                 p->b.state = p->b.wanted = i == INFRA_HOST || i == INFRA_IDLE || i == INFRA_POOL ? ULV_RUNNING : ULV_DEFINED;
         }
