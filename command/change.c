@@ -186,7 +186,9 @@ int method_set(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
                 r = sd_bus_message_read(call, "uts", &flags, &if_generation, &reason);
         if (r < 0)
                 return r;
-        j = job_new(pp->m, call, "set", 1, flags, if_generation, strlen(reason) > TEXT_MAX ? "" : reason);
+        if (public_too_long(call, reason))
+                return 1;
+        j = job_new(pp->m, call, "set", 1, flags, if_generation, reason);
         if (!j)
                 return 1;
         j->items[0].request = q;
@@ -263,7 +265,7 @@ int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
 
                 ulv_diag_what(&d, ULV_EXIT_USAGE, "remove takes 1 to %u names", NAMES_MAX);
                 (void) ulv_bus_reply_diag(call, &d);
-        } else if (r >= 0 && (j = job_new(pp->m, call, "remove", n, flags, if_generation, strlen(reason) > TEXT_MAX ? "" : reason))) {
+        } else if (r >= 0 && !public_too_long(call, reason) && (j = job_new(pp->m, call, "remove", n, flags, if_generation, reason))) {
                 for (size_t i = 0; i < n; i++) {
                         item_name(&j->items[i], names[i], "");
                         j->items[i].request.verb = ULV_REQUEST_REMOVE;
@@ -347,7 +349,9 @@ int method_apply(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
         r = sd_bus_message_read(call, "hbuts", &fd, &replace, &flags, &if_generation, &reason);
         if (r < 0)
                 return r;
-        j = job_new(pp->m, call, "apply", 1, flags, if_generation, strlen(reason) > TEXT_MAX ? "" : reason);
+        if (public_too_long(call, reason))
+                return 1;
+        j = job_new(pp->m, call, "apply", 1, flags, if_generation, reason);
         if (!j)
                 return 1;
         item_name(&j->items[0], "", "");

@@ -84,6 +84,16 @@ bool public_has(struct manager *m, sd_bus_message *call, bool bundle) {
         return false;
 }
 
+bool public_too_long(sd_bus_message *call, const char *text) {
+        struct ulv_diag d;
+
+        if (strlen(text) <= TEXT_MAX)
+                return false;
+        ulv_diag_what(&d, ULV_EXIT_USAGE, "a text of the call is longer than %u bytes", TEXT_MAX);
+        (void) ulv_bus_reply_diag(call, &d);
+        return true;
+}
+
 int public_reply_errno(sd_bus_message *call, int r) {
         struct ulv_diag d;
 

@@ -2,7 +2,7 @@
 #pragma once
 
 /* org.ultravisor1.Manager and .Partition for people (lib/protocol.h): one connection's state, and the
- * methods, which live in verb.c, change.c, query.c and forward.c. */
+ * methods, which live in verb.c, undo.c, change.c, query.c and forward.c. */
 
 #include "command/job.h"
 
@@ -22,17 +22,21 @@ enum access { ACCESS_READ, ACCESS_MANAGE };
 bool public_may(struct public_peer *pp, sd_bus_message *call, enum access a);
 /* Answers the call, and says false, while there is no ledger (and no bundle, if that is needed). */
 bool public_has(struct manager *m, sd_bus_message *call, bool bundle);
+/* Answers the call, and says true, if a text of it is longer than TEXT_MAX. */
+bool public_too_long(sd_bus_message *call, const char *text);
 int public_reply_errno(sd_bus_message *call, int r);
 
 /* verb.c */
 int method_start(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_stop(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_move(sd_bus_message *call, void *userdata, sd_bus_error *error);
-int method_undo(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_wait(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_why(sd_bus_message *call, void *userdata, sd_bus_error *error);
 /* Reads {cores, share, memory} values into a request. 0; 1 (reterr). */
 int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr);
+
+/* undo.c */
+int method_undo(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
 /* change.c: verbs that write definitions */
 int method_set(sd_bus_message *call, void *userdata, sd_bus_error *error);

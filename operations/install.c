@@ -284,11 +284,12 @@ int install_run(struct install *in, struct set *candidate, struct ulv_diag *rete
         return r;
 }
 
+static int by_path(const void *path, const void *file) {
+        return strcmp(path, ((const struct ulv_source *) file)->file);
+}
+
 static const struct ulv_source *find_file(const struct set *s, const char *path) {
-        for (size_t i = 0; i < s->files.n_files; i++)
-                if (ulv_streq(s->files.files[i].file, path))
-                        return &s->files.files[i];
-        return NULL;
+        return s->files.n_files == 0 ? NULL : bsearch(path, s->files.files, s->files.n_files, sizeof(struct ulv_source), by_path);
 }
 
 static bool same_file(const struct ulv_source *a, const struct ulv_source *b) {
@@ -318,12 +319,10 @@ static int without_changes(const struct install *in, const struct set *before, c
         for (size_t i = 0; i < n_changes; i++)
                 if (!same_file(find_file(&in->in_force, c[i].path), c[i].new))
                         return cannot_revert(reterr, made->files.version, "a file of it was changed again since");
-        for (size_t i = 0; i < f->n_files; i++) {
-                bool changed = false;
-
-                for (size_t k = 0; k < n_changes; k++)
-                        changed |= ulv_streq(c[k].path, f->files[i].file);
-                if (!changed)
+        for (size_t i = 0, k = 0; i < f->n_files; i++) {        /* both are in path order */
+                while (k < n_changes && strcmp(c[k].path, f->files[i].file) < 0)
+                        k++;
+                if (k == n_changes || !ulv_streq(c[k].path, f->files[i].file))
                         v[n++] = f->files[i];
         }
         for (size_t i = 0; i < n_changes; i++)

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Undo: the ledger kept, with each transaction, the operations that take it back. They are tried on a copy
+ * of the mirror, then submitted as a new transaction. The definitions that the old one's job wrote go back
+ * too, where this process still knows of it and nobody changed these files since. */
+
+#include "command/preview.h"
+#include "command/public.h"
+#include "lib/protocol.h"
+
+/* A line per operation: the text form itself says best what will be done. */
+static int undo_line(const char *line, size_t len, void *userdata) {
+        struct ulv_strbuf *b = userdata;
+        _cleanup_op_ struct ulv_op op = { 0 };
+        int r = ulv_op_parse(line, len, &op, NULL);
+
+        if (r != 0)
+                return r < 0 ? r : -EBADMSG;
+        ulv_strbuf_addf(b, "%s\tundo\t", ulv_streq(op.kind, "partition") ? op.id : op.owner);
+        ulv_strbuf_addf(b, "%s %s", op.verb, op.kind);
+        if (!ulv_streq(op.kind, "partition"))
+                ulv_strbuf_addf(b, " %s", op.id);
+        for (unsigned i = 0; i < op.n_kv; i++)
+                if (!ulv_streq(op.kv[i].key, "text"))
+                        ulv_strbuf_addf(b, " %s=%s", op.kv[i].key, op.kv[i].value);
+        ulv_strbuf_add(b, "\t\n");
+        return 0;
+}
+
+/* The old transaction's undo is known: try it on a copy, then submit it as a new transaction. */
+static int undo_go(struct job *j, const char *undo, struct ulv_diag *d) {
+        int r;
+
+        if (!undo[0]) {
+                ulv_diag_what(d, ULV_EXIT_CONFLICT, "transaction %s can't be taken back", j->items[0].name);
+                ulv_diag_why(d, "what it did has no opposite: a partition that was stopped isn't made as it was");
+                ulv_diag_try(d, "uvctl history");
+                return 1;
+        }
+        r = preview_operations(j->m, undo, d);
+        if (r == 0)
+                r = ulv_op_each_line(undo, strlen(undo), undo_line, &j->plan);
+        if (r != 0)
+                return r;
+        ulv_strbuf_addf(&j->plan, "\nTakes back transaction %s.\n", j->items[0].name);
+        j->items[0].operations = strdup(undo);
+        return j->items[0].operations ? j->plan.error : -ENOMEM;
+}
+
+static int on_transaction(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct job *j = userdata;
+        const char *state, *undo;
+        struct ulv_diag d = { 0 };
+        uint64_t generation;
+        int r;
+
+        j->busy--;
+        if (sd_bus_message_is_method_error(reply, NULL)) {
+                ulv_bus_error_to_diag(sd_bus_message_get_error(reply), 0, &d);
+                job_refuse(j, &d);
+                return 0;
+        }
+        r = sd_bus_message_read(reply, "sts", &state, &generation, &undo);
+        if (r >= 0 && ulv_streq(state, "reaching")) {
+                ulv_diag_what(&d, ULV_EXIT_CONFLICT, "transaction %s is still under way", j->items[0].name);
+                ulv_diag_try(&d, "again when it is done");
+                r = 1;
+        } else if (r >= 0)
+                r = undo_go(j, undo, &d);
+        if (r > 0)
+                job_refuse(j, &d);
+        else if (r < 0)
+                job_refuse_errno(j, r);
+        else if (j->flags & ULV_FLAG_DRY_RUN)
+                job_answer_dry(j);
+        else {
+                /* The definitions go back too, if nobody changed them since. */
+                j->revert = jobs_installed_by(j->m, j->items[0].name);
+                job_run(j);
+        }
+        return 0;
+}
+
+int method_undo(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        sd_bus_message *ask = NULL;
+        const char *txn, *reason;
+        uint32_t flags;
+        struct job *j;
+        int r;
+
+        if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, false))
+                return 1;
+        r = sd_bus_message_read(call, "sus", &txn, &flags, &reason);
+        if (r < 0)
+                return r;
+        if (public_too_long(call, reason))
+                return 1;
+        j = job_new(pp->m, call, "undo", 1, flags, 0, reason);
+        if (!j)
+                return 1;
+        item_name(&j->items[0], txn, "");
+        r = -ENOTCONN;
+        if (pp->m->uvd.bus && (r = sd_bus_message_new_method_call(pp->m->uvd.bus, &ask, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Transaction")) >= 0 &&
+            (r = sd_bus_message_append(ask, "s", txn)) >= 0)
+                r = link_call(&pp->m->uvd, ask, on_transaction, j);
+        sd_bus_message_unref(ask);
+        if (r < 0)
+                job_refuse_errno(j, r);
+        else
+                j->busy++;
+        return 1;
+}
