@@ -133,14 +133,14 @@ void monitor_ready(struct ulv_monitor *m) {
                 running(m);
 }
 
-/* "what: why" is the result that people read (uvctl status); the try line goes to the log. */
+/* The result that people read is why; uvctl says itself what failed. All three lines go to the log. */
 void ulv_monitor_start_failed(struct ulv_monitor *m, const struct ulv_diag *d) {
         ulv_log(ULV_LOG_ERR, "%s", d->what[0] ? d->what : "the start failed");
         if (d->why[0])
                 ulv_log(ULV_LOG_ERR, "why: %s", d->why);
         if (d->try_[0])
                 ulv_log(ULV_LOG_ERR, "try: %s", d->try_);
-        end_result(m, true, "%s%s%s", d->what[0] ? d->what : "start failed", d->why[0] ? ": " : "", d->why);
+        end_result(m, true, "%s", d->why[0] ? d->why : d->what[0] ? d->what : "start failed");
         end_begin(m, false, true);
         monitor_turn(m);
 }
@@ -201,7 +201,8 @@ static int on_start_timeout(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t u
 
         if (m->payload != PAYLOAD_STARTING)
                 return 0;
-        ulv_diag_what(&d, ULV_EXIT_TIMEOUT, "%s didn't start within its StartTimeout", m->name);
+        ulv_diag_what(&d, ULV_EXIT_TIMEOUT, "cannot start %s", m->name);
+        ulv_diag_why(&d, "it didn't start within its StartTimeout");
         ulv_diag_try(&d, "a longer StartTimeout=, or uvctl logs %s", m->name);
         ulv_monitor_start_failed(m, &d);
         return 0;
