@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model/config.h"
 
-void ulv_copy(char *dst, size_t size, const char *src) {
+void ulv_cut(char *dst, size_t size, const char *src) {
         size_t n = strnlen(src, size - 1);
 
         memcpy(dst, src, n);
@@ -124,7 +124,7 @@ struct ulv_place_text ulv_config_place(const struct ulv_key_place *at, const cha
 
         ulv_config_add_place(&b, at, from);
         /* Out of memory costs the place, not the message. */
-        ulv_copy(t.s, sizeof(t.s), ulv_strbuf_error(&b) < 0 ? "another line" : ulv_strbuf_str(&b));
+        ulv_cut(t.s, sizeof(t.s), ulv_strbuf_error(&b) < 0 ? "another line" : ulv_strbuf_str(&b));
         return t;
 }
 

@@ -40,4 +40,4 @@ struct ulv_place_text ulv_config_place(const struct ulv_key_place *at, const cha
 int ulv_config_keep_files(const struct ulv_source *files, size_t n, const char **ret, char **ret_storage) ULV_MUST_CHECK;
 
 /* Copies src into dst (size bytes), cut to fit. */
-void ulv_copy(char *dst, size_t size, const char *src);
+void ulv_cut(char *dst, size_t size, const char *src);

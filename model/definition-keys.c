@@ -102,7 +102,7 @@ static int parse_hostname(const char *v, ULV_UNUSED struct ulv_definition *d, vo
 static int choose(const char *v, const char *const *words, size_t n, char *field, size_t size) {
         for (size_t i = 0; i < n; i++)
                 if (ulv_streq(v, words[i])) {
-                        ulv_copy(field, size, v);
+                        ulv_cut(field, size, v);
                         return 0;
                 }
         return -EINVAL;
@@ -126,7 +126,7 @@ static int parse_fault(const char *v, struct ulv_definition *d, void *field) {
 static int parse_zone(const char *v, struct ulv_definition *d, void *field) {
         if (!ulv_name_is_valid(v))
                 return -EINVAL;
-        ulv_copy(field, sizeof(d->zone), v);
+        ulv_cut(field, sizeof(d->zone), v);
         return 0;
 }
 

@@ -40,7 +40,7 @@ static struct ulv_place_text number_text(unsigned n) {
         do
                 digits[--i] = (char) ('0' + n % 10);
         while ((n /= 10) > 0);
-        ulv_copy(t.s, sizeof(t.s), digits + i);
+        ulv_cut(t.s, sizeof(t.s), digits + i);
         return t;
 }
 

@@ -13,7 +13,7 @@ struct quantity_text ulv_text_memory(uint64_t units) {
         struct quantity_text t;
 
         ulv_size_format(&b, units * ULV_MEMORY_UNIT);
-        ulv_copy(t.s, sizeof(t.s), ulv_strbuf_str(&b));
+        ulv_cut(t.s, sizeof(t.s), ulv_strbuf_str(&b));
         return t;
 }
 
@@ -22,7 +22,7 @@ struct quantity_text ulv_text_share(uint64_t milli) {
         struct quantity_text t;
 
         ulv_share_format(&b, milli);
-        ulv_copy(t.s, sizeof(t.s), ulv_strbuf_str(&b));
+        ulv_cut(t.s, sizeof(t.s), ulv_strbuf_str(&b));
         return t;
 }
 
@@ -34,7 +34,7 @@ struct reason_text ulv_reason_text(const char *fmt, ...) {
         va_start(ap, fmt);
         ulv_strbuf_addv(&b, fmt, ap);
         va_end(ap);
-        ulv_copy(t.s, sizeof(t.s), ulv_strbuf_str(&b));
+        ulv_cut(t.s, sizeof(t.s), ulv_strbuf_str(&b));
         return t;
 }
 
@@ -58,9 +58,9 @@ void ulv_plan_line(struct planner *p, const char *name, const char *action, cons
                 return;
         }
         grown += p->plan->n_lines++;
-        ulv_copy(grown->name, sizeof(grown->name), name);
-        ulv_copy(grown->action, sizeof(grown->action), action);
-        ulv_copy(grown->note, sizeof(grown->note), note);
+        ulv_cut(grown->name, sizeof(grown->name), name);
+        ulv_cut(grown->action, sizeof(grown->action), action);
+        ulv_cut(grown->note, sizeof(grown->note), note);
 }
 
 void ulv_plan_explain(struct planner *p, const char *fmt, ...) {
@@ -134,13 +134,13 @@ void ulv_plan_summary(struct planner *p, bool fits) {
         add_taken(&taken, p->taken.share, SHARE(p->idle.share), TEXT("%s share", SHARE(p->taken.share)));
         add_taken(&taken, p->taken.memory, MEMORY(p->idle.memory), MEMORY(p->taken.memory));
         if (nothing)
-                ulv_copy(p->plan->summary, sizeof(p->plan->summary), "Nothing to do.");
+                ulv_cut(p->plan->summary, sizeof(p->plan->summary), "Nothing to do.");
         else if (!fits)
-                ulv_copy(p->plan->summary, sizeof(p->plan->summary), TEXT("Not all of it can run at once now. %s", lost));
+                ulv_cut(p->plan->summary, sizeof(p->plan->summary), TEXT("Not all of it can run at once now. %s", lost));
         else if (taken.len == 0)
-                ulv_copy(p->plan->summary, sizeof(p->plan->summary), lost);
+                ulv_cut(p->plan->summary, sizeof(p->plan->summary), lost);
         else
-                ulv_copy(p->plan->summary, sizeof(p->plan->summary), TEXT("Fits: %s. %s", ulv_strbuf_str(&taken), lost));
+                ulv_cut(p->plan->summary, sizeof(p->plan->summary), TEXT("Fits: %s. %s", ulv_strbuf_str(&taken), lost));
         for (size_t n = strlen(p->plan->summary); n > 0 && p->plan->summary[n - 1] == ' '; n--)
                 p->plan->summary[n - 1] = 0;
 }
