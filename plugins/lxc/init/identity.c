@@ -85,29 +85,35 @@ static bool valid_name(const char *s) {
         return true;
 }
 
-/* Fills id from the first line of /etc/passwd that has this name, or this uid if name is NULL. */
-static int find_user(const char *name, unsigned uid, struct identity *id) {
-        char *text = read_whole("/etc/passwd"), *rest = text, *line;
-        int r = ESRCH;
+/* Fills id from the first line of a passwd text that has this name, or this uid if name is NULL. The text
+ * is taken apart. true: found. */
+static bool find_user_in(char *text, const char *name, unsigned uid, struct identity *id) {
+        char *line;
 
-        if (!text)
-                return errno == ENOENT ? ESRCH : errno;
-        while (r == ESRCH && (line = strsep(&rest, "\n"))) {
+        while ((line = strsep(&text, "\n"))) {
                 char *f[7];
                 unsigned u, g;
                 if (split(line, f, 7) != 7 || !parse_id(f[2], &u) || !parse_id(f[3], &g))
                         continue;
                 if (name ? strcmp(f[0], name) != 0 : u != uid)
                         continue;
-                id->uid = u;
-                id->gid = g;
+                *id = (struct identity) { .uid = u, .gid = g };
                 snprintf(id->name, sizeof(id->name), "%s", f[0]);
                 snprintf(id->home, sizeof(id->home), "%s", *f[5] ? f[5] : "/");
                 snprintf(id->shell, sizeof(id->shell), "%s", *f[6] ? f[6] : "/bin/sh");
-                r = 0;
+                return true;
         }
+        return false;
+}
+
+static int find_user(const char *name, unsigned uid, struct identity *id) {
+        char *text = read_whole("/etc/passwd");
+
+        if (!text)
+                return errno == ENOENT ? ESRCH : errno;
+        bool found = find_user_in(text, name, uid, id);
         free(text);
-        return r;
+        return found ? 0 : ESRCH;
 }
 
 static bool is_member(char *members, const char *name) {
@@ -119,40 +125,52 @@ static bool is_member(char *members, const char *name) {
         return false;
 }
 
-/* The groups that list this user. No /etc/group: no such groups. */
-static void find_groups(struct identity *id) {
-        char *text = read_whole("/etc/group"), *rest = text, *line;
+/* The groups of a group text that list this user. */
+static void find_groups_in(char *text, struct identity *id) {
+        char *line;
 
-        if (!text)
-                return;
-        while (id->n_groups < INIT_GROUPS_MAX && (line = strsep(&rest, "\n"))) {
+        while (id->n_groups < INIT_GROUPS_MAX && (line = strsep(&text, "\n"))) {
                 char *f[4];
                 unsigned g;
                 if (split(line, f, 4) == 4 && parse_id(f[2], &g) && g != id->gid && is_member(f[3], id->name))
                         id->groups[id->n_groups++] = g;
         }
+}
+
+/* No /etc/group: no such groups. */
+static void find_groups(struct identity *id) {
+        char *text = read_whole("/etc/group");
+
+        if (text)
+                find_groups_in(text, id);
         free(text);
 }
 
-/* "UID" or "UID:GID". A uid that isn't in the file is allowed: images for one service often lack it. */
-static int find_numeric(const char *user, struct identity *id) {
+/* "UID" or "UID:GID". */
+static bool parse_numeric(const char *user, unsigned *ret_uid, unsigned *ret_gid, bool *ret_has_gid) {
         char copy[32], *gid;
-        unsigned u, g = 0;
 
         if (snprintf(copy, sizeof(copy), "%s", user) >= (int) sizeof(copy))
-                return ESRCH;
+                return false;
         gid = strchr(copy, ':');
         if (gid)
                 *gid++ = 0;
-        if (!parse_id(copy, &u) || (gid && !parse_id(gid, &g)))
+        *ret_has_gid = gid != NULL;
+        return parse_id(copy, ret_uid) && (!gid || parse_id(gid, ret_gid));
+}
+
+/* A uid that isn't in the file is allowed: images for one service often lack it. */
+static int find_numeric(const char *user, struct identity *id) {
+        unsigned u, g;
+        bool has_gid;
+
+        if (!parse_numeric(user, &u, &g, &has_gid))
                 return ESRCH;
         if (find_user(NULL, u, id) != 0) {
-                *id = (struct identity) { .uid = u, .gid = u };
-                snprintf(id->home, sizeof(id->home), "/");
-                snprintf(id->shell, sizeof(id->shell), "/bin/sh");
+                *id = (struct identity) { .uid = u, .gid = u, .home = "/", .shell = "/bin/sh" };
                 snprintf(id->name, sizeof(id->name), "%u", u);
         }
-        if (gid)
+        if (has_gid)
                 id->gid = g;
         return 0;
 }
