@@ -9,6 +9,10 @@ SIM_SRC := $(wildcard test/sim/*.c)
 SIM := $(patsubst test/sim/%.c,$(B)/test/%,$(SIM_SRC))
 
 LIBS_test-store := -lsqlite3
+# Lets test/lib/fail-alloc.inc fail the Nth allocation.
+WRAP_ALLOC := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+LIBS_test-ledger := $(WRAP_ALLOC)
+LIBS_sim-ledger := $(WRAP_ALLOC)
 
 # Unit tests link everything pure; a test may also include the .c file that it tests.
 $(UNIT): $(B)/test/%: test/unit/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
@@ -17,7 +21,7 @@ $(UNIT): $(B)/test/%: test/unit/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
 
 $(SIM): $(B)/test/%: test/sim/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $< $(filter %.o,$^)
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $< $(filter %.o,$^) $(LIBS_$*)
 
 # Each fuzz target defines LLVMFuzzerTestOneInput; test/fuzz/replay-main.c feeds it the corpus.
 $(FUZZ): $(B)/test/%: test/fuzz/%.c test/fuzz/replay-main.inc $(call obj,$(MODEL_SRC) $(BASE_SRC))
