@@ -39,7 +39,7 @@ static void add_row(struct table *t, const struct part *p, bool wide) {
         else
                 table_add(t, or_dash(p->state));
         table_colour(t, state_colour(p));
-        table_add(t, p->running ? or_dash(p->isolation) : NULL);
+        table_add(t, p->running && !p->infrastructure ? or_dash(p->isolation) : NULL);
         table_add(t, cpu);
         if (wide) {
                 table_add(t, or_dash(row_str(&p->op, "cores")));

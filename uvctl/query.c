@@ -12,7 +12,7 @@
 #include "uvctl/text.h"
 
 #define BACKUP_MAX ((off_t) 1024 * 1024 * 1024)
-#define HISTORY_PAGE 500
+#define HISTORY_PAGE 100
 
 static int put_json(struct uvctl *u, struct json *j) {
         int r = put(u, &j->b);
@@ -23,7 +23,11 @@ static int put_json(struct uvctl *u, struct json *j) {
 
 /* --- history ---------------------------------------------------------------------------------------- */
 
-struct history { struct ulv_op *ops; size_t n; };
+struct history {
+        struct ulv_op *ops; size_t n;
+        bool reports;           /* also what partition monitors reported; people ask for what people did */
+        uint64_t last;          /* sequence of the oldest entry read */
+};
 
 static void history_done(struct history *h) {
         for (size_t i = 0; i < h->n; i++)
@@ -33,17 +37,23 @@ static void history_done(struct history *h) {
 
 static int history_line(const char *line, size_t len, void *userdata) {
         struct history *h = userdata;
+        _cleanup_op_ struct ulv_op op = { 0 };
         struct ulv_op *ops;
         int r;
 
+        r = ulv_op_parse(line, len, &op, NULL);
+        if (r != 0)
+                return r < 0 ? r : -EBADMSG;
+        h->last = strtoull(op.id, NULL, 10);
+        if (!h->reports && ulv_startswith(row_str(&op, "id"), "report-"))
+                return 0;
         ops = reallocarray(h->ops, h->n + 1, sizeof(*ops));
         if (!ops)
                 return -ENOMEM;
         h->ops = ops;
-        r = ulv_op_parse(line, len, &ops[h->n], NULL);
-        if (r == 0)
-                h->n++;
-        return r > 0 ? -EBADMSG : r;
+        ops[h->n++] = op;
+        op = (struct ulv_op) { 0 };
+        return 0;
 }
 
 /* Newest first, page by page, until there are `limit`. */
@@ -53,10 +63,9 @@ static int get_history(struct uvctl *u, const char *owner, size_t limit, struct 
 
         while (h->n < limit) {
                 _cleanup_message_ sd_bus_message *m = NULL;
-                size_t had = h->n;
                 const char *lines;
 
-                r = client_call(u, &m, "History", "stu", owner, before, (uint32_t) ULV_MIN(limit - h->n, (size_t) HISTORY_PAGE));
+                r = client_call(u, &m, "History", "stu", owner, before, (uint32_t) HISTORY_PAGE);
                 if (r == 0)
                         r = client_read(u, m, "s", &lines);
                 if (r != 0)
@@ -64,12 +73,12 @@ static int get_history(struct uvctl *u, const char *owner, size_t limit, struct 
                 r = ulv_op_each_line(lines, strlen(lines), history_line, h);
                 if (r < 0)
                         return fail_errno(u, r, "read the history");
-                if (h->n == had)
+                if (h->last <= 1 || h->last == before || !*lines)
                         break;
-                before = strtoull(h->ops[h->n - 1].id, NULL, 10);
-                if (before <= 1)
-                        break;
+                before = h->last;
         }
+        while (h->n > limit)
+                ulv_op_done(&h->ops[--h->n]);
         return 0;
 }
 
@@ -163,7 +172,7 @@ static int history_json(struct uvctl *u, const struct history *h) {
 }
 
 int verb_history(struct uvctl *u, int argc, char **argv) {
-        struct history h = { 0 };
+        struct history h = { .reports = given(u, OPT_ALL) };
         size_t limit = given(u, OPT_ALL) ? SIZE_MAX : given(u, OPT_LINES) ? u->lines : 20;
         int r;
 

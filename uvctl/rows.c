@@ -302,19 +302,22 @@ void rows_pair(char *buf, size_t size, uint64_t reached, uint64_t wanted, void (
         (void) snprintf(buf, size, "%s", ulv_strbuf_str(&b));
 }
 
+/* What the ultravisor keeps itself is held, not reached: nobody reports about it. */
+static uint64_t reached(const struct part *p, uint64_t r, uint64_t wanted) { return p->infrastructure ? wanted : r; }
+
 void part_cpu(const struct part *p, char *buf, size_t size) {
         char pair[64];
 
         if (p->has_cores) {
-                rows_pair(pair, sizeof(pair), p->cores_reached, p->cores_wanted, ulv_strbuf_addu);
+                rows_pair(pair, sizeof(pair), reached(p, p->cores_reached, p->cores_wanted), p->cores_wanted, ulv_strbuf_addu);
                 (void) snprintf(buf, size, "%s core%s", pair, p->cores_wanted == 1 ? "" : "s");
         } else if (p->has_share) {
-                rows_pair(pair, sizeof(pair), p->share_reached, p->share_wanted, ulv_share_format);
+                rows_pair(pair, sizeof(pair), reached(p, p->share_reached, p->share_wanted), p->share_wanted, ulv_share_format);
                 (void) snprintf(buf, size, "%s share", pair);
         } else
                 (void) snprintf(buf, size, "-");
 }
 
 void part_memory(const struct part *p, char *buf, size_t size) {
-        rows_pair(buf, size, p->memory_reached, p->memory_wanted, ulv_size_format);
+        rows_pair(buf, size, reached(p, p->memory_reached, p->memory_wanted), p->memory_wanted, ulv_size_format);
 }
