@@ -38,7 +38,7 @@ $(B)/test/crash/power-cut: $(call obj,$(filter uvd/store%,$(wildcard uvd/*.c)))
 $(B)/test/crash/power-cut: LIBS_CRASH := -lsqlite3
 $(CRASH): $(B)/test/crash/%: test/crash/%.c test/lib/instance.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.c %.o,$^) -lsystemd
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.c %.o,$^) -lsystemd $(LIBS_CRASH)
 $(B)/test/crash/power-shim.so: test/crash/power-shim.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -g -shared -fPIC -o $@ $< -ldl
