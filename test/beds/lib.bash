@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 #
 # What the test beds (vm.sh, nspawn.sh) share: the Debian tree, the payload file, and the wait for the end.
 #
@@ -68,12 +68,16 @@ bed_forget() {
         done
 }
 
-# bed_tree: makes the Debian tree if it isn't there; its path is in $bed_tree.
+# bed_tree_ready: says where the Debian tree is, in $bed_tree, and whether it is.
+bed_tree_ready() {
+        bed_tree=$bed_cache/tree-$(BED_EXTRA='' bed_hash "$bed_dir/lib.bash" "$bed_dir/agent.sh")
+        [[ -d $bed_tree ]]
+}
+
+# bed_tree: makes it. Under the exclusive lock.
 bed_tree() {
-        local name new
-        name=tree-$(bed_hash "$bed_dir/lib.bash" "$bed_dir/agent.sh")
-        bed_tree=$bed_cache/$name new=$bed_cache/$name.new
-        [[ -d $bed_tree ]] && return
+        bed_tree_ready && return
+        local new=$bed_tree.new
         ((EUID == 0)) || bed_skip "root (to build a Debian tree)"
         bed_need mmdebstrap mmdebstrap
         bed_say "Debian tree by mmdebstrap (half a minute)"
@@ -84,7 +88,7 @@ bed_tree() {
                 { tail -n 5 "$bed_cache/mmdebstrap.log" >&2; bed_skip "a Debian tree (mmdebstrap failed, see above)"; }
         bed_tree_settings "$new"
         mv -- "$new" "$bed_tree"
-        bed_forget tree "$name"
+        bed_forget tree "${bed_tree##*/}"
 }
 
 # No login prompts, no timers, no disk journal: nothing runs in a bed that the payload didn't start.
@@ -151,24 +155,65 @@ bed_begin() {
 bed_end() {
         local status=$?
         trap '' HUP INT TERM
-        ((${#bed_pids[@]} == 0)) || kill -KILL "${bed_pids[@]}" 2>/dev/null || true
-        wait 2>/dev/null || true
+        if ((${#bed_pids[@]} > 0)); then
+                kill -KILL "${bed_pids[@]}" 2>/dev/null || true
+                wait "${bed_pids[@]}" 2>/dev/null || true
+        fi
+        [[ -z ${bed_cgroup:-} ]] || bed_cgroup_remove
         rm -rf -- "$bed_run"
         exit "$status"
 }
 
-# bed_expect PID WORD SECONDS: waits for the agent's line "WORD VALUE"; the value is in $bed_value.
-# Returns 1 when the bed ended without it, 2 when time is up.
+# bed_cgroup_remove: the folder $bed_cgroup; its processes may need a moment to be gone.
+bed_cgroup_remove() {
+        local i
+        for ((i = 0; i < 50; i++)); do
+                find "$bed_cgroup" -depth -type d -exec rmdir {} + 2>/dev/null && return
+                sleep 0.1
+        done
+        bed_say "$bed_cgroup is left over"
+}
+
+# bed_expect WORD SECONDS: waits for the agent's line "WORD VALUE"; the value is in $bed_value.
+# Returns 1 when one of bed_pids ended without it, 2 when time is up.
 bed_expect() {
-        local pid=$1 word=$2 end=$((SECONDS + $3)) got
+        local word=$1 end=$((SECONDS + $2)) got pid
         while ((SECONDS < end)); do
                 if read -r -t 1 -u "$bed_ctl" got bed_value; then
                         [[ $got == "$word" ]] && return 0
-                elif ! kill -0 "$pid" 2>/dev/null; then
-                        return 1
+                        continue
                 fi
+                for pid in "${bed_pids[@]}"; do
+                        kill -0 "$pid" 2>/dev/null || return 1
+                done
         done
         return 2
+}
+
+# bed_finish PID SECONDS: the wait of a run for the command's end; PID is the machine. Never returns, but on the
+# machine's unexpected end. $bed_copy is the process that copies the output.
+bed_finish() {
+        local status=0
+        bed_expect exit "$2" || status=$?
+        if ((status == 2)); then
+                bed_say "time is up ($2 s)"
+                exit 124
+        elif ((status == 1)); then
+                kill -0 "$bed_copy" 2>/dev/null || bed_die "nobody reads the output any more"
+                return
+        fi
+        kill -KILL "$1" 2>/dev/null || true     # what the command printed has already left it
+        wait "$1" 2>/dev/null || true
+        wait "$bed_copy" 2>/dev/null || true
+        [[ $bed_value =~ ^[0-9]+$ ]] || bed_die "the agent said 'exit $bed_value'"
+        exit "$bed_value"
+}
+
+# bed_copy: passes on what the command prints; must run before the machine opens its end.
+bed_copy() {
+        cat "$bed_run/out" &
+        bed_copy=$!
+        bed_pids+=("$bed_copy")
 }
 
 # bed_main MAKE RUN ARGS...: the command line of both beds; MAKE and RUN are functions.

@@ -22,15 +22,16 @@
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.bash"
 
-QEMU=qemu-system-x86_64
+QEMU="qemu-system-x86_64"
 DISK_SIZE=2G
 PAYLOAD_SIZE=512M               # of /dev/vdb, a sparse file; the saved machine knows it
 BOOT_SECONDS=300
 MODULES=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk)
 
+# shellcheck disable=SC2054
 machine_args=(
         -nodefaults -no-user-config -nographic -no-reboot
-        -machine q35 -accel "tcg,thread=multi" -cpu Haswell-noTSX
+        -machine q35 -accel "tcg,thread=multi" -cpu Haswell-noTSX,-pcid,-invpcid,-x2apic,-tsc-deadline       # what TCG lacks, with a warning each
         -smp 8,sockets=2,cores=2,threads=2 -m 1536M
         -object memory-backend-ram,id=ram0,size=768M -numa node,nodeid=0,cpus=0-3,memdev=ram0
         -object memory-backend-ram,id=ram1,size=768M -numa node,nodeid=1,cpus=4-7,memdev=ram1
@@ -40,15 +41,17 @@ machine_args=(
         -device virtserialport,chardev=out,name=bed.out
         -device virtserialport,chardev=ctl,name=bed.ctl
         -device isa-serial,chardev=console
+        -global migration.store-global-state=off        # a state saved when stopped runs on when restored
 )
 KERNEL_LINE="console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 net.ifnames=0"
 
 # machine ARGS...: starts QEMU with its ends in $bed_run; its pid is in $qemu. It dies with us, whatever kills us.
+# (<&0: a background process without a redirection of its own would get /dev/null.)
 machine() {
         setpriv --pdeathsig KILL "$QEMU" "${machine_args[@]}" \
                 -chardev file,id=out,path="$bed_run/out" -chardev file,id=ctl,path="$bed_run/ctl" \
                 -chardev file,id=console,path="$bed_run/console.log" \
-                -drive if=none,id=payload,format=raw,file="$bed_run/payload" "$@" 2>"$bed_run/qemu.log" &
+                -drive if=none,id=payload,format=raw,file="$bed_run/payload" "$@" <&0 2>"$bed_run/qemu.log" &
         qemu=$!
         bed_pids+=("$qemu")
 }
@@ -102,7 +105,7 @@ disk() {
         cp -al "$bed_tree" "$new/root"
         mv "$new/kernel/lib/modules" "$new/root/usr/lib/modules"
         chroot "$new/root" depmod "$(ls "$new/root/usr/lib/modules")"
-        mke2fs -q -t ext4 -O ^has_journal -d "$new/root" "$new/base.img" "$DISK_SIZE" || bed_die "mke2fs"
+        mke2fs -q -F -t ext4 -O ^has_journal -d "$new/root" "$new/base.img" "$DISK_SIZE" >/dev/null || bed_die "mke2fs"
         rm -rf -- "$new/root"
         qemu-img create -q -f qcow2 -b base.img -F raw "$new/ready.qcow2"
 }
@@ -115,16 +118,15 @@ boot() {
         truncate -s "$PAYLOAD_SIZE" "$bed_run/payload"
         mkfifo "$bed_run/mon"
         exec {mon}<>"$bed_run/mon"
-        cat "$bed_run/out" >/dev/null &
-        bed_pids+=($!)
+        bed_copy >/dev/null
         machine -kernel "$new/vmlinuz" -initrd "$new/initrd" -append "$KERNEL_LINE" \
                 -drive if=none,id=root,format=qcow2,cache=unsafe,file="$new/ready.qcow2" \
                 -monitor stdio <"$bed_run/mon" >"$bed_run/mon.log"
-        bed_expect "$qemu" ready "$BOOT_SECONDS" || machine_failed "the machine doesn't boot"
+        bed_expect ready "$BOOT_SECONDS" || machine_failed "the machine doesn't boot"
         [[ $bed_value == running* ]] || machine_failed "the machine's units failed: $bed_value"
         bed_say "booted after $SECONDS s; saving"
-        # It is not stopped before, so that it runs on when restored.
-        printf '%s\n' "migrate_set_parameter max-bandwidth 10G" "migrate \"exec:cat > '$new/ready.state'\"" \
+        # Stopped first: TCG loses pages that are written while they are saved (the restored kernel then dies).
+        printf '%s\n' stop "migrate_set_parameter max-bandwidth 10G" "migrate \"exec:cat > '$new/ready.state'\"" \
                 "info migrate" quit >&"$mon"
         wait "$qemu" || machine_failed "QEMU"
         bed_pids=()
@@ -143,14 +145,18 @@ vm_make() {
         if [[ ! -d $vm ]]; then
                 bed_need qemu-img qemu-utils
                 bed_need mke2fs e2fsprogs
-                BED_EXTRA='' bed_tree
+                bed_tree
                 rm -rf -- "$new"
                 mkdir "$new"
                 kernel "$new"
                 initramfs "$new"
                 disk "$new"
                 (boot "$new")
-                rm -rf -- "$new"/{deb,kernel,initramfs}
+                mkdir "$new/empty"
+                vm=$new
+                (vm_run 60 "$new/empty" true) || bed_die "the saved state doesn't run"
+                vm=$bed_cache/$name
+                rm -rf -- "$new"/{deb,kernel,initramfs,empty}
                 mv -- "$new" "$vm"
                 bed_forget vm "$name"
                 bed_say "ready in $vm ($SECONDS s)"
@@ -159,28 +165,18 @@ vm_make() {
 }
 
 vm_run() {
-        local timeout=$1 dir=$2 copy status=0
+        local timeout=$1 dir=$2
         shift 2
         bed_begin
         bed_payload "$bed_run/payload" "$dir" "$@"
         (($(stat -c %s "$bed_run/payload") <= $(numfmt --from=iec "$PAYLOAD_SIZE"))) ||
                 bed_die "$dir is larger than $PAYLOAD_SIZE"
         truncate -s "$PAYLOAD_SIZE" "$bed_run/payload"
-        cat "$bed_run/out" &
-        copy=$!
-        bed_pids+=("$copy")
+        bed_copy
         TMPDIR=$bed_run machine -drive if=none,id=root,format=qcow2,snapshot=on,file="$vm/ready.qcow2" \
                 -monitor none -incoming "exec:cat '$vm/ready.state'" </dev/null
-        bed_expect "$qemu" exit "$timeout" || status=$?
-        case $status in
-        1) machine_failed "the machine went away before the command ended" ;;
-        2) bed_say "time is up ($timeout s)"; exit 124 ;;
-        esac
-        kill "$qemu" 2>/dev/null || true        # what the command printed has already left it
-        wait "$qemu" 2>/dev/null || true
-        wait "$copy" 2>/dev/null || true
-        bed_pids=()
-        exit "$bed_value"
+        bed_finish "$qemu" "$timeout"
+        machine_failed "the machine went away before the command ended"
 }
 
 bed_main vm_make vm_run "$@"
