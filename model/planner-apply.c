@@ -88,23 +88,6 @@ static int resize_live(struct planner *p, const struct ulv_definition *d, bool s
         return r;
 }
 
-/* The definition that the ledger has, NULL if it is none that this version reads. */
-static int old_definition(struct planner *p, const struct ulv_partition_info *info, struct ulv_definition **ret) {
-        _cleanup_strbuf_ struct ulv_strbuf file = {};
-        struct ulv_diag ignored;
-        struct ulv_source source = { .buf = info->text, .len = strlen(info->text) };
-        int r;
-
-        (void) p;
-        ulv_strbuf_addf(&file, "%s.partition", info->name);
-        if (ulv_strbuf_error(&file) < 0)
-                return -ENOMEM;
-        source.file = ulv_strbuf_str(&file);
-        *ret = NULL;
-        r = ulv_definition_parse(&source, 1, ret, &ignored);
-        return r < 0 ? r : 0;
-}
-
 static int apply_live(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old, const struct ulv_partition_info *info) {
         _cleanup_strbuf_ struct ulv_strbuf keys = {};
         bool same_cpu = old && old->whole_cores == d->whole_cores;
@@ -152,8 +135,8 @@ static int apply_definition(struct planner *p, const struct ulv_definition *d) {
         r = ulv_plan_define(p, d, &changed);
         if (r < 0 || ulv_ledger_partition(p->l, d->name, &info) != 0 || !ulv_state_is_live(info.state))
                 return r;
-        r = old_definition(p, &info, &old);
-        return r == 0 ? apply_live(p, d, old, &info) : r;
+        r = ulv_plan_old_definition(&info, &old);
+        return r >= 0 ? apply_live(p, d, old, &info) : r;
 }
 
 /* The lines of those that don't run, when it is known what the others leave. */
@@ -176,8 +159,8 @@ static int look_ahead(struct planner *p, const struct ulv_definition *d, struct 
                 return r;
         *all_fit = *all_fit && fits;
         if (known) {
-                r = old_definition(p, &info, &old);
-                return r == 0 ? line_changed(p, d, old, fits) : r;
+                r = ulv_plan_old_definition(&info, &old);
+                return r >= 0 ? line_changed(p, d, old, fits) : r;
         }
         add_amounts(&text, d);
         ulv_plan_line(p, d->name, "new", fits ? "" : "does not fit now", "%s", ulv_strbuf_str(&text));

@@ -122,7 +122,10 @@ int ulv_plan_policy(struct planner *p) ULV_MUST_CHECK;          /* the part of a
 /* The ledger's row of a name that is asked about. *ret_known: is it in the ledger? 0; 1 refused. */
 int ulv_plan_look_up(struct planner *p, const char *name, struct ulv_partition_info *ret, bool *ret_known) ULV_MUST_CHECK;
 int ulv_plan_refuse_stopping(struct planner *p, const char *what, const char *name) ULV_MUST_CHECK;
-/* The definition that counts: the bundle's, else the ledger's text. *ret_own is to be freed if set.
+/* The definition that the ledger has. 0; 1 = it is none that this version reads (ret untouched). */
+int ulv_plan_old_definition(const struct ulv_partition_info *info, struct ulv_definition **ret) ULV_MUST_CHECK;
+/* The definition that counts: the bundle's; the ledger's text where there is none, or where the partition
+ * runs as something that the bundle's can't be (type, cores for a share). *ret_own is to be freed if set.
  * 0; 1 = there is none. */
 int ulv_plan_definition(const struct planner *p, const char *name, const struct ulv_definition **ret, struct ulv_definition **ret_own) ULV_MUST_CHECK;
 /* The same; none is a refusal. */

@@ -143,26 +143,32 @@ struct search {
         struct reason_text *found;
 };
 
-/* What other would have if it gave up exactly what is short of the first kind; false if its Min forbids. */
+static bool is_within(uint64_t n, uint64_t min, uint64_t max) { return n >= min && (max == 0 || n <= max); }
+
+/* What other would have if it gave up exactly what is short of the first kind; false if it has no Min, or
+ * its bounds forbid it. */
 static bool shrunk(const struct search *f, const struct ulv_definition *other, struct values *ret, struct reason_text *ret_text) {
         const struct shortage *s = &f->s->v[0];
         struct values now = ulv_plan_wanted(f->p, other);
         uint64_t lacks = s->needed - s->idle - s->spare, bytes = lacks * ULV_MEMORY_UNIT;
 
         *ret = (struct values) {};
-        if (s->what == SHORT_OF_CORES && other->whole_cores && other->cores_min > 0 && now.cores >= other->cores_min + lacks) {
+        if (s->what == SHORT_OF_CORES && other->whole_cores && other->cores_min > 0 && now.cores > lacks &&
+            is_within(now.cores - lacks, other->cores_min, other->cores_max)) {
                 *ret = (struct values) { .has_cores = true, .cores = now.cores - lacks };
                 *ret_text = ulv_reason_text("uvctl set %s cores=%llu, then again (the minimum of %s is %u)", other->name,
                                             (unsigned long long) ret->cores, other->name, other->cores_min);
                 return true;
         }
-        if (s->what == SHORT_OF_SHARE && !other->whole_cores && other->share_min > 0 && now.share >= other->share_min + lacks) {
+        if (s->what == SHORT_OF_SHARE && !other->whole_cores && other->share_min > 0 && now.share > lacks &&
+            is_within(now.share - lacks, other->share_min, other->share_max)) {
                 *ret = (struct values) { .has_share = true, .share = now.share - lacks };
                 *ret_text = ulv_reason_text("uvctl set %s share=%s, then again (the minimum of %s is %s)", other->name,
                                             SHARE(ret->share), other->name, SHARE(other->share_min));
                 return true;
         }
-        if (s->what == SHORT_OF_MEMORY && other->memory_min > 0 && now.memory >= other->memory_min + bytes) {
+        if (s->what == SHORT_OF_MEMORY && other->memory_min > 0 && now.memory > bytes &&
+            is_within(now.memory - bytes, other->memory_min, other->memory_max)) {
                 *ret = (struct values) { .has_memory = true, .memory = now.memory - bytes };
                 *ret_text = ulv_reason_text("uvctl set %s memory=%s, then again (the minimum of %s is %s)", other->name,
                                             MEMORY(ret->memory / ULV_MEMORY_UNIT), other->name, MEMORY(other->memory_min / ULV_MEMORY_UNIT));
@@ -180,7 +186,8 @@ static int find_shrink(struct search *f) {
                 struct values left;
                 int r;
 
-                if (ulv_streq(other->name, f->d->name) || !shrunk(f, other, &left, f->found))
+                /* One that runs by an older definition than its file's can't be set by a drop-in. */
+                if (ulv_streq(other->name, f->d->name) || (f->c.v[i].own && ulv_bundle_definition(f->p->b, other->name)) || !shrunk(f, other, &left, f->found))
                         continue;
                 trials++;
                 r = try_again(f->p, f->p->r, f->p->values, other, &left);
@@ -253,6 +260,8 @@ static int find_less(struct search *f) {
                 return r;
         ulv_strbuf_addf(&b, "uvctl set %s", f->d->name);
         add_setting(&b, &asked, &v);
+        if (!start && q->runtime)
+                ulv_strbuf_add(&b, " --runtime");
         *f->found = ulv_reason_text("%s%s", ulv_strbuf_str(&b), start ? ", then again" : "");
         return ulv_strbuf_error(&b);
 }

@@ -214,6 +214,10 @@ int ulv_plan_set(struct planner *p) {
         else if (!live && q->runtime)
                 r = ulv_plan_refuse(p, ULV_EXIT_NOT_ACTIVE, TEXT("cannot set anything of %s for this run", q->name), "it is not running",
                                     TEXT("uvctl set %s without --runtime, or uvctl start %s", q->name, q->name));
+        else if (!q->runtime && own && ulv_bundle_definition(p->b, q->name))
+                r = ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot set anything of %s but for this run", q->name),
+                                    TEXT("%s.partition is another now than what it runs by, in type, zone, or cores for a share", q->name),
+                                    TEXT("uvctl stop %s, then uvctl start %s", q->name, q->name));
         if (r == 0)
                 r = check_values(p, d, &v);
         if (r == 0 && !q->runtime)

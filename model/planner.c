@@ -147,28 +147,43 @@ void ulv_plan_summary(struct planner *p, bool fits) {
 
 /* --- definitions ----------------------------------------------------------------------------------------- */
 
-int ulv_plan_definition(const struct planner *p, const char *name, const struct ulv_definition **ret, struct ulv_definition **ret_own) {
+int ulv_plan_old_definition(const struct ulv_partition_info *info, struct ulv_definition **ret) {
         _cleanup_strbuf_ struct ulv_strbuf file = {};
-        struct ulv_partition_info info;
-        struct ulv_source source;
+        struct ulv_source source = { .buf = info->text, .len = strlen(info->text) };
         struct ulv_diag ignored;
-        int r;
 
-        *ret_own = NULL;
-        *ret = ulv_bundle_definition(p->b, name);
-        if (*ret)
-                return 0;
-        if (ulv_ledger_partition(p->l, name, &info) != 0 || !info.text[0])
-                return 1;
-        ulv_strbuf_addf(&file, "%s.partition", name);
+        ulv_strbuf_addf(&file, "%s.partition", info->name);
         if (ulv_strbuf_error(&file) < 0)
                 return -ENOMEM;
-        source = (struct ulv_source) { .file = ulv_strbuf_str(&file), .buf = info.text, .len = strlen(info.text) };
-        /* What an older version wrote may not be read by this one: then there is no definition. */
-        r = ulv_definition_parse(&source, 1, ret_own, &ignored);
-        if (r == 0)
-                *ret = *ret_own;
-        return r;
+        source.file = ulv_strbuf_str(&file);
+        return ulv_definition_parse(&source, 1, ret, &ignored);
+}
+
+/* Can a partition that runs by `old` be resized by d? Type, zone and the sort of its CPUs stay until it stops. */
+static bool is_compatible(const struct ulv_definition *old, const struct ulv_definition *d) {
+        return ulv_streq(old->type, d->type) && ulv_streq(old->zone, d->zone) && old->whole_cores == d->whole_cores;
+}
+
+int ulv_plan_definition(const struct planner *p, const char *name, const struct ulv_definition **ret, struct ulv_definition **ret_own) {
+        ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *old = NULL;
+        const struct ulv_definition *d = ulv_bundle_definition(p->b, name);
+        struct ulv_partition_info info;
+        bool known = ulv_ledger_partition(p->l, name, &info) == 0 && info.text[0];
+        int r = 1;
+
+        *ret_own = NULL;
+        if (known && (!d || ulv_state_is_live(info.state)))
+                r = ulv_plan_old_definition(&info, &old);
+        if (r < 0)
+                return r;
+        if (d && (!old || is_compatible(old, d))) {
+                *ret = d;
+                return 0;
+        }
+        if (!old)
+                return 1;
+        *ret = *ret_own = ulv_steal(old);
+        return 0;
 }
 
 int ulv_plan_define(struct planner *p, const struct ulv_definition *d, bool *ret_changed) {
