@@ -177,7 +177,7 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("History", "stu", "s", method_history, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Backup", "", "th", method_backup, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Restore", "h", "t", method_restore, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Exec", "sasassah", "i", method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Exec", "sasasssah", "i", method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),
         SD_BUS_SIGNAL("Settled", "ts", 0),
