@@ -145,7 +145,7 @@ static char *joined(const char *a, const char *b) {
 
 /* A clean environment: ours, and what a developer gave us on purpose. */
 static int make_environment(const struct launch *l, const struct service *s, char *env[ENV_MAX]) {
-        static const char *const kept[] = { "ULTRAVISOR_LOG_LEVEL=", "ULTRAVISOR_TEST_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LD_PRELOAD=", "POWERCUT_" };
+        static const char *const kept[] = { "ULTRAVISOR_LOG_LEVEL=", "ULTRAVISOR_TEST_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LD_PRELOAD=", "ULV_POWER_" };
         char number[64], *names = NULL;
         unsigned n = 0;
 
