@@ -42,9 +42,9 @@ caps() { awk '/^Cap(Eff|Prm|Bnd|Inh|Amb)/ {print $2}' "/proc/$1/status" | sort -
 
 @test "strings of a view shows no other partition's name" {
     for mon in $(pids_of uv-monitor-sim); do
-        fd=$(ls -l "/proc/$mon/fd" | grep -F 'memfd:' | grep view | awk '{print $9}' | head -n 1)
-        [ -n "$fd" ]
-        names=$(strings "/proc/$mon/fd/$fd" | grep -oE '\b(one|two-secret-name)\b' | sort -u | wc -l)
+        map=$(ls -l "/proc/$mon/map_files" | grep -F '/memfd:uv-view (deleted)' | awk '{print $9}' | head -n 1)
+        [ -n "$map" ]
+        names=$(strings "/proc/$mon/map_files/$map" | grep -oE '\b(one|two-secret-name)\b' | sort -u | wc -l)
         [ "$names" = 1 ]
     done
 }

@@ -168,7 +168,7 @@ bed_end() {
 bed_cgroup_remove() {
         local i
         for ((i = 0; i < 50; i++)); do
-                find "$bed_cgroup" -depth -type d -exec rmdir {} + 2>/dev/null && return
+                find "$bed_cgroup" -depth -type d -exec rmdir {} + 2>/dev/null && return 0   # in a trap, a bare return is not 0
                 sleep 0.1
         done
         bed_say "$bed_cgroup is left over"

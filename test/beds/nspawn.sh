@@ -32,14 +32,16 @@ nspawn_run() {
         bed_begin
         bed_payload "$bed_run/payload" "$dir" "$@"
         bed_copy
-        # nspawn makes its groups below the one that it is in and leaves them there: a group of our own for each run.
+        # nspawn makes its groups below the one that it is in, and leaves them there: each run has a group of its own.
+        # The container outlives a killed nspawn, but not the pid namespace that both are in.
         bed_cgroup=$mount/${bed_run##*/}
         mkdir "$bed_cgroup"
         (
                 echo "$BASHPID" >"$bed_cgroup/cgroup.procs"
                 # Without systemd on the host there is no machined to register with, and no unit to make.
-                SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec setpriv --pdeathsig KILL systemd-nspawn --quiet \
-                        --directory="$bed_tree" --volatile=overlay --register=no --keep-unit --private-network \
+                SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 \
+                        exec setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount-proc systemd-nspawn \
+                        --quiet --directory="$bed_tree" --volatile=overlay --register=no --keep-unit --private-network \
                         --machine="bed-$$" --bind="$bed_run:/bed" --boot </dev/null >"$bed_run/console.log" 2>&1
         ) &
         nspawn=$!

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* view-attack MONITOR_PID MONITOR_SOCKET OTHER: as root, with the very fd of a monitor's view, tries what a
+/* view-attack MONITOR_PID MONITOR_SOCKET OTHER: as root, with the memory of a monitor's view, tries what a
  * monitor must not be able to do: write, map writable, punch a hole, each also through a reopening by
  * /proc/self/fd, and to be handed the view of the partition OTHER. Prints "5 of 5 refused". */
 
@@ -9,26 +9,28 @@
 #include <linux/falloc.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 
 #include "lib/bus.h"
 #include "lib/protocol.h"
 
-static int view_of(pid_t pid) {
-        char path[64], link[256];
-        int pidfd = (int) syscall(SYS_pidfd_open, pid, 0), fd = -1;
+/* The monitor keeps the view mapped, and no fd of it: the mapping leads to the file. */
+static int view_of(pid_t pid, char *path, size_t size) {
+        char dir[64], link[256];
         struct dirent *e;
+        int fd = -1;
         DIR *d;
 
-        snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-        d = opendir(path);
+        snprintf(dir, sizeof(dir), "/proc/%d/map_files", pid);
+        d = opendir(dir);
         while (d && (e = readdir(d)) && fd < 0) {
                 ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
 
                 link[n > 0 ? n : 0] = 0;
-                /* uvd's memfd, which the monitor was given; not the copy of its text that it keeps. */
-                if (strstr(link, "memfd:") && strstr(link, "view") && !strstr(link, "held") && !strstr(link, "last"))
-                        fd = (int) syscall(SYS_pidfd_getfd, pidfd, atoi(e->d_name), 0);
+                /* uvd's memfd, not the copy of its text that the monitor keeps for a restart. */
+                if (ulv_streq(link, "/memfd:uv-view (deleted)")) {
+                        snprintf(path, size, "%s/%s", dir, e->d_name);
+                        fd = open(path, O_RDONLY | O_CLOEXEC);
+                }
         }
         if (d)
                 closedir(d);
@@ -40,12 +42,12 @@ static bool can_map(int fd) { return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MA
 static bool can_punch(int fd) { return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) == 0 || ftruncate(fd, 0) == 0; }
 
 int main(int argc, char **argv) {
-        char link[64], before[64] = "", after[64] = "";
+        char path[512] = "", link[64], before[64] = "", after[64] = "";
         int fd, again, refused = 0;
         bool r[5];
         sd_bus *bus = NULL;
 
-        if (argc < 4 || (fd = view_of(atoi(argv[1]))) < 0) {
+        if (argc < 4 || (fd = view_of(atoi(argv[1]), path, sizeof(path))) < 0) {
                 printf("no view found at process %s\n", argc > 1 ? argv[1] : "?");
                 return 2;
         }
@@ -53,6 +55,11 @@ int main(int argc, char **argv) {
                 return 2;
         snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
         again = open(link, O_RDWR | O_CLOEXEC);
+        if (again < 0)
+                again = open(path, O_RDWR | O_CLOEXEC);
+        /* The strongest fd there is: one that is open for writing already. */
+        if (again >= 0 && (fcntl(again, F_GETFL) & O_ACCMODE) == O_RDWR)
+                fd = again;
         r[0] = can_write(fd);
         r[1] = can_map(fd);
         r[2] = can_punch(fd);
