@@ -13,29 +13,65 @@
 #include "lib/fd.h"
 #include "lib/protocol.h"
 
+#define PATIENCE 5000000u       /* us that a job waits for operations to come back */
+#define TICK 30000u
+
 /* --- operations writes -------------------------------------------------------------------------------- */
 
-static void away(struct ulv_diag *d, const char *verb) {
-        ulv_diag_what(d, ULV_EXIT_UNREACHABLE, "cannot %s", verb);
-        ulv_diag_why(d, "the keeper of definitions and policies (uv-operations) isn't there; nothing was changed");
-        ulv_diag_try(d, "again in a moment");
+static int on_again(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
+        struct job *j = userdata;
+
+        j->timer = sd_event_source_disable_unref(j->timer);
+        j->again(j);
+        return 0;
+}
+
+/* operations isn't there, or went away before it answered (then it undoes what it had begun when it is
+ * back): the step is done again, until patience ends. */
+static void again(struct job *j, void (*step)(struct job *j)) {
+        uint64_t now = manager_now(j->m, CLOCK_MONOTONIC);
+        struct ulv_diag d;
+
+        if (j->give_up_at == 0)
+                j->give_up_at = now + PATIENCE;
+        j->again = step;
+        if (now < j->give_up_at &&
+            sd_event_add_time_relative(j->m->role.event, &j->timer, CLOCK_MONOTONIC, TICK, 1000, on_again, j) >= 0)
+                return;
+        public_operations_away(&d, j->verb);
+        job_refuse(j, &d);
+}
+
+/* Is this answer a refusal of operations' own, or did the connection end? */
+static bool is_refusal(const sd_bus_error *e) {
+        return ulv_startswith(e->name, ULV_ERROR_PREFIX);
+}
+
+static void refuse_as(struct job *j, const sd_bus_error *e) {
+        struct ulv_diag d;
+
+        ulv_bus_error_to_diag(e, 0, &d);
+        job_refuse(j, &d);
 }
 
 static int on_written(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct job *j = userdata;
         struct manager *m = j->m;
-        uint64_t version = 0;
-        struct ulv_diag d;
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
+        uint64_t version;
+        int r;
 
         j->busy--;
-        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "t", &version) < 0) {
-                const sd_bus_error *e = sd_bus_message_get_error(reply);
-
-                if (e && ulv_startswith(e->name, ULV_ERROR_PREFIX))
-                        ulv_bus_error_to_diag(e, 0, &d);
+        if (e) {
+                if (is_refusal(e))
+                        refuse_as(j, e);
                 else
-                        away(&d, j->verb);
-                job_refuse(j, &d);
+                        again(j, j->again);
+                return 0;
+        }
+        r = sd_bus_message_read(reply, "t", &version);
+        if (r < 0) {
+                job_refuse_errno(j, r);
                 return 0;
         }
         /* A version that was known before wasn't made by this call: there was nothing to write. */
@@ -46,29 +82,28 @@ static int on_written(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_e
         return 0;
 }
 
-/* Sends a call that was made by the caller (r: how that went) and goes on when it is answered. */
-static void write_and_go(struct job *j, sd_bus_message *write, int r) {
+/* A call to operations, or NULL: `step`, the caller, will be called again, or the job was refused. */
+static sd_bus_message *operations_call(struct job *j, const char *member, void (*step)(struct job *j)) {
+        struct link *l = &j->m->operations;
+        sd_bus_message *call = NULL;
+
+        j->again = step;
+        if (!l->bus || sd_bus_message_new_method_call(l->bus, &call, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, member) < 0) {
+                again(j, step);
+                return NULL;
+        }
+        return call;
+}
+
+/* Sends a call that was made by the caller (r: how that went); it goes on in `answer`. */
+static void send_call(struct job *j, sd_bus_message *call, int r, sd_bus_message_handler_t answer) {
         if (r >= 0)
-                r = link_call(&j->m->operations, write, on_written, j);
-        sd_bus_message_unref(write);
+                r = link_call(&j->m->operations, call, answer, j);
+        sd_bus_message_unref(call);
         if (r >= 0)
                 j->busy++;
         else
                 job_refuse_errno(j, r);
-}
-
-/* A call to operations, or NULL: the job was refused. */
-static sd_bus_message *operations_call(struct job *j, const char *member) {
-        struct link *l = &j->m->operations;
-        sd_bus_message *call = NULL;
-        struct ulv_diag d;
-
-        if (!l->bus || sd_bus_message_new_method_call(l->bus, &call, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, member) < 0) {
-                away(&d, j->verb);
-                job_refuse(j, &d);
-                return NULL;
-        }
-        return call;
 }
 
 /* false: the job has ended, as a dry run or refused. */
@@ -137,8 +172,8 @@ static void set_go(struct job *j) {
                 job_refuse(j, &d);
         else if (r < 0)
                 job_refuse_errno(j, r);
-        else if ((write = operations_call(j, "SetDropIn")))
-                write_and_go(j, write, sd_bus_message_append(write, "ssb", j->items[0].name, text, false));
+        else if ((write = operations_call(j, "SetDropIn", set_go)))
+                send_call(j, write, sd_bus_message_append(write, "ssb", j->items[0].name, text, false), on_written);
 }
 
 /* 0; 1 (reterr); -errno. */
@@ -229,8 +264,14 @@ static int bundle_without(const struct job *j, int *ret_fd, bool *ret_same) {
         return r < 0 ? r : ulv_memfd_sealed("ultravisor-bundle", ulv_strbuf_str(&text), text.len, ret_fd);
 }
 
+static void install(struct job *j) {
+        sd_bus_message *write = operations_call(j, "Install", install);
+
+        if (write)
+                send_call(j, write, sd_bus_message_append(write, "h", j->bundle), on_written);
+}
+
 static void remove_go(struct job *j) {
-        sd_bus_message *write;
         bool same;
         int r;
 
@@ -239,8 +280,8 @@ static void remove_go(struct job *j) {
                 job_refuse_errno(j, r);
         else if (same)          /* in the ledger only: its files went before */
                 job_run(j);
-        else if ((write = operations_call(j, "Install")))
-                write_and_go(j, write, sd_bus_message_append(write, "h", j->bundle));
+        else
+                install(j);
 }
 
 int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -279,22 +320,13 @@ int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
 
 /* --- apply -------------------------------------------------------------------------------------------- */
 
-static void first_problem(struct ulv_diag *d, const char *what, const char *problems) {
-        size_t n = 0;
-
-        for (const char *p = problems; *p; p++)
-                n += *p == '\n';
-        ulv_diag_what(d, ULV_EXIT_USAGE, "%s: %zu error%s in the definitions and policies", what, n, n == 1 ? "" : "s");
-        ulv_diag_why(d, "%.*s", (int) strcspn(problems, "\n"), problems);
-        ulv_diag_try(d, "uvctl verify");
-}
-
 /* Keeps the set that operations merged, and parses it. 0; -errno. */
 static int take_candidate(struct job *j, int fd) {
         _cleanup_free_ char *text = NULL;
         size_t len;
         int r;
 
+        j->bundle = ulv_close(j->bundle);
         j->bundle = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (j->bundle < 0)
                 return -errno;
@@ -304,25 +336,26 @@ static int take_candidate(struct job *j, int fd) {
         return r > 0 ? -EBADMSG : r;
 }
 
+static void check(struct job *j);
+
 static int on_checked(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct job *j = userdata;
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
         const char *problems = "";
-        sd_bus_message *write;
         struct ulv_diag d;
         int ok, fd, r;
 
         j->busy--;
-        if (sd_bus_message_is_method_error(reply, NULL)) {
-                if (ulv_startswith(sd_bus_message_get_error(reply)->name, ULV_ERROR_PREFIX))
-                        ulv_bus_error_to_diag(sd_bus_message_get_error(reply), 0, &d);
+        if (e) {
+                if (is_refusal(e))
+                        refuse_as(j, e);
                 else
-                        away(&d, "apply");
-                job_refuse(j, &d);
+                        again(j, check);
                 return 0;
         }
         r = sd_bus_message_read(reply, "bhs", &ok, &fd, &problems);
         if (r >= 0 && !ok) {
-                first_problem(&d, "nothing was applied", problems);
+                public_problems(&d, "nothing was applied", problems);
                 job_refuse(j, &d);
                 return 0;
         }
@@ -330,14 +363,20 @@ static int on_checked(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_e
                 r = take_candidate(j, fd);
         if (r < 0)
                 job_refuse_errno(j, r);
-        else if (plan(j) && (write = operations_call(j, "Install")))
-                write_and_go(j, write, sd_bus_message_append(write, "h", j->bundle));
+        else if (plan(j))
+                install(j);
         return 0;
+}
+
+static void check(struct job *j) {
+        sd_bus_message *ask = operations_call(j, "Check", check);
+
+        if (ask)
+                send_call(j, ask, sd_bus_message_append(ask, "hb", j->bundle, (int) j->merge), on_checked);
 }
 
 int method_apply(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
-        sd_bus_message *check;
         uint64_t if_generation;
         const char *reason;
         int fd, replace, r;
@@ -357,83 +396,11 @@ int method_apply(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
         item_name(&j->items[0], "", "");
         j->items[0].request.verb = ULV_REQUEST_APPLY;
         j->items[0].request.prune = flags & ULV_FLAG_PRUNE;
-        check = operations_call(j, "Check");
-        if (!check)
-                return 1;
-        r = sd_bus_message_append(check, "hb", fd, !replace);
-        if (r >= 0)
-                r = link_call(&pp->m->operations, check, on_checked, j);
-        sd_bus_message_unref(check);
-        if (r < 0)
-                job_refuse_errno(j, r);
+        j->merge = !replace;
+        j->bundle = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (j->bundle < 0)
+                job_refuse_errno(j, -errno);
         else
-                j->busy++;
+                check(j);
         return 1;
-}
-
-/* --- reload, verify ----------------------------------------------------------------------------------- */
-
-static int on_reloaded(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        sd_bus_message *call = userdata;
-        const char *problems;
-        uint64_t version;
-        struct ulv_diag d;
-        int ok;
-
-        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "bts", &ok, &version, &problems) < 0) {
-                away(&d, "reload");
-                (void) ulv_bus_reply_diag(call, &d);
-        } else if (!ok) {
-                char what[64];
-
-                (void) snprintf(what, sizeof(what), "version %llu stays in force", (unsigned long long) version);
-                first_problem(&d, what, problems);
-                (void) ulv_bus_reply_diag(call, &d);
-        } else
-                (void) sd_bus_reply_method_return(call, "t", version);
-        sd_bus_message_unref(call);
-        return 0;
-}
-
-int method_reload(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        struct public_peer *pp = userdata;
-        struct link *l = &pp->m->operations;
-        sd_bus_message *ask = NULL;
-        struct ulv_diag d;
-        int r = -ENOTCONN;
-
-        if (!public_may(pp, call, ACCESS_MANAGE))
-                return 1;
-        if (l->bus && (r = sd_bus_message_new_method_call(l->bus, &ask, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, "Reload")) >= 0)
-                r = link_call(l, ask, on_reloaded, sd_bus_message_ref(call));
-        sd_bus_message_unref(ask);
-        if (r >= 0)
-                return 1;
-        away(&d, "reload");
-        return ulv_bus_reply_diag(call, &d);
-}
-
-static void collect(const struct ulv_diag *d, void *userdata) {
-        ulv_strbuf_addf(userdata, "%s:%u:%u: %s%s%s\n", d->file, d->line, d->column, d->what, d->why[0] ? ": " : "", d->why);
-}
-
-int method_verify(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        _cleanup_strbuf_ struct ulv_strbuf problems = { .max = 1024 * 1024 };
-        _cleanup_free_ char *text = NULL;
-        struct ulv_bundle *b = NULL;
-        size_t len = 0;
-        int fd, r;
-
-        if (!public_may(userdata, call, ACCESS_READ))
-                return 1;
-        r = sd_bus_message_read(call, "h", &fd);
-        if (r < 0)
-                return r;
-        r = ulv_memfd_is_sealed(fd) ? ulv_read_fd(fd, ULV_BUNDLE_MAX, &text, &len) : -EINVAL;
-        if (r == 0)
-                r = ulv_bundle_parse(text, len, &b, collect, &problems);
-        ulv_bundle_free(b);
-        if (r < 0)
-                return public_reply_errno(call, r);
-        return sd_bus_reply_method_return(call, "bs", r == 0, ulv_strbuf_str(&problems));
 }

@@ -62,6 +62,7 @@ static void job_free(struct job *j) {
                 free(j->items[i].after);
         }
         sd_bus_message_unref(j->reply);
+        sd_event_source_disable_unref(j->timer);
         ulv_strbuf_done(&j->plan);
         ulv_bundle_free(j->candidate);
         (void) ulv_close(j->bundle);

@@ -49,7 +49,11 @@ struct job {
         sd_bus_message *reply;                  /* the call that is to be answered; NULL: it was */
         struct ulv_strbuf plan;                 /* as told to the caller */
         struct ulv_bundle *candidate;           /* apply: what is planned on instead of the set in force */
-        int bundle;                             /* apply, remove: memfd of the set to install, -1 */
+        int bundle;                             /* apply, remove: memfd of the set to check, then to install; -1 */
+        bool merge;                             /* apply: over those in force */
+        void (*again)(struct job *j);           /* the step to do again when operations is back */
+        sd_event_source *timer;                 /* for that */
+        uint64_t give_up_at;                    /* monotonic us, 0: operations wasn't missed yet */
         uint64_t installed;                     /* version of the definitions that this job made, 0 if none */
         uint64_t revert;                        /* undo: version to take back when it is done, 0 if none */
         char *text;                             /* once finished */

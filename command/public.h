@@ -25,6 +25,9 @@ bool public_has(struct manager *m, sd_bus_message *call, bool bundle);
 /* Answers the call, and says true, if a text of it is longer than TEXT_MAX. */
 bool public_too_long(sd_bus_message *call, const char *text);
 int public_reply_errno(sd_bus_message *call, int r);
+/* The refusal for files with errors ("file:line:column: what" lines); that operations isn't there. */
+void public_problems(struct ulv_diag *d, const char *what, const char *problems);
+void public_operations_away(struct ulv_diag *d, const char *verb);
 
 /* verb.c */
 int method_start(sd_bus_message *call, void *userdata, sd_bus_error *error);
@@ -42,6 +45,8 @@ int method_undo(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_set(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_remove(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_apply(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
+/* verify.c */
 int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_verify(sd_bus_message *call, void *userdata, sd_bus_error *error);
 

@@ -83,6 +83,8 @@ static void start_result(struct ulv_diag *d, const char *result) {
                 ulv_diag_why(d, "it ended with status %s before it was up", result + strlen("exit:"));
         else if (ulv_startswith(result, "signal:"))
                 ulv_diag_why(d, "it was killed by signal %s before it was up", result + strlen("signal:"));
+        else if (ulv_streq(result, "unknown"))
+                ulv_diag_why(d, "it ended before it was up, and how isn't known");
         else if (ulv_startswith(result, d->what) && ulv_startswith(result + n, ": "))
                 ulv_diag_why(d, "%s", result + n + 2);
         else
