@@ -27,6 +27,7 @@ struct stream {
         int from, to;           /* -1: ended */
         bool owns_to;           /* close `to` when `from` ended */
         bool safe;              /* through text_safe() */
+        int error;              /* of writing; -EPIPE is somebody who has read enough */
         size_t len, at;
         char buf[CHUNK];
 };
@@ -176,7 +177,8 @@ static void write_stream(struct stream *s) {
                         continue;
                 if (n < 0 && errno == EAGAIN)
                         return;
-                if (n < 0) {            /* nobody reads it any more */
+                if (n < 0) {
+                        s->error = -errno;
                         end_stream(s);
                         return;
                 }
@@ -196,8 +198,10 @@ static void write_safe(struct stream *s, bool all) {
         for (size_t at = 0; at < b.len;) {
                 ssize_t w = write(to, b.s + at, b.len - at);
 
-                if (w < 0 && errno != EINTR && errno != EAGAIN)
+                if (w < 0 && errno != EINTR && errno != EAGAIN) {
+                        s->error = -errno;
                         return;
+                }
                 at += w > 0 ? (size_t) w : 0;
         }
 }
@@ -339,6 +343,8 @@ static int run(struct exec *x, const char *name, char **argv) {
         drain(&x->err);
         if (x->code != 0)
                 return x->code;
+        if (x->out.error < 0 && x->out.error != -EPIPE)
+                return fail_errno(x->u, x->out.error, "write to standard output");
         return x->status >= 256 ? 128 + (x->status - 256) : x->status;
 }
 

@@ -79,14 +79,17 @@ static bool is_failed(const struct part *p) { return ulv_streq(p->state, "failed
 
 /* "5 partitions. Idle: 3 cores, 4 share, 32G. Nothing degraded." */
 static void add_summary(struct ulv_strbuf *b, const struct rows *rows, unsigned shown) {
+        const struct part *idle = rows_part(rows, "idle");
         size_t before;
 
-        ulv_strbuf_addf(b, "%u partition%s. Idle: %" PRIu64 " core%s, ", shown, shown == 1 ? "" : "s",
-                        rows->cores.idle, rows->cores.idle == 1 ? "" : "s");
-        ulv_share_format(b, rows_share_idle(rows));
-        ulv_strbuf_add(b, " share, ");
-        ulv_size_format(b, rows->memory.idle);
-        ulv_strbuf_add(b, ".");
+        ulv_strbuf_addf(b, "%u partition%s.", shown, shown == 1 ? "" : "s");
+        if (idle) {
+                ulv_strbuf_addf(b, " Idle: %" PRIu64 " core%s, ", idle->cores_wanted, idle->cores_wanted == 1 ? "" : "s");
+                ulv_share_format(b, idle->share_wanted);
+                ulv_strbuf_add(b, " share, ");
+                ulv_size_format(b, idle->memory_wanted);
+                ulv_strbuf_addc(b, '.');
+        }
         before = b->len;
         add_names(b, rows, "degraded", is_degraded);
         add_names(b, rows, "failed", is_failed);

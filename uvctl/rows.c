@@ -186,17 +186,14 @@ static bool grow(void **array, size_t n, size_t *size, size_t element) {
         return true;
 }
 
-static bool begins(const char *line, size_t len, const char *prefix) {
-        size_t n = strlen(prefix);
+/* Rows that nothing here shows are not even parsed. */
+static bool wanted(const char *line, size_t len) {
+        static const char *const unused[] = { "row uids ", "row transaction " };
 
-        return len >= n && memcmp(line, prefix, n) == 0;
-}
-
-/* Rows that nothing here shows are not even parsed: with a thousand partitions they are most of the text. */
-static bool wanted(const struct rows *r, const char *line, size_t len) {
-        if (begins(line, len, "row uids ") || begins(line, len, "row transaction "))
-                return false;
-        return r->extent != ROWS_SUMMARY || !begins(line, len, "row memory ") || memmem(line, len, " idle ", 6);
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(unused); i++)
+                if (len > strlen(unused[i]) && memcmp(line, unused[i], strlen(unused[i])) == 0)
+                        return false;
+        return true;
 }
 
 static int keep_part(struct rows *r, struct ulv_op *op) {
@@ -221,7 +218,7 @@ static int read_line(const char *line, size_t len, void *userdata) {
         _cleanup_op_ struct ulv_op op = { 0 };
         int q;
 
-        if (!wanted(r, line, len))
+        if (!wanted(line, len))
                 return 0;
         if (r->n_parts + r->n_units >= ROWS_MAX)
                 return -E2BIG;
@@ -230,7 +227,7 @@ static int read_line(const char *line, size_t len, void *userdata) {
                 return q < 0 ? q : -EBADMSG;
         if (ulv_streq(op.kind, "partition"))
                 return keep_part(r, &op);
-        return r->extent == ROWS_ALL ? keep_unit(r, &op) : count_unit(r, &op);
+        return keep_unit(r, &op);
 }
 
 void rows_done(struct rows *r) {
@@ -252,33 +249,37 @@ const struct part *rows_part(const struct rows *r, const char *name) {
         return NULL;
 }
 
-uint64_t rows_share_idle(const struct rows *r) {
-        uint64_t capacity = r->pool->threads * r->overcommit;
-
-        return capacity > r->share_given ? capacity - r->share_given : 0;
-}
-
-int rows_get(struct uvctl *u, enum rows_extent extent, struct rows *ret) {
+/* One call's worth of rows. */
+static int add_rows(struct uvctl *u, const char *kind, struct rows *rows) {
         _cleanup_message_ sd_bus_message *m = NULL;
         const char *text;
         int r;
 
-        *ret = (struct rows) { .extent = extent, .overcommit = 1000, .pool = &ret->of_host };
-        r = client_call(u, &m, "Rows", "s", extent == ROWS_PARTITIONS ? "partition" : "");
+        r = client_call(u, &m, "Rows", "s", kind);
         if (r == 0)
-                r = client_read(u, m, "ts", &ret->generation, &text);
+                r = client_read(u, m, "ts", &rows->generation, &text);
         if (r != 0)
                 return r;
-        r = make_room(ret, text);
+        r = rows->parts ? 0 : make_room(rows, text);
         if (r == 0)
-                r = ulv_op_each_line(text, strlen(text), read_line, ret);
-        if (r == 0)
-                r = count_units(ret);
-        if (r != 0) {
+                r = ulv_op_each_line(text, strlen(text), read_line, rows);
+        return r < 0 ? fail_errno(u, r, "read the ledger's rows") : 0;
+}
+
+int rows_get(struct uvctl *u, enum rows_extent extent, struct rows *ret) {
+        int r;
+
+        *ret = (struct rows) { .overcommit = 1000, .pool = &ret->of_host };
+        r = add_rows(u, extent == ROWS_ALL ? "" : "partition", ret);
+        if (r == 0 && extent == ROWS_SUMMARY)
+                r = add_rows(u, "inventory", ret);
+        if (r == 0 && extent == ROWS_SUMMARY)
+                r = add_rows(u, "ledger", ret);
+        if (r == 0 && count_units(ret) < 0)
+                r = fail_errno(u, -ENOMEM, "read the ledger's rows");
+        if (r != 0)
                 rows_done(ret);
-                return fail_errno(u, r, "read the ledger's rows");
-        }
-        return 0;
+        return r;
 }
 
 void rows_notes(const struct rows *r, struct ulv_strbuf *b) {

@@ -21,12 +21,11 @@ struct part {
 struct sum { uint64_t total, host, io, partitions, pool, idle; };
 struct node_sum { unsigned node; struct sum cores, memory; /* memory in bytes */ };
 
-/* Asks for the ledger's rows and sums them up. ROWS_PARTITIONS: partitions only, no sums. ROWS_SUMMARY: sums, but
- * memory's idle alone, and no units kept: what a list of a thousand partitions needs. ROWS_ALL: everything. */
+/* How much is asked for. ROWS_PARTITIONS: partitions alone. ROWS_SUMMARY: these, and what rows_notes() says; the
+ * rows of idle, host and pool have their own sums. ROWS_ALL: every row, and the sums over them. */
 enum rows_extent { ROWS_PARTITIONS, ROWS_SUMMARY, ROWS_ALL };
 
 struct rows {
-        enum rows_extent extent;
         uint64_t generation;
         struct part *parts; size_t n_parts, size_parts;
         struct ulv_op *units; size_t n_units, size_units;       /* all others but uids and transactions */
@@ -43,7 +42,6 @@ struct rows {
 int rows_get(struct uvctl *u, enum rows_extent extent, struct rows *ret) ULV_MUST_CHECK;
 void rows_done(struct rows *r);
 const struct part *rows_part(const struct rows *r, const char *name);
-uint64_t rows_share_idle(const struct rows *r);         /* what of the pool is not given yet, in 1/1000 */
 /* What must be said beside every sum: an imagined machine, a ledger that can't be reached. */
 void rows_notes(const struct rows *r, struct ulv_strbuf *b);
 const char *row_str(const struct ulv_op *op, const char *key);          /* "" if absent */
