@@ -341,7 +341,7 @@ static int op_starting(struct step *s, struct partition *p) {
 static int op_pausing(struct step *s, struct partition *p, bool pause) {
         enum ulv_state to = pause ? ULV_PAUSING : ULV_RUNNING;
 
-        if (pause ? !ulv_state_may(p->b.state, ULV_PAUSING) : p->b.state != ULV_PAUSING && p->b.state != ULV_PAUSED)
+        if (p->b.state != ULV_PAUSING && (pause ? !ulv_state_may(p->b.state, ULV_PAUSING) : p->b.state != ULV_PAUSED))
                 return refuse_state(s, p, to);
         if (pause)
                 set_state(s, p, ULV_PAUSING);
@@ -357,11 +357,19 @@ static int op_stopping(struct step *s, struct partition *p) {
         return 0;
 }
 
-static void undo_state(struct step *s, const struct partition *p, enum ulv_state to) {
-        if (to == ULV_STOPPING) {
+/* Was it made in this transaction, or made something else? Then its start can't be taken back together
+ * with that: a partition that stops can't be removed or become something else yet. */
+static bool is_remade(const struct partition *p) {
+        return p->o.created || !ulv_streq(p->b.zone, p->old.zone) || !ulv_streq(p->b.type, p->old.type) || !ulv_streq(p->b.role, p->old.role);
+}
+
+static void undo_state(struct step *s, const struct partition *p, enum ulv_state to, enum ulv_state was_wanted) {
+        if (to == ULV_STOPPING || (to == ULV_STARTING && is_remade(p))) {
                 s->no_undo = true;
                 return;
         }
+        if (to != ULV_STARTING && p->b.wanted == was_wanted)
+                return;
         ulv_op_begin(&s->undo, "state", "partition", p->name, "-");
         ulv_op_add(&s->undo, "state", ulv_state_name(to == ULV_STARTING ? ULV_STOPPING : to == ULV_PAUSING ? ULV_RUNNING : ULV_PAUSING));
         ulv_op_end(&s->undo);
@@ -369,7 +377,7 @@ static void undo_state(struct step *s, const struct partition *p, enum ulv_state
 
 static int op_state(struct step *s, const struct ulv_op *op) {
         const char *name = ulv_op_get(op, "state");
-        enum ulv_state to = ulv_state_from_name(name ? name : ""), before;
+        enum ulv_state to = ulv_state_from_name(name ? name : ""), before, was_wanted;
         struct partition *p;
         int r;
 
@@ -377,6 +385,7 @@ static int op_state(struct step *s, const struct ulv_op *op) {
         if (r != 0)
                 return r;
         before = p->b.state;
+        was_wanted = p->b.wanted;
         ulv_touch(s->l, &p->o);
         switch ((int) to) {
         case ULV_STARTING: r = op_starting(s, p); break;
@@ -398,7 +407,7 @@ static int op_state(struct step *s, const struct ulv_op *op) {
                 ulv_diag_try(s->reterr, "uvctl status %s", p->name);
                 return ULV_REFUSED_CONFLICT;
         }
-        undo_state(s, p, to);
+        undo_state(s, p, to, was_wanted);
         return 0;
 }
 
