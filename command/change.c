@@ -97,13 +97,15 @@ static sd_bus_message *operations_call(struct job *j, const char *member, void (
 
 /* Sends a call that was made by the caller (r: how that went); it goes on in `answer`. */
 static void send_call(struct job *j, sd_bus_message *call, int r, sd_bus_message_handler_t answer) {
-        if (r >= 0)
-                r = link_call(&j->m->operations, call, answer, j);
+        int sent = r < 0 ? r : link_call(&j->m->operations, call, answer, j);
+
         sd_bus_message_unref(call);
-        if (r >= 0)
+        if (sent >= 0)
                 j->busy++;
+        else if (r >= 0 && sent != -ENOMEM)
+                again(j, j->again);     /* the connection just broke */
         else
-                job_refuse_errno(j, r);
+                job_refuse_errno(j, sent);
 }
 
 /* false: the job has ended, as a dry run or refused. */

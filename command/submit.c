@@ -214,6 +214,17 @@ static int submit_operations(struct manager *m, struct item *i, uint64_t if_gene
         return 0;
 }
 
+/* It couldn't be sent. If the connection just broke, the next one will take it. */
+static void not_sent(struct manager *m, struct item *i, int r) {
+        if (r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE) {
+                end_errno(i, r);
+                return;
+        }
+        i->txn[0] = 0;
+        submit_queue(m, i, true);
+        i->planned = ulv_ledger_generation(m->ledger);  /* not at once */
+}
+
 static void submit(struct manager *m, struct item *i) {
         const struct job *j = i->job;
         struct ulv_plan *plan = NULL;
@@ -222,7 +233,7 @@ static void submit(struct manager *m, struct item *i) {
         if (i->operations) {
                 r = submit_operations(m, i, j->if_generation, i->operations);
                 if (r < 0)
-                        end_errno(i, r);
+                        not_sent(m, i, r);
                 return;
         }
         r = ulv_plan_make(m->ledger, j->candidate ? j->candidate : m->bundle, &i->request, &plan);
@@ -236,7 +247,7 @@ static void submit(struct manager *m, struct item *i) {
                 i->planned = plan->generation;
                 r = submit_operations(m, i, j->if_generation ? j->if_generation : plan->generation, ulv_strbuf_str(&plan->operations));
                 if (r < 0)
-                        end_errno(i, r);
+                        not_sent(m, i, r);
         }
         ulv_plan_free(plan);
 }
