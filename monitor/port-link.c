@@ -223,11 +223,12 @@ static int on_port(ULV_UNUSED sd_event_source *s, int fd, ULV_UNUSED uint32_t re
 
 static void port_child(const struct ulv_monitor *m, int fd, const char *path, const char *uid) {
         const char *argv[] = { "uv-port", m->name, "--uid", uid, NULL };
-        char *env[] = { NULL };
+        char root[sizeof(m->root) + 32], *env[] = { root, NULL };      /* so that one sees whose it is */
         sigset_t none;
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
         sigemptyset(&none);
+        (void) snprintf(root, sizeof(root), "ULTRAVISOR_ROOT=%s", m->root);
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);       /* two must never read the same sockets */
         if (null < 0 || dup2(null, 0) < 0 || (fd == ULV_PORT_FD ? fcntl(fd, F_SETFD, 0) : dup2(fd, ULV_PORT_FD)) < 0 ||
             syscall(SYS_close_range, ULV_PORT_FD + 1, ~0u, 0) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)

@@ -104,8 +104,8 @@ static int on_reported(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_
         if (e) {
                 ulv_log(ULV_LOG_WARNING, "uvd refused a report: %s", e->message ? e->message : e->name);
                 (void) monitor_arm(m, &m->report_timer, RETRY_USEC, on_retry);
-        } else if (m->payload == PAYLOAD_ENDED)
-                monitor_exit(m);
+        } else if (ulv_startswith(ulv_strbuf_str(&m->report), "ended "))
+                monitor_exit(m);        /* The answer to an earlier report isn't the answer to this one. */
         monitor_turn(m);
         return 0;
 }
