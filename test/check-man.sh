@@ -78,6 +78,18 @@ mkdir -p "$tmp/example" && cp -r examples/partitions examples/policies "$tmp/exa
     sed -i "s|@ROOTS@|/srv/roots|" "$tmp"/example/partitions/*.partition
 "$uvctl" verify -q "$tmp/example" 2>&1 | check "the shipped example verifies"
 
+# README's examples: the definition in it verifies, and every verb and option that it types is there.
+mkdir -p "$tmp/readme" && awk '/^    \[Partition\]/ { on = 1 } on && /^[^ ]/ { exit } on { sub(/^    /, ""); print }' README.md >"$tmp/readme/mine.partition"
+{
+    "$uvctl" verify -q "$tmp/readme/mine.partition" 2>&1
+    grep -ohE "(^ +|\`)uvctl [a-z][^#\`,;|]*" README.md | sed -E 's/^[ `]*uvctl ?//' | while read -r verb rest; do
+        [ -z "$verb" ] || grep -q "^$verb " "$tmp/verbs" || { echo "README: uvctl has no verb $verb"; continue; }
+        for word in $rest; do
+            case $word in --) break ;; --*) grep -q "^$verb .*${word%%=*}" "$tmp/verbs" || echo "README: uvctl $verb has no $word" ;; esac
+        done
+    done
+} | check "README's definition verifies, and the commands that it types are there"
+
 complete_word() { # complete_word WORD...: what completes the last one
     PATH="$(cd "$B/bin" && pwd):$PATH" bash -c '
         compopt() { :; }

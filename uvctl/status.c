@@ -230,7 +230,7 @@ static void add_fact(struct ulv_strbuf *b, unsigned width, const char *key, cons
         size_t n = strcspn(value, "\n");
 
         ulv_strbuf_addf(b, "%*s: ", (int) width, key);
-        text_safe(b, value, n, false);
+        text_safe(b, *value ? value : "-", *value ? n : 1, false);
         ulv_strbuf_addc(b, '\n');
         for (value += n; *value && value[1]; value += n) {
                 value++;
