@@ -121,7 +121,7 @@ static int check_pool(const struct ulv_ledger *l, struct ulv_diag *d) {
                         missing |= r->b.missing;
                         threads += h && h->b.amount > 0 ? r->b.n_threads : 0;
                 }
-        if (threads != l->c.pool_threads)
+        if (threads * ulv_overcommit(l) != l->c.pool_capacity)
                 return broken(d, "resource", "share pool", "the pool's threads aren't what was counted");
         /* A machine that lost CPUs may have given more than there is; check tells that as drift. */
         if (!missing && l->c.share_given > ulv_ledger_pool_capacity(l))

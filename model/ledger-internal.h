@@ -151,13 +151,14 @@ enum infra { INFRA_COMMAND, INFRA_HOST, INFRA_IDLE, INFRA_OPERATIONS, INFRA_POOL
 
 struct ledger_counters {
         uint64_t generation, incarnation, seq;
-        uint64_t share_given, n_partitions, n_parameters, pool_threads;
+        uint64_t share_given, pool_capacity;    /* in 1/1000 thread */
+        uint64_t n_partitions, n_parameters;
 };
 
 struct ulv_ledger {
         struct ledger_counters c, old;
         bool ledger_dirty, inventory_dirty;
-        bool pool_stale;                        /* in this step: pool_threads must be counted again */
+        bool pool_stale;                        /* in this step: pool_capacity must be counted again */
         bool pool_told;                         /* in this step: the views of all who have a share change */
         char boot[64];
         struct { enum ulv_inventory_kind kind; bool kvm; unsigned uids_first, uids_last; char name[64], prefix[32], controllers[128]; } inventory;
@@ -224,7 +225,7 @@ void ulv_transaction_release(struct ulv_ledger *l, struct transaction *t, bool u
 
 struct partition *ulv_pool_owner(const struct ulv_ledger *l);
 uint64_t ulv_overcommit(const struct ulv_ledger *l);
-void ulv_count_pool(struct ulv_ledger *l);              /* refreshes c.pool_threads */
+void ulv_count_pool(struct ulv_ledger *l);              /* refreshes c.pool_capacity */
 void ulv_pool_cpus(const struct ulv_ledger *l, struct ulv_cpus *ret);
 int ulv_natural_compare(const char *a, const char *b);  /* runs of digits by value */
 

@@ -43,10 +43,10 @@ void ulv_count_pool(struct ulv_ledger *l) {
         for (const struct holding *h = ulv_pool_owner(l)->holdings; h; h = h->p_next)
                 if (h->key.r->kind == KIND_CORE && h->b.amount > 0)
                         threads += h->key.r->b.n_threads;
-        l->c.pool_threads = threads;
+        l->c.pool_capacity = threads * ulv_overcommit(l);
 }
 
-uint64_t ulv_ledger_pool_capacity(const struct ulv_ledger *l) { return l->c.pool_threads * ulv_overcommit(l); }
+uint64_t ulv_ledger_pool_capacity(const struct ulv_ledger *l) { return l->c.pool_capacity; }
 
 void ulv_pool_cpus(const struct ulv_ledger *l, struct ulv_cpus *ret) {
         *ret = (struct ulv_cpus) {};

@@ -66,7 +66,7 @@ static int check_pool(struct step *s) {
         if (l->c.share_given <= ulv_ledger_pool_capacity(l))
                 return 0;
         /* An inventory that lost CPUs may have left too little: then only more must not be given. */
-        if (l->c.share_given <= l->old.share_given && l->c.pool_threads >= l->old.pool_threads)
+        if (l->c.share_given <= l->old.share_given && l->c.pool_capacity >= l->old.pool_capacity)
                 return 0;
         ulv_share_format(&given, l->c.share_given);
         ulv_share_format(&capacity, ulv_ledger_pool_capacity(l));
