@@ -23,7 +23,9 @@
  * none are, the one written last is the current. uv-port finds that out by itself at each CONFIGURE, so it may be
  * killed and configured again with the same fds. They must be open for reading or writing without O_APPEND. */
 
+#include <errno.h>
 #include <stdint.h>
+#include <string.h>
 
 #define ULV_PORT_TEXT_MAX 32768
 enum ulv_port_kind { ULV_PORT_CONFIGURE = 1, ULV_PORT_EXEC, ULV_PORT_SIGNAL, ULV_PORT_EXITED, ULV_PORT_READY, ULV_PORT_FAILED };
@@ -38,3 +40,17 @@ struct ulv_port_record {
 };
 #define ULV_PORT_FD 3
 #define ULV_PORT_MAGIC 0x50565531u
+
+/* What FAILED's value means to who asked. */
+static inline const char *ulv_port_failure(int64_t value) {
+        switch (value) {
+        case ENOENT: return "no such program in the partition";
+        case EACCES: return "it isn't executable";
+        case ENOEXEC: return "it isn't a program that this machine can execute";
+        case ESRCH: return "no such user in the partition's /etc/passwd";
+        case ENOTDIR: return "no such working directory in the partition";
+        case EAGAIN: return "too many programs at once in the partition";
+        case EPIPE: return "the partition can't be asked now";
+        default: return strerror(value > 0 && value < 4096 ? (int) value : EIO);
+        }
+}
