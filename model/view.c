@@ -9,6 +9,8 @@
 
 #include "model/view.h"
 
+#include "lib/crc32c.h"
+
 #define MAGIC "ULVVIEW1"
 #define VERSION 1u
 #define READ_TRIES 64
@@ -33,28 +35,6 @@ static struct slot *slot_at(void *mem, uint32_t index) {
         return (struct slot *) ((char *) mem + sizeof(struct header) + (size_t) index * sizeof(struct slot));
 }
 
-/* CRC-32C, four bits at a time: a view is small and seldom written. */
-static uint32_t crc32c(uint32_t crc, const void *data, size_t len) {
-        static const uint32_t table[16] = {
-                0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-                0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
-        };
-        const unsigned char *s = data;
-
-        crc = ~crc;
-        while (len-- > 0) {
-                crc ^= *s++;
-                crc = crc >> 4 ^ table[crc & 15];
-                crc = crc >> 4 ^ table[crc & 15];
-        }
-        return ~crc;
-}
-
-/* The generation is under the checksum too. */
-static uint32_t slot_crc(uint64_t generation, const char *text, size_t len) {
-        return crc32c(crc32c(0, &generation, sizeof(generation)), text, len);
-}
-
 void ulv_view_init(void *mem, uint64_t epoch) {
         struct header *h = mem;
         struct slot *s = slot_at(mem, 0);
@@ -63,7 +43,7 @@ void ulv_view_init(void *mem, uint64_t epoch) {
         h->slot_size = ULV_VIEW_SLOT_SIZE;
         h->epoch = epoch;
         h->index = 0;
-        s->crc = slot_crc(0, "", 0);
+        s->crc = ulv_crc32c("", 0);
         s->sequence = 1;
         memcpy(h->magic, MAGIC, sizeof(h->magic));
 }
@@ -80,7 +60,7 @@ int ulv_view_write(void *mem, uint64_t generation, const char *text, size_t len)
         __atomic_thread_fence(__ATOMIC_RELEASE);        /* 0 is seen before any of the new text */
         s->generation = generation;
         s->length = (uint32_t) len;
-        s->crc = slot_crc(generation, text, len);
+        s->crc = ulv_crc32c(text, len);
         memcpy(s->text, text, len);
         __atomic_store_n(&s->sequence, next, __ATOMIC_RELEASE);
         __atomic_store_n(&h->index, index ^ 1, __ATOMIC_RELEASE);
@@ -110,7 +90,7 @@ static int read_once(const void *mem, struct ulv_strbuf *b, uint64_t *ret_genera
         if (ulv_strbuf_error(b) < 0)
                 return ulv_strbuf_error(b);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);        /* the text is read before the sequence again */
-        if (__atomic_load_n(&s->sequence, __ATOMIC_RELAXED) != sequence || slot_crc(generation, b->s ? b->s + before : "", length) != crc) {
+        if (__atomic_load_n(&s->sequence, __ATOMIC_RELAXED) != sequence || ulv_crc32c(b->s ? b->s + before : "", length) != crc) {
                 b->len = before;
                 if (b->s)
                         b->s[before] = 0;
