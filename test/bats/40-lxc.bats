@@ -47,7 +47,7 @@ ${5:-}"
 }
 
 @test "no fd leaks into it" {
-    run uv exec box -- sh -c 'ls -l /proc/self/fd | grep -v "/proc" | grep -c -- "->"'
+    run uv exec box -- sh -c 'ls -l /proc/self/fd 2>/dev/null | grep -v "/proc" | grep -c -- "->"'
     [ "$output" -le 4 ]
     run uv exec box -- sh -c 'for f in /proc/1/fd/*; do readlink $f; done'
     [[ "$output" != *"$ROOT"* ]]
@@ -56,6 +56,7 @@ ${5:-}"
 @test "kill -9 of its monitor, its uv-port, uvd: it keeps pid and start time, exec and logs work after" {
     pid=$(field box Leader); t=$(start_time "$pid")
     for victim in uv-monitor-lxc uv-port uvd uv-command; do
+        wait_for 5 eval '[ -n "$(pids_of $victim)" ]'
         kill -9 $(pids_of $victim)
         wait_for 10 uv exec box -- true
         [ "$(field box Leader)" = "$pid" ]; [ "$(start_time "$pid")" = "$t" ]

@@ -95,7 +95,9 @@ pids_of() {
     for p in /proc/[0-9]*; do
         exe=$(readlink "$p/exe" 2>/dev/null) || continue
         [ "${exe##*/}" = "$1" ] || continue
-        tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qx "ULTRAVISOR_ROOT=$ROOT" && echo "${p#/proc/}"
+        # uv-port has no environment: it is its monitor's child.
+        [ "$1" != uv-port ] || set -- "$1" "/proc/$(awk '/^PPid/ {print $2}' "$p/status")"
+        tr '\0' '\n' <"${2:-$p}/environ" 2>/dev/null | grep -qx "ULTRAVISOR_ROOT=$ROOT" && echo "${p#/proc/}"
     done
     return 0
 }
