@@ -65,7 +65,11 @@ int method_reload(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
 }
 
 static void collect(const struct ulv_diag *d, void *userdata) {
-        ulv_strbuf_addf(userdata, "%s:%u:%u: %s%s%s\n", d->file, d->line, d->column, d->what, d->why[0] ? ": " : "", d->why);
+        struct ulv_strbuf *b = userdata;
+
+        if (d->file[0])         /* a bundle that isn't one has no place */
+                ulv_strbuf_addf(b, "%s:%u:%u: ", d->file, d->line, d->column);
+        ulv_strbuf_addf(b, "%s%s%s\n", d->what, d->why[0] ? ": " : "", d->why);
 }
 
 int method_verify(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {

@@ -76,7 +76,9 @@ int set_build(uint64_t version, const struct ulv_source *files, size_t n, struct
 static void collect(const struct ulv_diag *d, void *userdata) {
         struct ulv_strbuf *b = userdata;
 
-        ulv_strbuf_addf(b, "%s:%u:%u: %s%s%s\n", d->file, d->line, d->column, d->what, d->why[0] ? ": " : "", d->why);
+        if (d->file[0])         /* a bundle that isn't one has no place */
+                ulv_strbuf_addf(b, "%s:%u:%u: ", d->file, d->line, d->column);
+        ulv_strbuf_addf(b, "%s%s%s\n", d->what, d->why[0] ? ": " : "", d->why);
 }
 
 int set_validate(const struct set *s, struct ulv_strbuf *problems) {
