@@ -145,22 +145,6 @@ static int on_status(sd_event_source *s ULV_UNUSED, int fd ULV_UNUSED, uint32_t 
         return 0;
 }
 
-/* Container root is root on disk. A set-user-id file that it makes is harmless inside (no_new_privs), but
- * not to a host user who can reach it. */
-static void warn_of_reach(const struct ulv_definition *d) {
-        char path[512];
-        struct stat st;
-
-        snprintf(path, sizeof(path), "%s", d->root);
-        for (char *slash; (slash = strrchr(path, '/')) && slash != path; ) {
-                if (stat(path, &st) == 0 && !(st.st_mode & S_IXOTH) )
-                        return;
-                *slash = 0;
-        }
-        ulv_log(ULV_LOG_WARNING, "every user of this host can reach into Root=%s, and execute what the container's root "
-                "makes set-user-id; try: keep it below a directory of mode 0700", d->root);
-}
-
 static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, int init, char **words) {
         struct ulv_monitor *m = c->m;
         _cleanup_free_ void *filter = NULL;
@@ -238,7 +222,6 @@ static int prepare(struct lxc *c, const struct ulv_definition *d, const struct u
         int r = prepare_cgroup(c->m, g, &cgroup, reterr);
         if (r < 0)
                 return r;
-        warn_of_reach(d);
         return start_builder(c, d, g, cgroup, init, words);
 }
 

@@ -21,6 +21,7 @@
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
+#include "lib/log.h"
 #include "plugins/lxc/lxc.h"
 #include "plugins/lxc/sys.h"
 
@@ -59,6 +60,25 @@ static _Noreturn void fail_at(struct lxc_build *b, int r, const char *doing, con
 
 /* --- in the host's mount namespace ------------------------------------------------------------------- */
 
+/* Container root is root on disk. A set-user-id file that it makes is harmless inside (no_new_privs), but
+ * not to a host user who can reach it. */
+static void warn_of_reach(const char *root) {
+        char path[4096];
+        struct stat st;
+
+        snprintf(path, sizeof(path), "%s", root);
+        for (;;) {
+                if (stat(path, &st) == 0 && !(st.st_mode & S_IXOTH))
+                        return;
+                char *slash = strrchr(path, '/');
+                if (!slash || slash == path)
+                        break;
+                *slash = 0;
+        }
+        ulv_log(ULV_LOG_WARNING, "every user of this host can reach into Root=%s, and execute what the container's root "
+                "makes set-user-id; try: keep it below a directory of mode 0700", root);
+}
+
 static void open_source(struct lxc_build *b) {
         char text[512];
 
@@ -71,6 +91,7 @@ static void open_source(struct lxc_build *b) {
         b->tree = open_tree(b->source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
         if (b->tree < 0)
                 fail_at(b, -errno, "cloning the mount of", b->root);
+        warn_of_reach(b->root);
 }
 
 /* Makes what is missing. A name that is there as anything but a directory is found out when it is opened. */
