@@ -17,7 +17,6 @@
 #include "launch/launch.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -122,7 +121,7 @@ int state_adopt(struct launch *l) {
 
 /* Does a monitor in another root's state file still run? */
 static bool somebody_runs(const char *root) {
-        char path[PATH_MAX], line[LINE_SIZE], kind[16];
+        char path[4096 + 64], line[LINE_SIZE], kind[16];
         unsigned long long ticks;
         bool runs = false;
         FILE *f;
