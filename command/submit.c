@@ -225,6 +225,21 @@ static void not_sent(struct manager *m, struct item *i, int r) {
         i->planned = ulv_ledger_generation(m->ledger);  /* not at once */
 }
 
+/* There is nothing to submit. If what was asked for is under way already (somebody else's start), it ends
+ * with that one's transaction; else it is as it was asked for. */
+static void nothing_to_do(struct manager *m, struct item *i) {
+        bool starts = i->request.verb == ULV_REQUEST_START, stops = i->request.verb == ULV_REQUEST_STOP;
+        struct ulv_partition_info p;
+
+        if ((starts || stops) && ulv_ledger_partition(m->ledger, i->name, &p) == 0 && p.txn[0] &&
+            p.state == (starts ? ULV_STARTING : ULV_STOPPING)) {
+                (void) snprintf(i->txn, sizeof(i->txn), "%s", p.txn);
+                i->state = ITEM_REACHING;
+                job_answer(i->job);
+        } else
+                item_end(i, ITEM_DONE, NULL);
+}
+
 static void submit(struct manager *m, struct item *i) {
         const struct job *j = i->job;
         struct ulv_plan *plan = NULL;
@@ -242,7 +257,7 @@ static void submit(struct manager *m, struct item *i) {
         else if (r > 0)
                 item_end(i, ITEM_FAILED, &plan->reasons[0]);
         else if (plan->operations.len == 0)
-                item_end(i, ITEM_DONE, NULL);
+                nothing_to_do(m, i);
         else {
                 i->planned = plan->generation;
                 r = submit_operations(m, i, j->if_generation ? j->if_generation : plan->generation, ulv_strbuf_str(&plan->operations));
@@ -361,7 +376,7 @@ struct settled { const char *id; size_t len; };
 static bool has_txn(const struct item *i, const void *arg) {
         const struct settled *s = arg;
 
-        return (i->state == ITEM_SUBMITTED || i->state == ITEM_REACHING || i->state == ITEM_UNKNOWN) &&
+        return (i->state == ITEM_SUBMITTED || i->state == ITEM_REACHING || i->state == ITEM_UNKNOWN) && !i->settled &&
                strncmp(i->txn, s->id, s->len) == 0 && i->txn[s->len] == 0;
 }
 
@@ -376,15 +391,13 @@ static int settle_line(const char *line, size_t len, void *userdata) {
                 return 0;
         s.id = space + 1;
         s.len = (size_t) (line + len - s.id);
-        i = find_item(m, has_txn, &s);
-        if (!i)
-                return 0;       /* somebody else's */
-        if (i->state == ITEM_REACHING)
-                end_settled(m, i, undone);
-        else {
-                i->settled = true;
-                i->settled_undone = undone;
-        }
+        while ((i = find_item(m, has_txn, &s)))         /* several may have joined one transaction */
+                if (i->state == ITEM_REACHING)
+                        end_settled(m, i, undone);
+                else {
+                        i->settled = true;
+                        i->settled_undone = undone;
+                }
         return 0;
 }
 
