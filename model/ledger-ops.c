@@ -42,7 +42,10 @@ static int copy_word(struct step *s, const struct ulv_op *op, const char *key, c
         return 0;
 }
 
+/* (What this transaction made itself, finish_undo() of the step takes back.) */
 static void undo_define(struct step *s, const struct partition *p) {
+        if (p->o.created)
+                return;
         ulv_op_begin(&s->undo, "define", "partition", p->name, "-");
         ulv_op_add(&s->undo, "zone", p->b.zone);
         ulv_op_add(&s->undo, "type", p->b.type);
@@ -133,8 +136,6 @@ static int op_define(struct step *s, const struct ulv_op *op) {
                 r = make_partition(s, op, &p);
                 if (r != 0)
                         return r;
-                ulv_op_begin(&s->undo, "remove", "partition", p->name, "-");
-                ulv_op_end(&s->undo);
         }
         (void) ulv_copy(p->b.zone, sizeof(p->b.zone), zone);
         (void) ulv_copy(p->b.type, sizeof(p->b.type), type);
@@ -357,10 +358,10 @@ static int op_stopping(struct step *s, struct partition *p) {
         return 0;
 }
 
-/* Was it made in this transaction, or made something else? Then its start can't be taken back together
- * with that: a partition that stops can't be removed or become something else yet. */
+/* Was it made something else in this transaction? Then its start can't be taken back together with that:
+ * a partition that stops can't become something else yet. */
 static bool is_remade(const struct partition *p) {
-        return p->o.created || !ulv_streq(p->b.zone, p->old.zone) || !ulv_streq(p->b.type, p->old.type) || !ulv_streq(p->b.role, p->old.role);
+        return !p->o.created && (!ulv_streq(p->b.zone, p->old.zone) || !ulv_streq(p->b.type, p->old.type) || !ulv_streq(p->b.role, p->old.role));
 }
 
 static void undo_state(struct step *s, const struct partition *p, enum ulv_state to, enum ulv_state was_wanted) {

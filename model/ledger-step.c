@@ -185,6 +185,19 @@ static char *reverse_lines(const struct ulv_strbuf *b) {
         return s;
 }
 
+/* What the transaction defined is removed by its undo, but not what it also started: that is only
+ * stopped, and stays defined. */
+static void finish_undo(struct step *s) {
+        for (const struct object *o = s->l->touched; o; o = o->touched_next) {
+                const struct partition *p = (const struct partition *) o;
+
+                if (o->type != OBJECT_PARTITION || !o->created || p->b.gone || ulv_is_live(p))
+                        continue;
+                ulv_op_begin(&s->undo, "remove", "partition", p->name, "-");
+                ulv_op_end(&s->undo);
+        }
+}
+
 static int run(struct step *s, char **ret_undo) {
         _cleanup_free_ char *undo = NULL;
         int r;
@@ -200,9 +213,11 @@ static int run(struct step *s, char **ret_undo) {
         r = ulv_op_each_line(s->t->operations, s->t->operations_len, run_line, s);
         if (r == 0)
                 r = finish(s);
-        if (r == 0)
-                r = ulv_strbuf_error(&s->undo);
         if (r != 0)
+                return r;
+        finish_undo(s);
+        r = ulv_strbuf_error(&s->undo);
+        if (r < 0)
                 return r;
         if (s->no_undo)
                 ulv_strbuf_reset(&s->undo);

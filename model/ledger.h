@@ -85,7 +85,8 @@ enum ulv_refusal {
 
 struct ulv_outcome {
         uint64_t generation;            /* after the step */
-        char *undo;                     /* owned: operations that take this transaction back; "" if none */
+        char *undo;                     /* owned: operations that take this transaction back; "" if none. What it both
+                                         * defined and started is stopped by them, and stays defined */
         bool reaching;                  /* the transaction isn't settled yet */
 };
 void ulv_outcome_done(struct ulv_outcome *o);
