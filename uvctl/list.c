@@ -24,10 +24,11 @@ static const struct table_column wide_columns[] = {
 static const char *or_dash(const char *s) { return *s ? s : NULL; }
 
 static void add_row(struct table *t, const struct part *p, bool wide) {
-        char cpu[64], memory[64], up[32];
+        _cleanup_strbuf_ struct ulv_strbuf cpu = { 0 }, memory = { 0 };
+        char up[32];
 
-        part_cpu(p, cpu, sizeof(cpu));
-        part_memory(p, memory, sizeof(memory));
+        part_add_cpu(&cpu, p);
+        part_add_memory(&memory, p);
         part_up(p, up, sizeof(up));
         table_add(t, p->name);
         if (wide)
@@ -40,12 +41,12 @@ static void add_row(struct table *t, const struct part *p, bool wide) {
                 table_add(t, or_dash(p->state));
         table_colour(t, state_colour(p));
         table_add(t, p->running && !p->infrastructure ? or_dash(p->isolation) : NULL);
-        table_add(t, cpu);
+        table_add_buffer(t, &cpu);
         if (wide) {
                 table_add(t, or_dash(row_str(&p->op, "cores")));
                 table_add(t, or_dash(row_str(&p->op, "cpu-how")));
         }
-        table_add(t, memory);
+        table_add_buffer(t, &memory);
         if (wide)
                 table_add(t, or_dash(row_str(&p->op, "memory-how")));
         table_add(t, up);

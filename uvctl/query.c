@@ -88,8 +88,14 @@ static int add_operation(const char *line, size_t len, void *userdata) {
         struct summary *s = userdata;
         _cleanup_op_ struct ulv_op op = { 0 };
 
-        if (s->n++ >= 3 || ulv_op_parse(line, len, &op, NULL) != 0)
+        if (s->n++ >= 3)
                 return 0;
+        int r = ulv_op_parse(line, len, &op, NULL);
+
+        if (r < 0)
+                s->b->error = r;
+        if (r != 0)
+                return 0;       /* > 0: an operation of a later version; the others tell enough */
         const char *const words[] = { op.verb, op.kind, op.id, op.owner, ulv_op_get(&op, "state") };
 
         ulv_strbuf_add(s->b, s->n > 1 ? ";" : "");
@@ -125,7 +131,7 @@ static void add_history_row(struct table *t, const struct ulv_op *op) {
         table_add(t, row_str(op, "subject")[0] ? row_str(op, "subject") : NULL);
         table_add(t, row_str(op, "state")[0] ? row_str(op, "state") : NULL);
         table_add(t, row_str(op, "undo")[0] ? "yes" : "no");
-        table_add(t, ulv_strbuf_str(&what));
+        table_add_buffer(t, &what);
 }
 
 static int history_table(struct uvctl *u, const struct history *h) {

@@ -17,7 +17,10 @@ static void add_amounts(struct table *t, const char *name, const struct sum *s, 
 
                 format(&b, values[i]);
                 /* Memory has no pool: "-" is "can't be", 0 is "isn't". */
-                table_add(t, i == 4 && format == ulv_size_format ? NULL : ulv_strbuf_str(&b));
+                if (i == 4 && format == ulv_size_format)
+                        table_add(t, NULL);
+                else
+                        table_add_buffer(t, &b);
         }
 }
 
@@ -112,8 +115,8 @@ static int show_units(struct uvctl *u, const struct rows *r) {
                 table_add(&t, op->kind);
                 table_add(&t, op->id);
                 table_add(&t, op->owner);
-                table_add(&t, ulv_strbuf_str(&amount));
-                table_add(&t, ulv_strbuf_str(&reached));
+                table_add_buffer(&t, &amount);
+                table_add_buffer(&t, &reached);
                 table_add(&t, ulv_op_get(op, "how"));
         }
         q = table_write(&t, u->legend, u->colour, 0, &b);

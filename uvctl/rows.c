@@ -289,36 +289,32 @@ void rows_notes(const struct rows *r, struct ulv_strbuf *b) {
                 ulv_strbuf_add(b, "STALE: the ledger's keeper (uvd) can't be reached; these are its last words.\n");
 }
 
-void rows_pair(char *buf, size_t size, uint64_t reached, uint64_t wanted, void (*format)(struct ulv_strbuf *b, uint64_t v)) {
-        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
-
+static void add_pair(struct ulv_strbuf *b, const struct part *p, uint64_t reached, uint64_t wanted,
+                     void (*format)(struct ulv_strbuf *b, uint64_t v)) {
+        /* What the ultravisor keeps itself is held, not reached: nobody reports about it. */
+        if (p->infrastructure)
+                reached = wanted;
         if (reached == 0 && wanted == 0)
-                ulv_strbuf_addc(&b, '-');
+                ulv_strbuf_addc(b, '-');
         else
-                format(&b, reached);
+                format(b, reached);
         if (reached != wanted) {
-                ulv_strbuf_add(&b, " of ");
-                format(&b, wanted);
+                ulv_strbuf_add(b, " of ");
+                format(b, wanted);
         }
-        (void) snprintf(buf, size, "%s", ulv_strbuf_str(&b));
 }
 
-/* What the ultravisor keeps itself is held, not reached: nobody reports about it. */
-static uint64_t reached(const struct part *p, uint64_t r, uint64_t wanted) { return p->infrastructure ? wanted : r; }
-
-void part_cpu(const struct part *p, char *buf, size_t size) {
-        char pair[64];
-
+void part_add_cpu(struct ulv_strbuf *b, const struct part *p) {
         if (p->has_cores) {
-                rows_pair(pair, sizeof(pair), reached(p, p->cores_reached, p->cores_wanted), p->cores_wanted, ulv_strbuf_addu);
-                (void) snprintf(buf, size, "%s core%s", pair, p->cores_wanted == 1 ? "" : "s");
+                add_pair(b, p, p->cores_reached, p->cores_wanted, ulv_strbuf_addu);
+                ulv_strbuf_add(b, p->cores_wanted == 1 ? " core" : " cores");
         } else if (p->has_share) {
-                rows_pair(pair, sizeof(pair), reached(p, p->share_reached, p->share_wanted), p->share_wanted, ulv_share_format);
-                (void) snprintf(buf, size, "%s share", pair);
+                add_pair(b, p, p->share_reached, p->share_wanted, ulv_share_format);
+                ulv_strbuf_add(b, " share");
         } else
-                (void) snprintf(buf, size, "-");
+                ulv_strbuf_addc(b, '-');
 }
 
-void part_memory(const struct part *p, char *buf, size_t size) {
-        rows_pair(buf, size, reached(p, p->memory_reached, p->memory_wanted), p->memory_wanted, ulv_size_format);
+void part_add_memory(struct ulv_strbuf *b, const struct part *p) {
+        add_pair(b, p, p->memory_reached, p->memory_wanted, ulv_size_format);
 }

@@ -46,7 +46,5 @@ const struct part *rows_part(const struct rows *r, const char *name);
 void rows_notes(const struct rows *r, struct ulv_strbuf *b);
 const char *row_str(const struct ulv_op *op, const char *key);          /* "" if absent */
 uint64_t row_u64(const struct ulv_op *op, const char *key);             /* 0 if absent or no number */
-/* "2G", "2G of 3G" (reached of wanted), "-" */
-void rows_pair(char *buf, size_t size, uint64_t reached, uint64_t wanted, void (*format)(struct ulv_strbuf *b, uint64_t v));
-void part_cpu(const struct part *p, char *buf, size_t size);            /* "2 cores", "1 of 2 cores", "0.5 share" */
-void part_memory(const struct part *p, char *buf, size_t size);
+void part_add_cpu(struct ulv_strbuf *b, const struct part *p);  /* "2 cores", "1 of 2 cores" (reached of wanted), "0.5 share", "-" */
+void part_add_memory(struct ulv_strbuf *b, const struct part *p);       /* "2G", "2G of 3G", "-" */

@@ -60,6 +60,12 @@ void table_add(struct table *t, const char *s) {
         c->width = text_width(ulv_strbuf_str(&t->text) + c->at, c->len);
 }
 
+void table_add_buffer(struct table *t, const struct ulv_strbuf *b) {
+        if (ulv_strbuf_error(b) < 0 && t->error == 0)
+                t->error = ulv_strbuf_error(b);
+        table_add(t, ulv_strbuf_str(b));
+}
+
 void table_addf(struct table *t, const char *fmt, ...) {
         _cleanup_free_ char *s = NULL;
         va_list ap;

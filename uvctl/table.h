@@ -29,6 +29,8 @@ void table_init(struct table *t, const struct table_column *columns, unsigned n_
 void table_done(struct table *t);
 /* Next cell, row by row. Unsafe characters are spelled out; NULL is shown as "-". */
 void table_add(struct table *t, const char *s);
+/* The same for text in a buffer; its error becomes the table's. */
+void table_add_buffer(struct table *t, const struct ulv_strbuf *b);
 void table_addf(struct table *t, const char *fmt, ...) ULV_PRINTF(2, 3);
 void table_colour(struct table *t, enum colour c);      /* of the cell added last */
 /* Appends the table, each line behind `indent` spaces. 0, -ENOMEM, -EINVAL (the last row is not full). */
