@@ -39,7 +39,7 @@ static int short_of_cores(struct planner *p, const struct ulv_definition *of, ui
                 .what = SHORT_OF_CORES, .node = -1, .idle = ulv_world_count_cores(&p->w, "idle", -1), .spare = ulv_streq(of->name, "pool") ? ulv_world_host_cores_spare(&p->w) : 0,
                 .needed = wanted - has, .pages = "", .at = { .file = "" }, .why = why.s,
         };
-        return ulv_plan_short(p, TEXT("cannot give %s %llu cores", of->name, (unsigned long long) wanted), of, &s);
+        return ulv_plan_short(p, TEXT("cannot give the %s %llu cores", of->name, (unsigned long long) wanted), of, &s);
 }
 
 /* Gives n cores of `from` to `to`, in the order in which from gives. */

@@ -3,7 +3,7 @@
 
 /* Shortages told, and a command that helps. The candidates, in this order: another partition down to no
  * less than its Min; a partition of lower priority stopped; less for the one that asks; one of the same
- * priority stopped. Each is tried on a world of its own before it is offered (planner-internal.h). */
+ * or of higher priority stopped (both priorities are told). Each is tried on a world of its own before it is offered (planner-internal.h). */
 
 #define TRIALS_MAX 8    /* of each sort */
 
@@ -197,7 +197,7 @@ static int find_shrink(struct search *f) {
         return 1;
 }
 
-static int find_stop(struct search *f, bool same_priority) {
+static int find_stop(struct search *f, bool lower_priority) {
         const struct values nothing = { .has_cores = true, .has_share = true, .has_memory = true };
         unsigned trials = 0;
 
@@ -205,8 +205,7 @@ static int find_stop(struct search *f, bool same_priority) {
                 const struct ulv_definition *other = f->c.v[i].d;
                 int r;
 
-                if (ulv_streq(other->name, f->d->name) ||
-                    (same_priority ? other->priority != f->d->priority : other->priority >= f->d->priority))
+                if (ulv_streq(other->name, f->d->name) || (other->priority < f->d->priority) != lower_priority)
                         continue;
                 trials++;
                 r = try_again(f->p, f->p->r, f->p->values, other, &nothing);
@@ -277,11 +276,11 @@ static int find_help(struct search *f) {
                 qsort(f->c.v, f->c.n, sizeof(*f->c.v), by_priority);
         r = find_shrink(f);
         if (r > 0)
-                r = find_stop(f, false);
+                r = find_stop(f, true);
         if (r > 0)
                 r = find_less(f);
         if (r > 0)
-                r = find_stop(f, true);
+                r = find_stop(f, false);
         if (r > 0) {
                 *f->found = ulv_reason_text("uvctl resources, to see who has what");
                 r = 0;
