@@ -5,14 +5,14 @@
 
 #include <grp.h>
 #include <stdio.h>
-#include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "lib/base.h"
 #include "model/inventory.h"
 
 int main(int argc, char **argv) {
         const char *bin = getenv("ULV_BIN");
-        char path[512], inventory[512];
+        char path[512], inventory[512], run[512];
         uid_t uid;
 
         if (argc < 3)
@@ -22,6 +22,15 @@ int main(int argc, char **argv) {
         snprintf(inventory, sizeof(inventory), "%s/machine.inventory", argv[2]);
         setenv("ULTRAVISOR_ROOT", argv[2], 1);
         setenv("ULTRAVISOR_INVENTORY", inventory, 1);
+        /* What the starter makes for it. */
+        snprintf(run, sizeof(run), "%s/run", argv[2]);
+        (void) mkdir(run, 0755);
+        snprintf(run, sizeof(run), "%s/run/ultravisor", argv[2]);
+        (void) mkdir(run, 0755);
+        snprintf(run, sizeof(run), "%s/run/ultravisor/%s", argv[2], ulv_streq(argv[1], "uvd") ? "uvd" : argv[1] + 3);
+        (void) mkdir(run, 0755);
+        if (chown(run, uid, uid) < 0)
+                return 2;
         if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
                 return 2;
         (void) dup2(2, 1);
