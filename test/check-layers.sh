@@ -2,6 +2,7 @@
 # Proves the walls between the folders (DESIGN.md section 3): who may include whom, what model/ may call,
 # that model/'s headers stand alone.
 set -u
+shopt -s lastpipe
 B=$1; n=0; status=0
 check() { # check TEXT: reads complaints on stdin; none = ok
     local out; out=$(cat); n=$((n + 1))
