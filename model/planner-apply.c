@@ -60,6 +60,12 @@ static int resize_live(struct planner *p, const struct ulv_definition *d, bool s
         size_t mark = ulv_plan_mark(p);
         int r;
 
+        /* In a trial its definition was set before. */
+        if (ulv_streq0(p->done_to, d->name)) {
+                v.cores = p->done_values->has_cores ? p->done_values->cores : v.cores;
+                v.share = p->done_values->has_share ? p->done_values->share : v.share;
+                v.memory = p->done_values->has_memory ? p->done_values->memory : v.memory;
+        }
         v.has_cores = v.has_cores && same_cpu;
         v.has_share = v.has_share && same_cpu;
         r = ulv_world_copy(&before, &p->w);
@@ -135,6 +141,9 @@ static int apply_definition(struct planner *p, const struct ulv_definition *d) {
         r = ulv_plan_define(p, d, &changed);
         if (r < 0 || ulv_ledger_partition(p->l, d->name, &info) != 0 || !ulv_state_is_live(info.state))
                 return r;
+        /* In a trial it was stopped before. */
+        if (ulv_streq0(p->done_to, d->name) && !p->done_values)
+                return 0;
         r = ulv_plan_old_definition(&info, &old);
         return r >= 0 ? apply_live(p, d, old, &info) : r;
 }

@@ -51,6 +51,8 @@ struct planner {
         struct world w;
         struct ulv_plan *plan;
         bool trial;             /* decide only: write no operation, no line, no reason */
+        const char *done_to;            /* a trial's: who was set (to done_values) or stopped (NULL) before; NULL: nobody */
+        const struct values *done_values;
         const struct values *values;    /* a trial's: start with these instead of the definition's */
         struct { uint64_t cores, share, memory; } idle, taken;  /* at the beginning, and by this plan (memory in 2 MiB) */
         struct ulv_strbuf lost; /* "batch loses 1 core. ": what live partitions give up */

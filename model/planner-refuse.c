@@ -113,10 +113,16 @@ static void candidates_done(struct candidates *c) {
         free(c->v);
 }
 
-/* One trial: the request again, on a fresh world in which `other` (may be NULL) has only `left`. */
+static const struct values nothing = { .has_cores = true, .has_share = true, .has_memory = true };
+
+/* One trial: the request again, on a fresh world in which `other` (may be NULL) has only `left`; &nothing
+ * is a stop. */
 static int try_again(const struct planner *p, const struct ulv_request *r, const struct values *values,
                      const struct ulv_definition *other, const struct values *left) {
-        struct planner t = { .l = p->l, .b = p->b, .r = r, .values = values, .trial = true };
+        struct planner t = {
+                .l = p->l, .b = p->b, .r = r, .values = values, .trial = true,
+                .done_to = other ? other->name : NULL, .done_values = left != &nothing ? left : NULL,
+        };
         struct shortages none;
         int k;
 
@@ -198,7 +204,6 @@ static int find_shrink(struct search *f) {
 }
 
 static int find_stop(struct search *f, bool lower_priority) {
-        const struct values nothing = { .has_cores = true, .has_share = true, .has_memory = true };
         unsigned trials = 0;
 
         for (size_t i = 0; i < f->c.n && trials < TRIALS_MAX; i++) {

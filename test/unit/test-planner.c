@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The planner's decisions and its words, on FACE.md's machine: kestrel, 16 cores with 2 threads each on
+ * 2 nodes, 64G. Names of tests say what is promised. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "test/lib/planner-bed.h"
+
+static const char kestrel[] =
+        "[Machine]\nName=kestrel\nKind=imagined\nUIDRanges=1-100\n"
+        "[Node \"0\"]\nCPUs=0-7,16-23\nThreadStride=16\nMemory=32G\n"
+        "[Node \"1\"]\nCPUs=8-15,24-31\nThreadStride=16\nMemory=32G\n";
+
+static struct bed bed;
+
+static void define(const char *name, const char *partition, const char *cpu, const char *memory) {
+        char path[128], text[1024];
+
+        snprintf(path, sizeof(path), "partitions/%s.partition", name);
+        snprintf(text, sizeof(text), "[Partition]\nType=container\n%s\n[CPU]\n%s\n[Memory]\n%s\n[Container]\nRoot=/srv/%s\nExec=/sbin/init\n",
+                 partition, cpu, memory, name);
+        bed_file(&bed, path, text);
+        assert_true(bed_reload(&bed, true));
+}
+
+static void policy(const char *text) {
+        bed_file(&bed, "policies/50-prod.policy", text);
+        assert_true(bed_reload(&bed, true));
+}
+
+static int setup(ULV_UNUSED void **state) {
+        bed = (struct bed) {};
+        bed_machine(&bed, kestrel);
+        return bed_reload(&bed, true) ? 0 : -1;
+}
+
+static int teardown(ULV_UNUSED void **state) {
+        bed_done(&bed);
+        return 0;
+}
+
+/* --- asking ---------------------------------------------------------------------------------------------- */
+
+static struct ulv_plan *plan;   /* of the last request */
+
+static int ask(struct ulv_request r) {
+        ulv_plan_free(plan);
+        plan = NULL;
+        return bed_do(&bed, &r, &plan);
+}
+
+static void done(struct ulv_request r) {
+        int k = ask(r);
+
+        for (size_t i = 0; k > 0 && i < plan->n_reasons; i++)
+                print_error("%s\n%s\ntry: %s\n", plan->reasons[i].what, plan->reasons[i].why, plan->reasons[i].try_);
+        assert_int_equal(k, 0);
+        bed_settle(&bed);
+}
+
+static void start(const char *name) { done((struct ulv_request) { .verb = ULV_REQUEST_START, .name = name }); }
+
+static void refused(struct ulv_request r, enum ulv_exit code, const char *what, const char *why, const char *try_) {
+        assert_int_equal(ask(r), 1);
+        assert_true(plan->n_reasons > 0);
+        assert_string_equal(plan->reasons[0].what, what);
+        assert_string_equal(plan->reasons[0].why, why);
+        assert_string_equal(plan->reasons[0].try_, try_);
+        assert_int_equal(plan->reasons[0].code, code);
+        assert_int_equal(plan->operations.len, 0);
+}
+
+static void line_is(size_t i, const char *name, const char *action, const char *text, const char *note) {
+        assert_true(i < plan->n_lines);
+        assert_string_equal(plan->lines[i].name, name);
+        assert_string_equal(plan->lines[i].action, action);
+        assert_string_equal(plan->lines[i].text, text);
+        assert_string_equal(plan->lines[i].note, note);
+}
+
+static int add_core(const struct ulv_holding_info *h, void *userdata) {
+        uint64_t id;
+
+        if (h->amount > 0 && ulv_uint_parse(h->id, 100, &id) == 0)
+                ulv_cpus_set(userdata, (unsigned) id);
+        return 0;
+}
+
+static void cores_are(const char *owner, const char *list) {
+        _cleanup_strbuf_ struct ulv_strbuf b = {};
+        struct ulv_cpus c = {};
+
+        (void) ulv_ledger_each_holding(bed.l, "core", owner, add_core, &c);
+        ulv_cpus_format(&b, &c);
+        assert_string_equal(ulv_strbuf_str(&b), list);
+}
+
+static uint64_t memory_of(const char *owner, const char *id) {
+        struct ulv_holding_info h;
+
+        return ulv_ledger_holding(bed.l, "memory", id, owner, &h) == 0 ? h.amount * 2 : 0;     /* MiB */
+}
+
+#define SET(n, ...) ((struct ulv_request) { .verb = ULV_REQUEST_SET, .name = n, __VA_ARGS__ })
+#define MOVE(n, o, ...) ((struct ulv_request) { .verb = ULV_REQUEST_MOVE, .name = n, .other = o, __VA_ARGS__ })
+#define START(n) ((struct ulv_request) { .verb = ULV_REQUEST_START, .name = n })
+#define STOP(n) ((struct ulv_request) { .verb = ULV_REQUEST_STOP, .name = n })
+#define G(n) ((uint64_t) (n) << 30)
+
+/* --- placement ------------------------------------------------------------------------------------------- */
+
+static void cores_come_from_the_host_highest_first_and_memory_beside_them(ULV_UNUSED void **state) {
+        define("db", "", "Cores=2", "Size=4G");
+        start("db");
+        cores_are("db", "14-15");
+        assert_int_equal(memory_of("db", "1/4K"), 4096);
+        line_is(0, "db", "start", "2 cores on node 1, 4G on node 1", "");
+        assert_string_equal(plan->summary, "Fits: 2 cores of 0 idle, 4G of 0 idle. Nobody loses anything.");
+}
+
+static void idle_cores_are_taken_before_the_hosts_from_the_fuller_node(ULV_UNUSED void **state) {
+        policy("[Host]\nCores=2\nMemory=4G\n");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        cores_are("host", "0-1");
+        cores_are("idle", "2-15");
+        assert_int_equal(memory_of("host", "0/4K"), 4096);
+        define("db", "", "Cores=6", "Size=4G");
+        start("db");
+        cores_are("db", "2-7");
+        define("big", "", "Cores=8", "Size=4G");
+        start("big");
+        cores_are("big", "8-15");
+}
+
+static void a_wanted_node_is_kept_for_cores_and_memory(ULV_UNUSED void **state) {
+        define("db", "", "Cores=2\nNode=0", "Size=4G\nNode=1");
+        start("db");
+        cores_are("db", "6-7");
+        assert_int_equal(memory_of("db", "1/4K"), 4096);
+}
+
+static void the_host_keeps_a_core_and_2G(ULV_UNUSED void **state) {
+        define("all", "", "Cores=15", "Size=62G");
+        start("all");
+        cores_are("host", "0");
+        assert_int_equal(memory_of("host", "0/4K") + memory_of("host", "1/4K"), 2048);
+        define("more", "", "Cores=1", "Size=1G");
+        assert_int_equal(ask(START("more")), 1);
+}
+
+static void a_container_gets_the_lowest_idle_uid_range(ULV_UNUSED void **state) {
+        struct ulv_holding_info h;
+
+        define("a", "", "Share=1", "Size=1G");
+        define("b", "", "Share=1", "Size=1G");
+        start("a");
+        start("b");
+        assert_int_equal(ulv_ledger_holding(bed.l, "uids", "1", "a", &h), 0);
+        assert_int_equal(ulv_ledger_holding(bed.l, "uids", "2", "b", &h), 0);
+        done(STOP("a"));
+        define("c", "", "Share=1", "Size=1G");
+        start("c");
+        assert_int_equal(ulv_ledger_holding(bed.l, "uids", "1", "c", &h), 0);
+}
+
+static void less_than_wanted_starts_down_to_the_minimum(ULV_UNUSED void **state) {
+        define("all", "", "Cores=12", "Size=8G");
+        start("all");
+        define("db", "", "Cores=8\nCoresMin=2", "Size=1G");
+        start("db");
+        line_is(0, "db", "start", "3 cores on node 0, 1G on node 0", "less than wanted");
+}
+
+static void shares_count_against_the_hosts_cores(ULV_UNUSED void **state) {
+        define("web", "", "Share=30", "Size=1G");
+        start("web");
+        define("db", "", "Cores=2", "Size=1G");
+        refused(START("db"), ULV_EXIT_CAPACITY, "cannot start db",
+                "0 cores are idle, the host can give 1 (it keeps 1), and 2 are needed",
+                "uvctl set db cores=1, then again");
+        define("mail", "", "Share=3", "Size=1G");
+        refused(START("mail"), ULV_EXIT_CAPACITY, "cannot start mail",
+                "the pool has 2 share left of 32 (the host's cores), and 3 are needed",
+                "uvctl set mail share=2, then again");
+}
+
+/* --- start and stop ---------------------------------------------------------------------------------------- */
+
+static void what_runs_already_is_no_error(ULV_UNUSED void **state) {
+        define("web", "", "Share=1", "Size=1G");
+        start("web");
+        assert_int_equal(ask(START("web")), 0);
+        assert_int_equal(plan->operations.len, 0);
+        line_is(0, "web", "kept", "already running", "");
+        assert_string_equal(plan->summary, "Nothing to do.");
+        done(STOP("web"));
+        assert_int_equal(ask(STOP("web")), 0);
+        assert_int_equal(plan->operations.len, 0);
+        line_is(0, "web", "kept", "not running", "");
+}
+
+static void a_start_is_one_transaction_with_the_definition(ULV_UNUSED void **state) {
+        struct ulv_partition_info info;
+
+        define("web", "", "Share=1", "Size=1G");
+        start("web");
+        assert_true(strstr(plan->operations.s, "define partition web ") == plan->operations.s);
+        done(STOP("web"));
+        start("web");
+        assert_null(strstr(plan->operations.s, "define"));
+        done(STOP("web"));
+        define("web", "", "Share=2", "Size=1G");
+        start("web");
+        assert_non_null(strstr(plan->operations.s, "define"));
+        assert_int_equal(ulv_ledger_partition(bed.l, "web", &info), 0);
+        assert_non_null(strstr(info.text, "Share=2\n"));
+}
+
+static void a_stopping_partition_is_not_started(ULV_UNUSED void **state) {
+        define("web", "", "Share=1", "Size=1G");
+        start("web");
+        assert_int_equal(ask(STOP("web")), 0);
+        refused(START("web"), ULV_EXIT_CONFLICT, "cannot start web now", "web is stopping, and all that it has goes back to idle",
+                "uvctl start web, when uvctl status web says that it is gone");
+        assert_int_equal(ask(STOP("web")), 0);
+        line_is(0, "web", "kept", "already stopping", "");
+        assert_int_equal(ask((struct ulv_request) { .verb = ULV_REQUEST_STOP, .name = "web", .force = true }), 0);
+        assert_string_equal(plan->operations.s, "state partition web - state=stopping force=yes\n");
+}
+
+static void unknown_names_get_the_nearest(ULV_UNUSED void **state) {
+        define("web", "", "Share=1", "Size=1G");
+        refused(START("wbe"), ULV_EXIT_NOT_FOUND, "no partition wbe", "no definition has this name, and the ledger doesn't know it", "uvctl start web");
+        refused(STOP("postgres"), ULV_EXIT_NOT_FOUND, "no partition postgres", "no definition has this name, and the ledger doesn't know it", "uvctl list");
+        refused(START("host"), ULV_EXIT_USAGE, "cannot start host", "it belongs to the ultravisor itself", "uvctl list, to see the partitions");
+}
+
+static void isolation_is_checked_against_the_machine(ULV_UNUSED void **state) {
+        define("web", "Isolation=firm", "Share=1", "Size=1G");
+        refused(START("web"), ULV_EXIT_DENIED, "cannot start web with isolation firm",
+                "it would be soft: this machine is imagined (--inventory): nothing is enforced, all is tracked only (web.partition:3 Isolation=firm)",
+                "uvctl edit web, and set Isolation=soft in [Partition]");
+        define("web", "", "Share=1", "Size=1G");
+        policy("[Require \"all\"]\nMatch=type:container w*\nIsolation=hard\n");
+        refused(START("web"), ULV_EXIT_DENIED, "cannot start web with isolation hard",
+                "it would be soft: this machine is imagined (--inventory): nothing is enforced, all is tracked only (50-prod.policy:1 [Require \"all\"])",
+                "edit 50-prod.policy, so that [Require \"all\"] doesn't match web, then uvctl reload");
+}
+
+/* --- set ------------------------------------------------------------------------------------------------------ */
+
+/* The machine of FACE.md: db on node 1 with 16G, batch beside it with 9G. */
+static void fill_node_1(void) {
+        policy("[Host]\nCores=2\nMemory=4G\n");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        define("db", "Priority=90", "Cores=4\nCoresMin=2\nCoresMax=8\nNode=1", "Size=16G\nSizeMin=8G\nSizeMax=24G\nNode=1");
+        define("batch", "Priority=10", "Cores=2\nNode=1", "Size=9G\nSizeMin=4G\nNode=1");
+        start("db");
+        start("batch");
+}
+
+static void the_refusal_of_the_face(ULV_UNUSED void **state) {
+        fill_node_1();
+        refused(SET("db", .has_memory = true, .memory = G(24)), ULV_EXIT_CAPACITY, "cannot raise memory of db from 16G to 24G",
+                "node 1 has 7G idle and 8G are needed (db.partition:13 Node=1)",
+                "uvctl set batch memory=8G, then again (the minimum of batch is 4G)");
+        done(SET("batch", .has_memory = true, .memory = G(8)));
+        assert_string_equal(plan->summary, "batch loses 1G.");
+        done(SET("db", .has_memory = true, .memory = G(24)));
+        line_is(0, "db", "change", "memory 16G -> 24G", "live");
+        assert_int_equal(memory_of("db", "1/4K"), 24 * 1024);
+}
+
+static void bounds_are_kept(ULV_UNUSED void **state) {
+        fill_node_1();
+        refused(SET("db", .has_memory = true, .memory = G(25)), ULV_EXIT_USAGE, "cannot set memory of db to 25G", "its definition says SizeMax=24G",
+                "uvctl set db memory=24G");
+        refused(SET("db", .has_cores = true, .cores = 1), ULV_EXIT_USAGE, "cannot set cores of db to 1", "its definition says CoresMin=2",
+                "uvctl set db cores=2");
+        refused(SET("db", .has_cores = true, .cores = 0), ULV_EXIT_USAGE, "cannot set cores of db to 0", "a partition that runs has some",
+                "uvctl stop db");
+        refused(SET("db", .has_share = true, .share = 1000), ULV_EXIT_USAGE, "cannot set share of db",
+                "it has Cores= (db.partition:5), and either whole cores or a share of the pool, not both", "uvctl set db cores=4");
+}
+
+static void a_set_writes_the_definition_too_unless_for_this_run(ULV_UNUSED void **state) {
+        struct ulv_partition_info info;
+
+        fill_node_1();
+        done(SET("db", .has_cores = true, .cores = 5, .runtime = true));
+        assert_null(strstr(plan->operations.s, "define"));
+        done(SET("db", .has_cores = true, .cores = 6));
+        assert_int_equal(ulv_ledger_partition(bed.l, "db", &info), 0);
+        assert_non_null(strstr(info.text, "Cores=6\n"));
+        line_is(0, "db", "change", "cores 5 -> 6", "live");
+}
+
+static void a_set_of_what_does_not_run_waits_for_its_start(ULV_UNUSED void **state) {
+        define("web", "", "Share=1", "Size=1G");
+        done(SET("web", .has_share = true, .share = 2500));
+        line_is(0, "web", "change", "share 1 -> 2.5", "at next start");
+        refused(SET("web", .has_share = true, .share = 2500, .runtime = true), ULV_EXIT_NOT_ACTIVE, "cannot set anything of web for this run",
+                "it is not running", "uvctl set web without --runtime, or uvctl start web");
+}
+
+static void a_shrink_frees_nothing_before_it_is_proved(ULV_UNUSED void **state) {
+        fill_node_1();
+        assert_int_equal(ask(SET("batch", .has_memory = true, .memory = G(8))), 0);
+        assert_int_equal(ask(SET("db", .has_memory = true, .memory = G(24))), 1);
+        bed_settle(&bed);
+        assert_int_equal(ask(SET("db", .has_memory = true, .memory = G(24))), 0);
+}
+
+/* --- move ------------------------------------------------------------------------------------------------------ */
+
+static void cores_move_in_one_transaction(ULV_UNUSED void **state) {
+        fill_node_1();
+        done(MOVE("batch", "db", .has_cores = true, .cores = 1));
+        line_is(0, "batch", "change", "cores 2 -> 1", "live");
+        line_is(1, "db", "change", "cores 4 -> 5", "live");
+        assert_non_null(strstr(plan->operations.s, "move core "));
+        cores_are("batch", "12");
+        refused(MOVE("batch", "db", .has_cores = true, .cores = 1), ULV_EXIT_USAGE, "cannot set cores of batch to 0", "a partition that runs has some",
+                "uvctl stop batch");
+        define("web", "", "Share=1", "Size=1G");
+        refused(MOVE("batch", "web", .has_memory = true, .memory = G(1)), ULV_EXIT_NOT_ACTIVE, "cannot move anything between batch and web",
+                "web is not running: it holds nothing", "uvctl start web, then again");
+}
+
+/* --- apply ------------------------------------------------------------------------------------------------------ */
+
+static void apply_tells_new_changed_kept_and_removed(ULV_UNUSED void **state) {
+        policy("[Host]\nCores=2\nMemory=4G\n");
+        define("web", "", "Share=1", "Size=2G");
+        define("old", "", "Share=1", "Size=1G");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        start("web");
+        bed_file(&bed, "partitions/old.partition", "");
+        define("web", "Description=front", "Share=1", "Size=3G");
+        define("cache", "", "Share=1", "Size=1G\nNode=0");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        assert_int_equal(plan->n_lines, 4);
+        line_is(0, "web", "change", "memory 2G -> 3G", "live");
+        line_is(1, "web", "change", "Description=", "at next start");
+        line_is(2, "cache", "new", "container, 1 share, 1G on node 0", "");
+        line_is(3, "old", "kept", "not in this directory (--prune removes it)", "");
+        assert_string_equal(plan->summary, "Fits: 1 share of 3 idle, 2G of 58G idle. Nobody loses anything.");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY, .prune = true });
+        line_is(0, "old", "remove", "not in this directory", "");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY, .prune = true });
+        assert_string_equal(plan->summary, "Nothing to do.");
+}
+
+static void policy_gives_the_pool_cores_apart_and_takes_them_back(ULV_UNUSED void **state) {
+        policy("[Host]\nCores=2\n[Pool]\nCores=3\nOvercommit=1.5\n");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        cores_are("host", "0-1");
+        cores_are("pool", "13-15");
+        assert_int_equal(ulv_ledger_pool_capacity(bed.l), 9000);
+        policy("[Host]\nCores=1\n");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        cores_are("host", "0");
+        cores_are("pool", "");
+        assert_int_equal(ulv_ledger_pool_capacity(bed.l), 2000);
+}
+
+static void a_pool_in_use_is_not_made_too_small(ULV_UNUSED void **state) {
+        define("web", "Priority=20", "Share=5", "Size=1G");
+        start("web");
+        policy("[Pool]\nCores=2\n");
+        refused((struct ulv_request) { .verb = ULV_REQUEST_APPLY }, ULV_EXIT_CAPACITY, "cannot make the pool that small",
+                "5 share are given, and the pool would have 4 (50-prod.policy:2)",
+                "uvctl stop web, then again (its priority is 20, that of pool is 101)");
+}
+
+static void a_running_partition_keeps_its_type(ULV_UNUSED void **state) {
+        define("web", "", "Share=5", "Size=1G");
+        start("web");
+        bed_file(&bed, "partitions/web.partition", "[Partition]\nType=sim\n[CPU]\nShare=5\n[Memory]\nSize=1G\n");
+        assert_true(bed_reload(&bed, true));
+        refused((struct ulv_request) { .verb = ULV_REQUEST_APPLY }, ULV_EXIT_CONFLICT, "cannot change the type of web from container to sim",
+                "web is running", "uvctl stop web, then again");
+        refused((struct ulv_request) { .verb = ULV_REQUEST_REMOVE, .name = "web" }, ULV_EXIT_CONFLICT, "cannot remove web", "it is running",
+                "uvctl stop web, then again");
+}
+
+/* --- order -------------------------------------------------------------------------------------------------------- */
+
+static void order_follows_after_through_what_is_not_named(ULV_UNUSED void **state) {
+        const char *const names[] = { "web", "db" };
+        const char **order;
+        struct ulv_diag d = {};
+        size_t n;
+
+        define("db", "", "Share=1", "Size=1G");
+        define("cache", "After=db", "Share=1", "Size=1G");
+        define("web", "After=cache", "Share=1", "Size=1G");
+        define("aa", "After=web", "Share=1", "Size=1G");
+        assert_int_equal(ulv_plan_order(bed.b, names, 2, false, &order, &n, &d), 0);
+        assert_int_equal(n, 2);
+        assert_string_equal(order[0], "db");
+        assert_string_equal(order[1], "web");
+        free(order);
+        assert_int_equal(ulv_plan_order(bed.b, NULL, 0, true, &order, &n, &d), 0);
+        assert_int_equal(n, 4);
+        assert_string_equal(order[0], "db");
+        assert_string_equal(order[3], "aa");
+        free(order);
+        assert_int_equal(ulv_plan_order(bed.b, (const char *const[]) { "nobody" }, 1, false, &order, &n, &d), 1);
+        assert_string_equal(d.what, "no partition nobody");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(cores_come_from_the_host_highest_first_and_memory_beside_them),
+                TEST(idle_cores_are_taken_before_the_hosts_from_the_fuller_node),
+                TEST(a_wanted_node_is_kept_for_cores_and_memory),
+                TEST(the_host_keeps_a_core_and_2G),
+                TEST(a_container_gets_the_lowest_idle_uid_range),
+                TEST(less_than_wanted_starts_down_to_the_minimum),
+                TEST(shares_count_against_the_hosts_cores),
+                TEST(what_runs_already_is_no_error),
+                TEST(a_start_is_one_transaction_with_the_definition),
+                TEST(a_stopping_partition_is_not_started),
+                TEST(unknown_names_get_the_nearest),
+                TEST(isolation_is_checked_against_the_machine),
+                TEST(the_refusal_of_the_face),
+                TEST(bounds_are_kept),
+                TEST(a_set_writes_the_definition_too_unless_for_this_run),
+                TEST(a_set_of_what_does_not_run_waits_for_its_start),
+                TEST(a_shrink_frees_nothing_before_it_is_proved),
+                TEST(cores_move_in_one_transaction),
+                TEST(apply_tells_new_changed_kept_and_removed),
+                TEST(policy_gives_the_pool_cores_apart_and_takes_them_back),
+                TEST(a_pool_in_use_is_not_made_too_small),
+                TEST(a_running_partition_keeps_its_type),
+                TEST(order_follows_after_through_what_is_not_named),
+        };
+        int r = cmocka_run_group_tests(tests, NULL, NULL);
+
+        ulv_plan_free(plan);
+        return r;
+}
