@@ -191,27 +191,6 @@ void job_answer_dry(struct job *j) {
         job_free(j);
 }
 
-static int on_reverted(sd_bus_message *reply, ULV_UNUSED void *userdata, ULV_UNUSED sd_bus_error *error) {
-        if (sd_bus_message_is_method_error(reply, NULL))
-                ulv_log(ULV_LOG_WARNING, "the definitions keep a change whose transaction failed: %s", sd_bus_message_get_error(reply)->message);
-        return 0;
-}
-
-/* The files shall not say what the ledger refused, or took back. */
-static void take_back_files(struct job *j, uint64_t version) {
-        struct link *l = &j->m->operations;
-        sd_bus_message *call = NULL;
-        int r = -ENOTCONN;
-
-        if (l->bus && (r = sd_bus_message_new_method_call(l->bus, &call, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, "Revert")) >= 0 &&
-            (r = sd_bus_message_append(call, "t", version)) >= 0)
-                r = link_call(l, call, on_reverted, NULL);
-        sd_bus_message_unref(call);
-        if (r < 0)
-                (void) ulv_log_errno(r, "the definitions keep a change whose transaction failed");
-        j->installed = j->revert = 0;
-}
-
 static void wait_answer(struct wait *w) {
         const struct job *j = w->job;
         const char *txn = "";
@@ -221,11 +200,11 @@ static void wait_answer(struct wait *w) {
         (void) sd_bus_reply_method_return(w->call, "sss", j->state, txn, j->text ? j->text : "");
 }
 
-static void finish(struct job *j, const char *state, char *text) {
+/* The last thing in a job's life that anybody hears of. */
+static void finish(struct job *j, const char *state) {
         struct wait *w;
 
         j->state = state;
-        j->text = text;         /* NULL if there is nothing to say, or no memory to say it */
         while ((w = j->waits)) {
                 j->waits = w->next;
                 wait_answer(w);
@@ -236,16 +215,55 @@ static void finish(struct job *j, const char *state, char *text) {
         j->bundle = ulv_close(j->bundle);
 }
 
-void job_refuse(struct job *j, const struct ulv_diag *d) {
-        if (j->installed)
-                take_back_files(j, j->installed);
+static void conclude(struct job *j) {
+        if (j->end) {
+                finish(j, j->end);
+                return;
+        }
         if (j->reply)
-                (void) ulv_bus_reply_diag(j->reply, d);
+                (void) ulv_bus_reply_diag(j->reply, &j->refusal);
         j->reply = sd_bus_message_unref(j->reply);
         if (j->busy > 0)        /* an answer that is still to come holds a pointer */
-                finish(j, "failed", NULL);
+                finish(j, "failed");
         else
                 job_free(j);
+}
+
+static int on_reverted(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct job *j = userdata;
+
+        j->busy--;
+        if (sd_bus_message_is_method_error(reply, NULL))
+                ulv_log(ULV_LOG_WARNING, "the definitions keep a change of job %s: %s", j->id, sd_bus_message_get_error(reply)->message);
+        conclude(j);
+        return 0;
+}
+
+/* Files shall not say what the ledger refused, or took back: first they, then the end. */
+static void take_back_files(struct job *j, uint64_t version) {
+        struct link *l = &j->m->operations;
+        sd_bus_message *call = NULL;
+        int r = -ENOTCONN;
+
+        if (l->bus && (r = sd_bus_message_new_method_call(l->bus, &call, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, "Revert")) >= 0 &&
+            (r = sd_bus_message_append(call, "t", version)) >= 0)
+                r = link_call(l, call, on_reverted, j);
+        sd_bus_message_unref(call);
+        j->installed = 0;
+        if (r >= 0)
+                j->busy++;
+        else {
+                (void) ulv_log_errno(r, "the definitions keep a change of job %s", j->id);
+                conclude(j);
+        }
+}
+
+void job_refuse(struct job *j, const struct ulv_diag *d) {
+        j->refusal = *d;
+        if (j->installed)
+                take_back_files(j, j->installed);
+        else
+                conclude(j);
 }
 
 void job_refuse_errno(struct job *j, int r) {
@@ -282,11 +300,20 @@ static void add_end(struct ulv_strbuf *b, const struct item *i, bool first) {
                 ulv_strbuf_addf(b, "%s: %s\n", i->diag.what, i->diag.why);
 }
 
+/* The version of the definitions that is to be taken back with this end; 0 if none. */
+static uint64_t taken_back(const struct job *j, bool done, bool failed) {
+        if (done)
+                return j->revert;
+        /* An apply that was taken back in part has its definitions in the ledger all the same. */
+        return failed || ulv_streq(j->verb, "set") ? j->installed : 0;
+}
+
 /* All items have ended. */
 static void job_end(struct job *j) {
         _cleanup_strbuf_ struct ulv_strbuf b = { .max = 1024 * 1024 };
         const struct item *first = NULL;
         bool failed = false;
+        uint64_t version;
 
         for (size_t i = 0; i < j->n_items; i++)
                 if (j->items[i].state != ITEM_DONE) {
@@ -300,17 +327,18 @@ static void job_end(struct job *j) {
                 return;
         }
         job_answer(j);
-        /* An apply that was taken back in part has its definitions in the ledger all the same. */
-        if (j->installed && (failed || (first && ulv_streq(j->verb, "set"))))
-                take_back_files(j, j->installed);
-        else if (j->revert && !first)
-                take_back_files(j, j->revert);
         if (first)
                 add_end(&b, first, true);
         for (size_t i = 0; i < j->n_items; i++)
                 if (&j->items[i] != first)
                         add_end(&b, &j->items[i], false);
-        finish(j, !first ? "done" : failed || ulv_streq(j->verb, "start") ? "failed" : "undone", ulv_strbuf_steal(&b));
+        j->text = ulv_strbuf_steal(&b); /* NULL if there is no memory to say it */
+        j->end = !first ? "done" : failed || ulv_streq(j->verb, "start") ? "failed" : "undone";
+        version = taken_back(j, !first, failed);
+        if (version)
+                take_back_files(j, version);
+        else
+                conclude(j);
 }
 
 /* Ends, with i, what came after it. */
@@ -359,7 +387,7 @@ void job_run(struct job *j) {
         if (j->n_items != 1)
                 job_answer(j);
         if (j->n_items == 0) {
-                finish(j, "done", NULL);
+                finish(j, "done");
                 return;
         }
         for (size_t i = 0; i < j->n_items; i++)

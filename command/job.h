@@ -56,7 +56,9 @@ struct job {
         uint64_t give_up_at;                    /* monotonic us, 0: operations wasn't missed yet */
         uint64_t installed;                     /* version of the definitions that this job made, 0 if none */
         uint64_t revert;                        /* undo: version to take back when it is done, 0 if none */
-        char *text;                             /* once finished */
+        const char *end;                        /* state that it will have once the files are taken back; NULL: refused, */
+        struct ulv_diag refusal;                /* for this reason */
+        char *text;                             /* of the end */
         const char *state;                      /* NULL while it runs */
         unsigned busy;                          /* calls under way that hold a pointer to it */
         struct wait *waits;
