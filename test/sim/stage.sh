@@ -1,10 +1,12 @@
-# Each simulation over its seeds, then its controls: every bug that is planted must be found.
-# Under LONG=1 more steps and seeds. ULV_SEED repeats one that failed.
-for t in "$B"/test/sim-*; do
-    case $t in *.d|*.o) continue ;; esac
-    n=$(basename "$t")
-    for seed in ${ULV_SEED:-1 $(date +%s) $([ -z "${LONG:-}" ] || seq 2 40)}; do
-        one "$n-$seed" 300 "$t" --steps "$([ -n "${LONG:-}" ] && echo 1000000 || echo 100000)" --seed "$seed"
-    done
-    one "$n-controls" 120 "$t" --controls
+# The simulations over two seeds, then their controls: every bug that is planted must be found. Under LONG=1
+# more steps and seeds. ULV_SEED repeats one that failed; `--replay FILE` a trace of sim-ledger.
+for seed in ${ULV_SEED:-1 $(date +%s) $([ -z "${LONG:-}" ] || seq 2 40)}; do
+    one "sim-ledger-$seed" 300 "$B/test/sim-ledger" --steps "$([ -n "${LONG:-}" ] && echo 1000000 || echo 100000)" --seed "$seed"
+    one "sim-planner-$seed" 300 bash -c '"$@" >&2 && echo "ok 1 - the planner holds, seed $0"' "$seed" \
+        "$B/test/sim-planner" --steps "$([ -n "${LONG:-}" ] && echo 200000 || echo 20000)" --seed "$seed"
+done
+one sim-ledger-controls 120 "$B/test/sim-ledger" --controls
+for c in host try double; do
+    one "sim-planner-control-$c" 60 bash -c 'if "$0" --steps 5000 --sabotage "$1" >&2; then exit 1; else echo "ok 1 - the simulation finds a planted bug: $1"; fi' \
+        "$B/test/sim-planner" "$c"
 done
