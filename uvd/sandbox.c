@@ -16,6 +16,12 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+/* Only root can: whoever started us as another uid had the occasion itself. */
+static void drop_bounding_set(void) {
+        for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+                ;
+}
+
 static int drop_capabilities(void) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
@@ -29,6 +35,7 @@ int sandbox_drop_root(uid_t uid, gid_t gid) {
         if (geteuid() == 0 || getuid() == 0) {
                 if (uid == 0)
                         return -EPERM;
+                drop_bounding_set();
                 if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
                         return -errno;
                 if (setresuid(0, 0, 0) >= 0)    /* The proof: what was given up can't be had again. */
