@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The real uv-port between a monitor and a hostile uv-init, both played here. Needs root, to see it drop. */
+
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+#include "monitor/port/record.c"
+#include "monitor/port/socket.c"
+
+#define TEST_UID "1879048300"
+
+struct bed { pid_t pid; int monitor, init, slave, logs[2]; };
+
+static void uv_port_path(char *path, size_t size) {
+        ssize_t n = readlink("/proc/self/exe", path, size - 32);
+
+        assert_true(n > 0);
+        path[n] = 0;
+        for (int i = 0; i < 2; i++)             /* BUILD/test/test-port-process */
+                *strrchr(path, '/') = 0;
+        strcat(path, "/bin/uv-port");
+}
+
+static pid_t run_port(int far) {
+        char path[512];
+        pid_t pid;
+
+        uv_port_path(path, sizeof(path));
+        pid = fork();
+        if (pid == 0) {
+                int null = open("/dev/null", O_RDWR);
+                if (dup2(null, 0) < 0 || dup2(null, 2) < 0 || dup2(far, ULV_PORT_FD) < 0 || close_range(4, ~0u, 0) < 0)
+                        _exit(125);
+                execl(path, "uv-port", "test", "--uid", TEST_UID, NULL);
+                _exit(126);
+        }
+        return pid;
+}
+
+static int log_file(void) {
+        char path[] = "/tmp/uv-test-port-XXXXXX";
+        int fd = mkostemp(path, O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        (void) unlink(path);
+        return fd;
+}
+
+static int pair(int *ret_far, int flags) {
+        int p[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0, p), 0);
+        *ret_far = p[1];
+        return p[0];
+}
+
+static int set_up(void **state) {
+        struct bed *b = calloc(1, sizeof(*b));
+        const struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONFIGURE, .value = 65536 };
+        int far, near, master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+        if (geteuid() != 0) {
+                *state = NULL;
+                free(b);
+                return 0;
+        }
+        b->monitor = pair(&far, 0);
+        b->pid = run_port(far);
+        (void) close(far);
+        b->init = pair(&near, 0);
+        assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+        b->slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+        b->logs[0] = log_file();
+        b->logs[1] = log_file();
+        const int fds[4] = { master, near, b->logs[0], b->logs[1] };
+        assert_int_equal(ulv_port_send(b->monitor, &r, sizeof(r), fds, 4, 0), 0);
+        (void) close(near);
+        (void) close(master);
+        *state = b;
+        return 0;
+}
+
+static int tear_down(void **state) {
+        struct bed *b = *state;
+
+        if (!b)
+                return 0;
+        (void) close(b->monitor);
+        (void) kill(b->pid, SIGKILL);
+        (void) waitpid(b->pid, NULL, 0);
+        for (int i = 0; i < 2; i++)
+                (void) close(b->logs[i]);
+        (void) close(b->slave);
+        (void) close(b->init);
+        free(b);
+        return 0;
+}
+
+static struct bed *bed(void **state) {
+        if (!*state)
+                skip();
+        return *state;
+}
+
+static void say(struct bed *b, uint32_t kind, uint32_t number, int64_t value) {
+        const struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = kind, .number = number, .value = value };
+
+        assert_int_equal(ulv_port_send(b->init, &r, sizeof(r), NULL, 0, 0), 0);
+}
+
+/* What the monitor hears within ms; kind 0: nothing. */
+static struct ulv_port_record hear(const struct bed *b, int ms) {
+        struct pollfd p = { .fd = b->monitor, .events = POLLIN };
+        struct ulv_port_record r = { 0 };
+
+        if (poll(&p, 1, ms) == 1)
+                assert_int_equal(recv(b->monitor, &r, sizeof(r), 0), sizeof(r));
+        return r;
+}
+
+static void ask_exec(const struct bed *b, uint32_t number) {
+        struct { struct ulv_port_record r; char text[9]; } __attribute__((packed)) m = {
+                { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_EXEC, .number = number, .text_len = 9 }, { 1, 0, 0, 0, 0, 0, 's', 'h', 0 },
+        };
+        const int fds[3] = { b->slave, b->slave, b->slave };
+
+        assert_int_equal(ulv_port_send(b->monitor, &m, sizeof(m), fds, 3, 0), 0);
+}
+
+/* Is uv-init's socket closed by the other side? */
+static bool cut_off(const struct bed *b) {
+        struct pollfd p = { .fd = b->init };
+
+        return poll(&p, 1, 2000) == 1 && (p.revents & POLLHUP);
+}
+
+static void assert_alive(const struct bed *b) { assert_int_equal(waitpid(b->pid, NULL, WNOHANG), 0); }
+
+static void it_has_given_up_every_right(void **state) {
+        struct bed *b = bed(state);
+        static const char *const wanted[] = {
+                "Uid:\t" TEST_UID "\t" TEST_UID "\t" TEST_UID "\t" TEST_UID "\n", "Gid:\t" TEST_UID "\t" TEST_UID "\t" TEST_UID "\t" TEST_UID "\n",
+                "CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n", "CapBnd:\t0000000000000000\n", "NoNewPrivs:\t1\n",
+#ifndef __SANITIZE_ADDRESS__
+                "Seccomp:\t2\n",
+#endif
+        };
+        char path[64], text[8192];
+
+        say(b, ULV_PORT_READY, 0, 0);           /* heard: it is through with confining itself */
+        assert_int_equal(hear(b, 2000).kind, ULV_PORT_READY);
+        snprintf(path, sizeof(path), "/proc/%d/status", (int) b->pid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = read(fd, text, sizeof(text) - 1);
+        assert_true(n > 0);
+        text[n] = 0;
+        (void) close(fd);
+        for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+                if (!strstr(text, wanted[i]))
+                        fail_msg("not in its status: %s", wanted[i]);
+}
+
+static void a_malformed_record_ends_the_connection_not_the_port(void **state) {
+        struct bed *b = bed(state);
+        const struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_EXITED, .number = 1 };
+
+        assert_int_equal(ulv_port_send(b->init, &r, sizeof(r) - 1, NULL, 0, 0), 0);
+        assert_true(cut_off(b));
+        assert_alive(b);
+        assert_int_equal(hear(b, 50).kind, 0);
+}
+
+static void fds_from_a_partition_end_the_connection(void **state) {
+        struct bed *b = bed(state);
+        const struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_EXITED, .number = 1 };
+
+        assert_int_equal(ulv_port_send(b->init, &r, sizeof(r), &b->slave, 1, 0), 0);
+        assert_true(cut_off(b));
+        assert_alive(b);
+}
+
+static void only_answers_that_were_asked_for_pass_and_once(void **state) {
+        struct bed *b = bed(state);
+
+        ask_exec(b, 9);
+        struct pollfd p = { .fd = b->init, .events = POLLIN };
+        assert_int_equal(poll(&p, 1, 2000), 1);
+        say(b, ULV_PORT_EXITED, 8, 1);
+        assert_int_equal(hear(b, 50).kind, 0);
+        say(b, ULV_PORT_EXITED, 9, 3);
+        struct ulv_port_record r = hear(b, 2000);
+        assert_int_equal(r.kind, ULV_PORT_EXITED);
+        assert_int_equal(r.number, 9);
+        assert_int_equal(r.value, 3);
+        say(b, ULV_PORT_EXITED, 9, 3);
+        assert_int_equal(hear(b, 50).kind, 0);
+        say(b, ULV_PORT_EXITED, 0, 256 + 9);
+        assert_int_equal(hear(b, 2000).value, 256 + 9);
+        say(b, ULV_PORT_EXITED, 0, 0);
+        assert_int_equal(hear(b, 50).kind, 0);
+}
+
+static void a_flood_is_cut_off(void **state) {
+        struct bed *b = bed(state);
+        const struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_FAILED, .number = 7, .value = 1 };
+
+        for (int i = 0; i < 5000 && ulv_port_send(b->init, &r, sizeof(r), NULL, 0, 0) == 0; i++)
+                ;
+        assert_true(cut_off(b));
+        assert_int_equal(hear(b, 50).kind, 0);
+        assert_alive(b);
+}
+
+static void a_deaf_partition_delays_nobody_and_its_end_answers_all(void **state) {
+        struct bed *b = bed(state);
+        unsigned failed = 0;
+
+        for (uint32_t i = 1; i <= 200; i++) {
+                ask_exec(b, i);
+                while (hear(b, 0).kind == ULV_PORT_FAILED)
+                        failed++;
+        }
+        while (hear(b, 200).kind == ULV_PORT_FAILED)
+                failed++;
+        assert_in_range(failed, 200 - 64, 199);         /* what fits into its socket may wait there */
+        (void) close(b->init);
+        b->init = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        while (hear(b, 200).kind == ULV_PORT_FAILED)
+                failed++;
+        assert_int_equal(failed, 200);
+        assert_alive(b);
+}
+
+static void last_words_are_kept_when_the_monitor_goes(void **state) {
+        struct bed *b = bed(state);
+        char text[64] = "";
+        int status;
+
+        assert_int_equal(write(b->slave, "last words", 10), 10);
+        assert_int_equal(shutdown(b->monitor, SHUT_WR), 0);
+        assert_int_equal(waitpid(b->pid, &status, 0), b->pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        assert_true(pread(b->logs[0], text, sizeof(text) - 1, 0) >= 0);
+        assert_string_equal(text, "last words");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(it_has_given_up_every_right),
+                TEST(a_malformed_record_ends_the_connection_not_the_port),
+                TEST(fds_from_a_partition_end_the_connection),
+                TEST(only_answers_that_were_asked_for_pass_and_once),
+                TEST(a_flood_is_cut_off),
+                TEST(a_deaf_partition_delays_nobody_and_its_end_answers_all),
+                TEST(last_words_are_kept_when_the_monitor_goes),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
