@@ -8,7 +8,7 @@
  *   - the command of a refusal for capacity works: done, and settled, it makes the request plannable;
  *   - the host never falls below its guarantee.
  *
- *   sim-planner [--steps N] [--seed S] [--sabotage NAME] [--verbose]
+ *   sim-planner [--steps N] [--seed S] [--sabotage NAME] [--verbose] | --controls
  *
  * --sabotage is a control: it breaks one rule behind the planner's back, and the simulation must notice.
  *   host      a core of the host is given away after a step, below the guarantee
@@ -21,7 +21,7 @@
 #include "test/lib/planner-bed.h"
 
 static uint64_t state;
-static bool verbose;
+static bool verbose, quiet_failures;
 static const char *sabotage = "";
 
 static uint64_t draw(void) {
@@ -197,32 +197,43 @@ static struct ulv_request random_request(const struct machine *m) {
         return r;
 }
 
+/* Failures are told, but for those that a control provokes. */
+static void ULV_PRINTF(1, 2) say(const char *fmt, ...) {
+        va_list ap;
+
+        if (quiet_failures)
+                return;
+        va_start(ap, fmt);
+        vfprintf(stderr, fmt, ap);
+        va_end(ap);
+}
+
 static void print_request(const struct ulv_request *r) {
         static const char *const verbs[] = { "start", "stop", "set", "move", "apply", "remove" };
 
-        fprintf(stderr, "request: %s %s %s", verbs[r->verb], r->name, r->verb == ULV_REQUEST_MOVE ? r->other : "");
+        say("request: %s %s %s", verbs[r->verb], r->name, r->verb == ULV_REQUEST_MOVE ? r->other : "");
         if (r->has_cores)
-                fprintf(stderr, " cores=%" PRIu64, r->cores);
+                say(" cores=%" PRIu64, r->cores);
         if (r->has_share)
-                fprintf(stderr, " share=%" PRIu64, r->share);
+                say(" share=%" PRIu64, r->share);
         if (r->has_memory)
-                fprintf(stderr, " memory=%" PRIu64 "M", r->memory >> 20);
-        fprintf(stderr, "%s%s%s\n", r->runtime ? " runtime" : "", r->prune ? " prune" : "", r->force ? " force" : "");
+                say(" memory=%" PRIu64 "M", r->memory >> 20);
+        say("%s%s%s\n", r->runtime ? " runtime" : "", r->prune ? " prune" : "", r->force ? " force" : "");
 }
 
 static int fail(struct bed *bed, const struct ulv_request *r, const struct ulv_plan *p, const char *what) {
         _cleanup_strbuf_ struct ulv_strbuf dump = {};
 
-        fprintf(stderr, "FAILED: %s\n", what);
+        say("FAILED: %s\n", what);
         print_request(r);
         for (size_t i = 0; p && i < p->n_reasons; i++)
-                fprintf(stderr, "  %s\n  %s\n  try: %s\n", p->reasons[i].what, p->reasons[i].why, p->reasons[i].try_);
+                say("  %s\n  %s\n  try: %s\n", p->reasons[i].what, p->reasons[i].why, p->reasons[i].try_);
         if (p)
-                fprintf(stderr, "operations:\n%sexplain:\n%s", ulv_strbuf_str(&p->operations), ulv_strbuf_str(&p->explain));
+                say("operations:\n%sexplain:\n%s", ulv_strbuf_str(&p->operations), ulv_strbuf_str(&p->explain));
         for (size_t i = 0; i < bed->n_files; i++)
-                fprintf(stderr, "--- %s\n%s", bed->files[i].path, bed->files[i].text);
+                say("--- %s\n%s", bed->files[i].path, bed->files[i].text);
         if (ulv_ledger_dump(bed->l, NULL, &dump) == 0)
-                fprintf(stderr, "--- ledger\n%s", ulv_strbuf_str(&dump));
+                say("--- ledger\n%s", ulv_strbuf_str(&dump));
         return 1;
 }
 
@@ -369,9 +380,9 @@ static int check_try(struct bed *bed, const struct ulv_request *r, const struct 
         if (k != 0)
                 fail(copy, r, refused, first && first->n_reasons > 0 ? "the command to try was refused" : "the request is refused after the command to try, too");
         if (k != 0 && second && second->n_reasons > 0)
-                fprintf(stderr, "again: %s: %s\n", second->reasons[0].what, second->reasons[0].why);
+                say("again: %s: %s\n", second->reasons[0].what, second->reasons[0].why);
         if (k != 0 && first && first->n_reasons > 0)
-                fprintf(stderr, "the command: %s: %s\n", first->reasons[0].what, first->reasons[0].why);
+                say("the command: %s: %s\n", first->reasons[0].what, first->reasons[0].why);
         bed_done(copy);
         return k != 0;
 }
@@ -445,29 +456,63 @@ static int one_machine(unsigned steps) {
         return r;
 }
 
+static bool simulate(unsigned long steps, unsigned long seed) {
+        state = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
+        counts = (struct counts) {};
+        for (unsigned long n = 0; n < steps; n += 100)
+                if (one_machine((unsigned) ULV_MIN(steps - n, 100ul)) != 0) {
+                        say("machine %u of --seed %lu\n", counts.machines, seed);
+                        return false;
+                }
+        return true;
+}
+
+/* Every planted bug must be found. */
+static int controls(unsigned long seed) {
+        static const char *const planted[] = { "host", "try", "double" };
+        int failed = 0;
+
+        quiet_failures = true;
+        for (unsigned i = 0; i < ULV_ARRAY_SIZE(planted); i++) {
+                bool found;
+
+                sabotage = planted[i];
+                found = !simulate(20000, seed);
+                failed += !found;
+                printf("%s %u - a planted bug is found: %s\n", found ? "ok" : "not ok", i + 1, planted[i]);
+        }
+        return failed > 0;
+}
+
+static int usage(void) {
+        fprintf(stderr, "usage: sim-planner [--steps N] [--seed S] [--sabotage host|try|double] [--verbose] | --controls\n");
+        return 2;
+}
+
 int main(int argc, char **argv) {
         unsigned long steps = 20000, seed = 1;
+        bool run_controls = false, ok;
 
         for (int i = 1; i < argc; i++)
-                if (ulv_streq(argv[i], "--steps") && i + 1 < argc)
-                        steps = strtoul(argv[++i], NULL, 10);
-                else if (ulv_streq(argv[i], "--seed") && i + 1 < argc)
-                        seed = strtoul(argv[++i], NULL, 10);
-                else if (ulv_streq(argv[i], "--sabotage") && i + 1 < argc)
-                        sabotage = argv[++i];
-                else if (ulv_streq(argv[i], "--verbose"))
+                if (ulv_streq(argv[i], "--verbose"))
                         verbose = true;
-                else {
-                        fprintf(stderr, "usage: sim-planner [--steps N] [--seed S] [--sabotage host|try|double] [--verbose]\n");
-                        return 2;
-                }
-        state = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
-        for (unsigned long done = 0; done < steps; done += 100)
-                if (one_machine((unsigned) ULV_MIN(steps - done, 100ul)) != 0) {
-                        fprintf(stderr, "seed %lu, machine %u\n", seed, counts.machines);
-                        return 1;
-                }
-        printf("%u plans (%u of nothing), %u refusals, %u commands tried, %u general, %u machines, seed %lu\n", counts.plans, counts.empty,
+                else if (ulv_streq(argv[i], "--controls"))
+                        run_controls = true;
+                else if (i + 1 == argc)
+                        return usage();
+                else if (ulv_streq(argv[i], "--steps"))
+                        steps = strtoul(argv[++i], NULL, 10);
+                else if (ulv_streq(argv[i], "--seed"))
+                        seed = strtoul(argv[++i], NULL, 10);
+                else if (ulv_streq(argv[i], "--sabotage"))
+                        sabotage = argv[++i];
+                else
+                        return usage();
+        if (run_controls)
+                return controls(seed);
+        ok = simulate(steps, seed);
+        printf("# %u plans (%u of nothing), %u refusals, %u commands tried, %u general, %u machines, seed %lu\n", counts.plans, counts.empty,
                counts.refusals, counts.tries, counts.tries_general, counts.machines, seed);
-        return 0;
+        printf("%s 1 - the planner keeps its promises over %lu random requests\n", ok ? "ok" : "not ok", steps);
+        return ok ? 0 : 1;
 }
