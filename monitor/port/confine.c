@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -15,12 +16,20 @@
 
 #include "monitor/port/confine.h"
 
+/* A sanitizer maps, reads /proc and starts threads; what it watches goes without filter and memory limit. */
 #if defined(__SANITIZE_ADDRESS__)
-#define ULV_SANITIZED 1
+#define SANITIZED true
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define ULV_SANITIZED 1
+#define SANITIZED true
 #endif
+#endif
+#ifdef SANITIZED
+/* The leak check at exit wants threads and ptrace, which there are none of; and this program has no heap. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) { return "detect_leaks=0"; }
+#else
+#define SANITIZED false
 #endif
 
 /* Every call it makes, and for what. */
@@ -48,10 +57,8 @@ static int limit_resources(void) {
 
         for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
                 struct rlimit r = { limits[i].most, limits[i].most };
-#ifdef ULV_SANITIZED
-                if (limits[i].what == RLIMIT_DATA)      /* the sanitizer's shadow is larger */
+                if (SANITIZED && limits[i].what == RLIMIT_DATA)
                         continue;
-#endif
                 if (setrlimit(limits[i].what, &r) < 0)
                         return -errno;
         }
@@ -83,9 +90,8 @@ static int prove_ids(uid_t uid) {
 }
 
 static int filter_calls(void) {
-#ifdef ULV_SANITIZED
-        return 0;       /* sanitizers map, read /proc and start threads; the plain build is the one that ships */
-#else
+        if (SANITIZED)
+                return 0;
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
         int r = ctx ? 0 : -ENOMEM;
 
@@ -95,7 +101,6 @@ static int filter_calls(void) {
                 r = seccomp_load(ctx);
         seccomp_release(ctx);
         return r;
-#endif
 }
 
 int port_confine(uid_t uid) {
