@@ -82,7 +82,7 @@ static int add_whole(int sysfs, struct ulv_inventory *inv) {
 }
 
 /* By node, then page size by name, as the inventory wants it. */
-static int compare(const void *a, const void *b) {
+static int compare_memory(const void *a, const void *b) {
         const struct ulv_inv_memory *x = a, *y = b;
 
         if (x->node != y->node)
@@ -98,7 +98,7 @@ int discover_memory(int sysfs, struct ulv_inventory *inv) {
         if (r >= 0 && inv->n_memory == 0)
                 r = -ENODATA;
         if (r >= 0)
-                qsort(inv->memory, inv->n_memory, sizeof(*inv->memory), compare);
+                qsort(inv->memory, inv->n_memory, sizeof(*inv->memory), compare_memory);
         return r;
 }
 
