@@ -21,6 +21,7 @@ struct lxc {
         int leader;                     /* pidfd, until the monitor has it */
         pid_t leader_pid;
         bool failed, killed;
+        bool built;                     /* the builder did all its work */
         struct ulv_diag diag;           /* the first failure told */
 };
 

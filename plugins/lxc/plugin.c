@@ -44,11 +44,12 @@ struct lxc *lxc_get(struct ulv_monitor *m) {
 
 /* Once it is dead its last words are read: the pidfd of the first process may be among them. */
 static void reap_builder(struct lxc *c) {
-        siginfo_t si;
+        siginfo_t si = { 0 };
 
         if (c->builder < 0 || !lxc_pidfd_dead(c->builder, 0))
                 return;
         (void) waitid(P_PIDFD, (id_t) c->builder, &si, WEXITED | WNOHANG);
+        c->built = si.si_pid > 0 && si.si_code == CLD_EXITED && si.si_status == 0;
         c->builder = ulv_close(c->builder);
         while (lxc_take_word(c) > 0)
                 ;

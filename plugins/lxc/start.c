@@ -91,7 +91,8 @@ static void finish(struct lxc *c) {
         struct ulv_monitor *m = c->m;
 
         lxc_end_builder(c);
-        if (!c->failed && c->leader >= 0 && !lxc_pidfd_dead(c->leader, 0)) {
+        /* It may have ended by now: /bin/true takes less time than this. It has been started all the same. */
+        if (!c->failed && c->built && c->leader >= 0) {
                 ulv_monitor_started(m, ulv_steal_fd(&c->leader), c->leader_pid);
                 return;
         }
@@ -231,7 +232,7 @@ int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struc
 
         if (!c || c->builder >= 0)
                 return c ? -EALREADY : -ENOMEM;
-        c->failed = c->killed = false;
+        c->failed = c->killed = c->built = false;
         ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
         if (!lxc_may_build())
                 return because(reterr, -EPERM, "the same again", "its monitor has given up the right to mount since its last start");
