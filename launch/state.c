@@ -3,7 +3,8 @@
 /* What lets a new uv-launch take over from one that was killed.
  *
  * run/ultravisor/launch.state (root only) names every process that we started: pid, its start time (a
- * reused pid has another), and a monitor's token. It is replaced whole before a child is let go.
+ * reused pid has another, in the same boot), and a monitor's token. It is replaced whole before a child
+ * is let go. After a reboot it says nothing any more.
  * The new uv-launch opens a pidfd for each that is still the same process: an old role is killed (it was
  * dying anyway), a monitor is kept, watched by its pidfd, and its fd store fills when it sees the new
  * notification socket. Whether such a monitor ended well can't be reaped; it says STOPPING=1 before it
@@ -31,11 +32,30 @@
 #define STATE "launch.state"
 #define LINE_SIZE 4200
 
+/* The id of this boot; "-" where the kernel doesn't tell. */
+static void boot_id(char id[40]) {
+        FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+        if (!f || fscanf(f, "%39s", id) != 1)
+                memcpy(id, "-", 2);
+        if (f)
+                (void) fclose(f);
+}
+
+/* Does a state file that is open at its start come from this boot? Its first line says. */
+static bool of_this_boot(FILE *f) {
+        char line[LINE_SIZE], id[40], now[40];
+
+        boot_id(now);
+        return fgets(line, sizeof(line), f) && sscanf(line, "boot %39s", id) == 1 && ulv_streq(id, now);
+}
+
 /* --- the state file ---------------------------------------------------------------------------------- */
 
 int state_write(struct launch *l) {
         int fd = openat(l->run_fd, STATE ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
         FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+        char boot[40];
         bool bad;
 
         if (!f) {
@@ -44,7 +64,8 @@ int state_write(struct launch *l) {
                 (void) ulv_close(fd);
                 return r;
         }
-        (void) fprintf(f, "cgroup %s\n", l->cgroup);
+        boot_id(boot);
+        (void) fprintf(f, "boot %s\ncgroup %s\n", boot, l->cgroup);
         for (const struct service *s = l->services; s; s = s->next)
                 if (!s->role || s->pid > 0)
                         (void) fprintf(f, "%s %s %d %llu %s\n", s->role ? "role" : "monitor", s->name, (int) s->pid,
@@ -97,13 +118,15 @@ int state_adopt(struct launch *l) {
         char line[LINE_SIZE], kind[16], name[NAME_SIZE], token[TOKEN_SIZE];
         unsigned long long ticks;
         unsigned n = 0;
+        bool current;
         int pid;
 
         if (!f) {
                 (void) ulv_close(fd);
                 return 0;
         }
-        while (r >= 0 && fgets(line, sizeof(line), f)) {
+        current = of_this_boot(f);
+        while (current && r >= 0 && fgets(line, sizeof(line), f)) {
                 (void) sscanf(line, "cgroup %4095[^\n]", l->cgroup);
                 if (sscanf(line, "%15s %63s %d %llu %32s", kind, name, &pid, &ticks, token) != 5 || !ulv_name_form_ok(name))
                         continue;
@@ -123,13 +146,13 @@ int state_adopt(struct launch *l) {
 static bool somebody_runs(const char *root) {
         char path[4096 + 64], line[LINE_SIZE], kind[16];
         unsigned long long ticks;
-        bool runs = false;
+        bool runs = false, current = false;
         FILE *f;
         int pid;
 
         (void) snprintf(path, sizeof(path), "%s/" ULV_RUN "/" STATE, root);
         f = fopen(path, "re");
-        while (f && !runs && fgets(line, sizeof(line), f))
+        while (f && !runs && (current || (current = of_this_boot(f))) && fgets(line, sizeof(line), f))
                 if (sscanf(line, "%15s %*s %d %llu", kind, &pid, &ticks) == 3 && ulv_streq(kind, "monitor")) {
                         int fd = same_process(pid, ticks);
 
