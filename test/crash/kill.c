@@ -5,7 +5,8 @@
  *
  * Two workers submit ledger transactions of two parameters each, with ids of their own, and note what was
  * acknowledged; where the connection broke they submit the same id again, as a client should. Others start and
- * stop a partition each and note the state that was acknowledged. Some partitions are never touched. Every
+ * stop a partition each and note the state that was acknowledged. One of them is a container. Some partitions, one
+ * of them a container, are never touched. Every
  * QUIET cycles the workers rest, and the whole is compared: acknowledged = recorded, both parameters equal,
  * every invariant of the ledger, untouched partitions have pid and start time of the beginning, and each
  * payload that runs has a running row. --control NAME plants a fault that a check must find (exit 1):
@@ -25,8 +26,9 @@
 #include "model/ledger.h"
 
 #define RAW 2
-#define LIFE 3
-#define STILL 3
+#define LIFE 4
+#define STILL 4
+#define IS_CONTAINER(k) ((k) == 0)      /* the first of each are containers, the others simulated */
 #define IDS 256
 #define QUIET 25
 
@@ -44,7 +46,7 @@ static const char *control = "";
 static int failures;
 
 static const char INVENTORY[] =
-        "[Machine]\nName=crash\nKind=imagined\nUIDRanges=1-200\n[Node \"0\"]\nCPUs=0-31\nThreadStride=16\nMemory=32G\n";
+        "[Machine]\nName=crash\nKind=part\nPrefix=crash\nUIDRanges=400-600\n[Node \"0\"]\nCPUs=0-1\nMemory=8G\n";
 
 static void rest(int worker) {
         while (shared->rest && !shared->stop) {
@@ -200,10 +202,30 @@ static void fail(const char *fmt, ...) {
         printf("\n");
 }
 
-struct counted { int payloads; char names[64][16]; };
-static int count_payload(ULV_UNUSED pid_t pid, ULV_UNUSED const char *exe, const char *comm, void *userdata) {
+/* Is it PID 1 of a container? The last number of NSpid: is its pid in its own namespace. */
+static bool is_first(pid_t pid) {
+        char path[64], line[256];
+        bool first = false;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/%d/status", pid);
+        f = fopen(path, "re");
+        while (f && fgets(line, sizeof(line), f)) {
+                char *last = strrchr(line, '\t');
+
+                if (ulv_startswith(line, "NSpid:") && last && ulv_streq(last, "\t1\n"))
+                        first = true;
+        }
+        if (f)
+                fclose(f);
+        return first;
+}
+
+struct counted { int payloads, containers; char names[64][16]; };
+static int count_payload(pid_t pid, ULV_UNUSED const char *exe, const char *comm, void *userdata) {
         struct counted *c = userdata;
 
+        c->containers += is_first(pid);
         if (ulv_startswith(comm, "uv-sim-") && c->payloads < 64)
                 snprintf(c->names[c->payloads++], 16, "%s", comm + 7);
         return 0;
@@ -258,22 +280,24 @@ static void check_raw(const struct ulv_ledger *l) {
         sd_bus_close_unref(bus);
 }
 
-struct walk { int running; struct counted *payloads; const struct ulv_ledger *l; };
+struct walk { int running, containers; struct counted *payloads; const struct ulv_ledger *l; };
 static int check_partition(const struct ulv_partition_info *p, void *userdata) {
         struct walk *w = userdata;
+        bool simulated = ulv_streq(p->type, "sim");
         int n = 0;
 
         if (ulv_streq(p->role, "infrastructure"))
                 return 0;
         for (int k = 0; k < w->payloads->payloads; k++)
                 n += ulv_streq(w->payloads->names[k], p->name);
-        if (p->state == ULV_RUNNING && n != 1)
+        if (simulated && p->state == ULV_RUNNING && n != 1)
                 fail("%s is running in the ledger and has %d payloads", p->name, n);
         if (!ulv_state_is_live(p->state) && n != 0)
                 fail("orphan: %s is %s and has %d payloads", p->name, ulv_state_name(p->state), n);
         if (p->state == ULV_RUNNING && process_start_time((pid_t) p->leader) != p->leader_start)
                 fail("%s: leader %llu is not the process that was started", p->name, (unsigned long long) p->leader);
-        w->running += p->state == ULV_RUNNING;
+        w->running += simulated && p->state == ULV_RUNNING;
+        w->containers += !simulated && p->state == ULV_RUNNING;
         return 0;
 }
 
@@ -317,6 +341,8 @@ static void check_all(void) {
                 (void) ulv_ledger_each_partition(l, check_partition, &walk);
                 if (payloads.payloads != walk.running)
                         fail("%d payloads run, %d partitions are running", payloads.payloads, walk.running);
+                if (payloads.containers != walk.containers)
+                        fail("orphan: %d containers run, %d are running in the ledger", payloads.containers, walk.containers);
                 for (int w = 0; w < LIFE; w++) {
                         char name[16];
 
@@ -378,8 +404,13 @@ static void begin(void) {
 
                 snprintf(name, sizeof(name), "%s%d", k < STILL ? "still" : "life", k < STILL ? k : k - STILL);
                 snprintf(path, sizeof(path), "etc/ultravisor/partitions/%s.partition", name);
-                instance_write(&inst, path, "[Partition]\nType=sim\n[CPU]\n%s\n[Memory]\nSize=64M\n", k % 2 ? "Cores=1" : "Share=0.5");
+                if (IS_CONTAINER(k < STILL ? k : k - STILL))
+                        instance_write(&inst, path, "[Partition]\nType=container\n[CPU]\nShare=0.1\n[Memory]\nSize=64M\n[Container]\n"
+                                       "Root=%s/tree\nExec=/bin/sleep 100000\n", inst.root);
+                else
+                        instance_write(&inst, path, "[Partition]\nType=sim\n[CPU]\n%s\n[Memory]\nSize=64M\n", k == STILL + 1 ? "Cores=1" : "Share=0.1");
         }
+        instance_busybox(&inst);
         instance_start(&inst);
         bus = insist(instance_manager);
         for (int k = 0; k < STILL; k++) {
@@ -420,6 +451,7 @@ int main(int argc, char **argv) {
                 default: return 2;
                 }
         setvbuf(stdout, NULL, _IOLBF, 0);
+        (void) signal(SIGPIPE, SIG_IGN);        /* a reader that leaves must not leave an instance behind */
         state = seed * 7919 + 1;
         shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (shared == MAP_FAILED)
@@ -433,10 +465,13 @@ int main(int argc, char **argv) {
                         check_all();
         }
         if (control[0]) {
+                pid_t launch = inst.launch;
+
                 shared->rest = 1;
                 msleep(300);
                 sabotage();
                 check_all();
+                inst.launch = launch;
         }
         shared->stop = 1;
         while (waitpid(-1, NULL, WNOHANG) > 0)
@@ -451,8 +486,6 @@ int main(int argc, char **argv) {
         msleep(100);
         if (failures > 0)
                 setenv("ULV_KEEP", "1", 1);
-        if (ulv_streq(control, "orphan"))
-                return failures > 0;
         left = instance_stop(&inst);
         printf("%s 2 - stopping it leaves nothing behind\n1..2\n", left ? "not ok" : "ok");
         return failures > 0 || left > 0;

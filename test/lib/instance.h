@@ -24,6 +24,8 @@ _Noreturn void fail_(const char *file, int line, const char *fmt, ...) ULV_PRINT
 /* A fresh root below /tmp with this inventory text. */
 void instance_make(struct instance *i, const char *name, const char *inventory);
 void instance_write(const struct instance *i, const char *path, const char *fmt, ...) ULV_PRINTF(3, 4);
+/* ROOT/tree: a root file system of busybox, for containers. */
+void instance_busybox(const struct instance *i);
 /* Starts uv-launch and waits until uv-command answers with uvd behind it. */
 void instance_start(struct instance *i);
 /* SIGTERM to uv-launch, waits; then removes the root. Returns the number of things left behind (told on stderr). */
