@@ -229,8 +229,7 @@ int method_set(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
         if (!j)
                 return 1;
         j->items[0].request = q;
-        item_name(&j->items[0], name, "");
-        if (plan(j))
+        if (item_name(&j->items[0], name, "") && plan(j))
                 set_go(j);
         return 1;
 }
@@ -286,6 +285,15 @@ static void remove_go(struct job *j) {
                 install(j);
 }
 
+static bool name_all(struct job *j, char **names) {
+        for (size_t i = 0; i < j->n_items; i++) {
+                j->items[i].request.verb = ULV_REQUEST_REMOVE;
+                if (!item_name(&j->items[i], names[i], ""))
+                        return false;
+        }
+        return true;
+}
+
 int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
         uint64_t if_generation;
@@ -309,11 +317,7 @@ int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
                 ulv_diag_what(&d, ULV_EXIT_USAGE, "remove takes 1 to %u names", NAMES_MAX);
                 (void) ulv_bus_reply_diag(call, &d);
         } else if (r >= 0 && !public_too_long(call, reason) && (j = job_new(pp->m, call, "remove", n, flags, if_generation, reason))) {
-                for (size_t i = 0; i < n; i++) {
-                        item_name(&j->items[i], names[i], "");
-                        j->items[i].request.verb = ULV_REQUEST_REMOVE;
-                }
-                if (plan(j))
+                if (name_all(j, names) && plan(j))
                         remove_go(j);
         }
         ulv_strv_free(names);
@@ -332,7 +336,7 @@ static int take_candidate(struct job *j, int fd) {
         j->bundle = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (j->bundle < 0)
                 return -errno;
-        r = ulv_read_fd(fd, ULV_BUNDLE_MAX, &text, &len);
+        r = ulv_memfd_is_sealed(fd) ? ulv_read_fd(fd, ULV_BUNDLE_MAX, &text, &len) : -EINVAL;
         if (r == 0)
                 r = ulv_bundle_parse(text, len, &j->candidate, NULL, NULL);
         return r > 0 ? -EBADMSG : r;
@@ -395,8 +399,7 @@ int method_apply(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
         j = job_new(pp->m, call, "apply", 1, flags, if_generation, reason);
         if (!j)
                 return 1;
-        item_name(&j->items[0], "", "");
-        j->items[0].request.verb = ULV_REQUEST_APPLY;
+        j->items[0].request = (struct ulv_request) { .verb = ULV_REQUEST_APPLY, .name = j->items[0].name, .other = j->items[0].other };
         j->items[0].request.prune = flags & ULV_FLAG_PRUNE;
         j->merge = !replace;
         j->bundle = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -37,8 +37,9 @@ static int on_bundle(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_er
         int fd, r;
 
         if (sd_bus_message_is_method_error(reply, NULL)) {
-                if (m->operations.bus)
+                if (ulv_startswith(sd_bus_message_get_error(reply)->name, ULV_ERROR_PREFIX))    /* else the connection ended */
                         ulv_log(ULV_LOG_ERR, "uv-operations doesn't give its bundle: %s", sd_bus_message_get_error(reply)->message);
+                link_drop(&m->operations);
                 return 0;
         }
         r = sd_bus_message_read(reply, "ths", &version, &fd, &problems);

@@ -151,11 +151,19 @@ struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, s
         return j;
 }
 
-void item_name(struct item *i, const char *name, const char *other) {
-        (void) snprintf(i->name, sizeof(i->name), "%s", name);
-        (void) snprintf(i->other, sizeof(i->other), "%s", other);
+bool item_name(struct item *i, const char *name, const char *other) {
+        struct ulv_diag d;
+
         i->request.name = i->name;
         i->request.other = i->other;
+        /* Cut to fit, it might be the name of another one. */
+        if (ulv_copy(i->name, sizeof(i->name), name) && ulv_copy(i->other, sizeof(i->other), other))
+                return true;
+        ulv_diag_what(&d, ULV_EXIT_NOT_FOUND, "there is nothing of the name %.70s...", strlen(name) >= sizeof(i->name) ? name : other);
+        ulv_diag_why(&d, "a name has at most %u letters", ULV_NAME_MAX);
+        ulv_diag_try(&d, "uvctl list");
+        job_refuse(i->job, &d);
+        return false;
 }
 
 struct job *job_find(struct manager *m, const char *id) {

@@ -24,7 +24,7 @@ enum item_state {
 struct item {
         struct job *job;
         struct ulv_request request;             /* name and other point to the two below */
-        char name[ULV_NAME_MAX + 1], other[ULV_NAME_MAX + 1];
+        char name[65], other[65];                /* undo: the transaction */
         char *operations;                       /* owned: submitted as they are, nothing is planned; else NULL */
         size_t *after; size_t n_after;          /* owned: items of the job that must be DONE before */
         enum item_state state;
@@ -81,7 +81,8 @@ void jobs_done(struct manager *m);
 /* A job with n items for a call, whose message it keeps to answer. NULL: the call was refused already. */
 struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, size_t n_items, uint32_t flags,
                     uint64_t if_generation, const char *reason);
-void item_name(struct item *i, const char *name, const char *other);
+/* false: there can't be such a name, and the job was refused. */
+bool item_name(struct item *i, const char *name, const char *other) ULV_MUST_CHECK;
 /* Answers the call with the refusal (if it wasn't answered), and ends the job. */
 void job_refuse(struct job *j, const struct ulv_diag *d);
 void job_refuse_errno(struct job *j, int r);

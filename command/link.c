@@ -3,6 +3,7 @@
 
 #define DELAY_MIN 20000u
 #define DELAY_MAX 200000u
+#define STABLE 1000000u         /* after a connection that lasted, the first try is at once again */
 /* A commit on a slow disk takes its time; a far side that hangs for longer is killed by its watchdog. */
 #define CALL_TIMEOUT 60000000u
 
@@ -26,14 +27,29 @@ static void later(struct link *l) {
         l->delay = ULV_MIN(l->delay * 2, DELAY_MAX);
 }
 
+static uint64_t now(const struct link *l) {
+        uint64_t t = 0;
+
+        (void) sd_event_now(l->event, CLOCK_MONOTONIC, &t);
+        return t;
+}
+
 static int on_disconnected(ULV_UNUSED sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct link *l = userdata;
         sd_bus *bus = ulv_steal(l->bus);
 
         l->down(l, l->userdata);
         sd_bus_close_unref(bus);
+        if (now(l) - l->since > STABLE)
+                l->delay = DELAY_MIN;
         later(l);
         return 1;
+}
+
+void link_drop(struct link *l) {
+        /* Not closed at once: sd-bus shall see the end, and answer every call that is on its way. */
+        if (l->bus)
+                (void) shutdown(sd_bus_get_fd(l->bus), SHUT_RDWR);
 }
 
 static void attempt(struct link *l) {
@@ -56,7 +72,7 @@ static void attempt(struct link *l) {
                 later(l);
                 return;
         }
-        l->delay = DELAY_MIN;
+        l->since = now(l);
 }
 
 int link_start(struct link *l, sd_event *e, char *path) {

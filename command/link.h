@@ -11,6 +11,7 @@ struct link {
         sd_bus *bus;                    /* NULL while there is none */
         sd_event_source *timer;
         uint64_t delay;                 /* us until the next try */
+        uint64_t since;                 /* monotonic us of the last connection */
         bool waiting;                   /* the timer runs */
         /* up: connected, matches may be added and calls made; non-zero gives the connection up. down: every
          * call that was on its way has been answered with an error before. */
@@ -22,6 +23,8 @@ struct link {
 /* Takes path. Tries at once, then every 20 to 200 ms, for ever. */
 int link_start(struct link *l, sd_event *e, char *path) ULV_MUST_CHECK;
 void link_done(struct link *l);
+/* Gives a connection up that makes no sense any more: down() and another try follow. */
+void link_drop(struct link *l);
 /* A call to the far side whose answer comes to `reply`; it may come during this call's link_down too.
  * -ENOTCONN while there is no connection. */
 int link_call(struct link *l, sd_bus_message *call, sd_bus_message_handler_t reply, void *userdata) ULV_MUST_CHECK;

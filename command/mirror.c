@@ -32,8 +32,9 @@ static int on_rows(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_erro
 
         m->loading = false;
         if (sd_bus_message_is_method_error(reply, NULL)) {
-                if (m->uvd.bus) /* else the connection ended, and the next one asks again */
+                if (ulv_startswith(sd_bus_message_get_error(reply)->name, ULV_ERROR_PREFIX))    /* else the connection ended */
                         ulv_log(ULV_LOG_ERR, "uvd doesn't give its rows: %s", sd_bus_message_get_error(reply)->message);
+                link_drop(&m->uvd);
                 return 0;
         }
         r = sd_bus_message_read(reply, "tss", &generation, &epoch, &rows);
@@ -41,6 +42,7 @@ static int on_rows(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_erro
                 r = ulv_ledger_load(rows, strlen(rows), &l, &d);
         if (r != 0) {
                 ulv_log(ULV_LOG_ERR, "cannot read uvd's rows: %s %s", r < 0 ? strerror(-r) : d.what, d.why);
+                link_drop(&m->uvd);
                 return 0;
         }
         ulv_ledger_free(m->ledger);
@@ -136,8 +138,10 @@ void mirror_reload(struct manager *m) {
 
         lost(m);
         r = load(m);
-        if (r < 0)
+        if (r < 0) {
                 (void) ulv_log_errno(r, "cannot ask uvd for its rows");
+                link_drop(&m->uvd);
+        }
 }
 
 static int uvd_up(struct link *l, void *userdata) {

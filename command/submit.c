@@ -333,7 +333,7 @@ static void resolve(struct manager *m, struct item *i) {
         sd_bus_message_unref(call);
         if (r >= 0)
                 i->job->busy++;
-        else
+        else if (r == -ENOMEM)  /* else the connection broke again: the next one asks */
                 (void) ulv_log_errno(r, "cannot ask for transaction %s", i->txn);
 }
 

@@ -99,7 +99,8 @@ int method_undo(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
         j = job_new(pp->m, call, "undo", 1, flags, 0, reason);
         if (!j)
                 return 1;
-        item_name(&j->items[0], txn, "");
+        if (!item_name(&j->items[0], txn, ""))
+                return 1;
         r = -ENOTCONN;
         if (pp->m->uvd.bus && (r = sd_bus_message_new_method_call(pp->m->uvd.bus, &ask, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Transaction")) >= 0 &&
             (r = sd_bus_message_append(ask, "s", txn)) >= 0)

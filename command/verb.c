@@ -71,7 +71,8 @@ static void run_names(struct manager *m, sd_bus_message *call, const char *const
                 return;
         for (size_t i = 0; i < n; i++) {
                 /* Stopping turns the order round, so that what comes first is first in the plan too. */
-                item_name(&j->items[i], names[stop ? n - 1 - i : i], "");
+                if (!item_name(&j->items[i], names[stop ? n - 1 - i : i], ""))
+                        return;
                 j->items[i].request.verb = stop ? ULV_REQUEST_STOP : ULV_REQUEST_START;
                 j->items[i].request.force = stop && (flags & ULV_FLAG_FORCE);
         }
@@ -235,8 +236,8 @@ int method_move(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
         if (!j)
                 return 1;
         j->items[0].request = request;
-        item_name(&j->items[0], from, to);
-        plan_and_go(j);
+        if (item_name(&j->items[0], from, to))
+                plan_and_go(j);
         return 1;
 }
 
