@@ -119,12 +119,13 @@ void ulv_config_add_place(struct ulv_strbuf *b, const struct ulv_key_place *at, 
 }
 
 struct ulv_place_text ulv_config_place(const struct ulv_key_place *at, const char *from) {
-        _cleanup_strbuf_ struct ulv_strbuf b = {};
-        struct ulv_place_text t;
+        struct ulv_place_text t = {};
+        /* On the stack, so that it never allocates; a name that doesn't fit costs the place, not the message. */
+        struct ulv_strbuf b = { .s = t.s, .size = sizeof(t.s), .max = sizeof(t.s) - 1 };
 
         ulv_config_add_place(&b, at, from);
-        /* Out of memory costs the place, not the message. */
-        ulv_cut(t.s, sizeof(t.s), ulv_strbuf_error(&b) < 0 ? "another line" : ulv_strbuf_str(&b));
+        if (ulv_strbuf_error(&b) < 0)
+                ulv_cut(t.s, sizeof(t.s), "another file");
         return t;
 }
 

@@ -31,7 +31,7 @@ struct ulv_key_place { const char *file; unsigned line, column, value_column; };
 /* "line 5", or "web.partition:5" if that is another file than `from`. */
 void ulv_config_add_place(struct ulv_strbuf *b, const struct ulv_key_place *at, const char *from);
 /* The same in a buffer of its own, for one message. */
-struct ulv_place_text { char s[96]; };
+struct ulv_place_text { char s[160]; };
 struct ulv_place_text ulv_config_place(const struct ulv_key_place *at, const char *from);
 #define ULV_AT(at, from) (ulv_config_place(at, from).s)
 

@@ -151,7 +151,7 @@ int ulv_plan_short(struct planner *p, const char *what, const struct ulv_definit
 /* Refuses in three lines; try_ may be "". Returns 1. */
 int ulv_plan_refuse(struct planner *p, enum ulv_exit code, const char *what, const char *why, const char *try_);
 /* One more line of text for refusals: like a printf into a buffer of its own. */
-struct reason_text { char s[400]; };
+struct reason_text { char s[800]; };
 struct reason_text ulv_reason_text(const char *fmt, ...) ULV_PRINTF(1, 2);
 #define TEXT(...) (ulv_reason_text(__VA_ARGS__).s)
 /* Decides p->r on the world as it is. */

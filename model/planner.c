@@ -8,33 +8,35 @@
 
 /* --- texts --------------------------------------------------------------------------------------------- */
 
+/* A buffer on the stack as a strbuf that never allocates: what doesn't fit is an error, and isn't there. */
+#define ON_STACK(t) { .s = (t).s, .size = sizeof((t).s), .max = sizeof((t).s) - 1 }
+
 struct quantity_text ulv_text_memory(uint64_t units) {
-        _cleanup_strbuf_ struct ulv_strbuf b = {};
-        struct quantity_text t;
+        struct quantity_text t = {};
+        struct ulv_strbuf b = ON_STACK(t);
 
         ulv_size_format(&b, units * ULV_MEMORY_UNIT);
-        ulv_cut(t.s, sizeof(t.s), ulv_strbuf_str(&b));
         return t;
 }
 
 struct quantity_text ulv_text_share(uint64_t milli) {
-        _cleanup_strbuf_ struct ulv_strbuf b = {};
-        struct quantity_text t;
+        struct quantity_text t = {};
+        struct ulv_strbuf b = ON_STACK(t);
 
         ulv_share_format(&b, milli);
-        ulv_cut(t.s, sizeof(t.s), ulv_strbuf_str(&b));
         return t;
 }
 
 struct reason_text ulv_reason_text(const char *fmt, ...) {
-        _cleanup_strbuf_ struct ulv_strbuf b = {};
-        struct reason_text t;
+        struct reason_text t = {};
+        struct ulv_strbuf b = ON_STACK(t);
         va_list ap;
 
         va_start(ap, fmt);
         ulv_strbuf_addv(&b, fmt, ap);
         va_end(ap);
-        ulv_cut(t.s, sizeof(t.s), ulv_strbuf_str(&b));
+        if (ulv_strbuf_error(&b) < 0)
+                ulv_cut(t.s, sizeof(t.s), "(too long to be told)");
         return t;
 }
 

@@ -13,6 +13,10 @@ LIBS_test-monitor := -lsystemd
 # Lets test/lib/fail-alloc.inc fail the Nth allocation.
 WRAP_ALLOC := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 LIBS_test-ledger := $(WRAP_ALLOC)
+LIBS_test-definition := $(WRAP_ALLOC)
+LIBS_test-policy := $(WRAP_ALLOC)
+LIBS_test-bundle := $(WRAP_ALLOC)
+LIBS_test-planner := $(WRAP_ALLOC)
 LIBS_sim-ledger := $(WRAP_ALLOC)
 
 # Unit tests link everything pure; a test may also include the .c file that it tests.

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "test/lib/planner-bed.h"
+#include "test/lib/fail-alloc.inc"
 
 static const char kestrel[] =
         "[Machine]\nName=kestrel\nKind=imagined\nUIDRanges=1-100\n"
@@ -415,6 +416,44 @@ static void order_follows_after_through_what_is_not_named(ULV_UNUSED void **stat
         assert_string_equal(d.what, "no partition nobody");
 }
 
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+static void same_or_enomem(struct ulv_request r) {
+        ULV_CLEANUP(ulv_plan_freep) struct ulv_plan *whole = NULL;
+        int want = bed_plan(&bed, &r, &whole);
+
+        for (unsigned long n = 1;; n++) {
+                ULV_CLEANUP(ulv_plan_freep) struct ulv_plan *p = NULL;
+                int k;
+
+                alloc_failed = false;
+                alloc_fail_at = n;
+                k = bed_plan(&bed, &r, &p);
+                alloc_fail_at = 0;
+                assert_true(k == want || (k == -ENOMEM && alloc_failed));
+                if (k == 0)
+                        assert_string_equal(ulv_strbuf_str(&p->operations), ulv_strbuf_str(&whole->operations));
+                if (k == 1)
+                        assert_string_equal(p->reasons[0].why, whole->reasons[0].why);
+                if (!alloc_failed)
+                        return;
+        }
+}
+
+static void any_allocation_may_fail(ULV_UNUSED void **state) {
+        fill_node_1();
+        define("web", "After=db", "Share=1", "Size=1G");
+        same_or_enomem(START("web"));
+        same_or_enomem(START("nobody"));
+        same_or_enomem(SET("db", .has_memory = true, .memory = G(20)));
+        same_or_enomem(SET("db", .has_memory = true, .memory = G(24)));
+        same_or_enomem(SET("db", .has_memory = true, .memory = G(25)));
+        same_or_enomem(MOVE("batch", "db", .has_cores = true, .cores = 1));
+        same_or_enomem(STOP("db"));
+        policy("[Host]\nCores=1\nMemory=3G\n[Pool]\nCores=2\n");
+        same_or_enomem((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -442,6 +481,7 @@ int main(void) {
                 TEST(a_pool_in_use_is_not_made_too_small),
                 TEST(a_running_partition_keeps_its_type),
                 TEST(order_follows_after_through_what_is_not_named),
+                TEST(any_allocation_may_fail),
         };
         int r = cmocka_run_group_tests(tests, NULL, NULL);
 
