@@ -53,7 +53,8 @@ static int refuse_fixed(struct planner *p, const struct ulv_definition *d, const
 
 /* A live partition to its definition: as much as there is, down to its Min, before it is refused. */
 static int resize_live(struct planner *p, const struct ulv_definition *d, bool same_cpu) {
-        _cleanup_strbuf_ struct ulv_strbuf text = {}, note = {};
+        STACK_TEXT(text);
+        STACK_TEXT(note);
         struct values now = ulv_plan_wanted(p, d), v = ulv_plan_values(d);
         struct world before;
         struct shortages s;
@@ -95,7 +96,7 @@ static int resize_live(struct planner *p, const struct ulv_definition *d, bool s
 }
 
 static int apply_live(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old, const struct ulv_partition_info *info) {
-        _cleanup_strbuf_ struct ulv_strbuf keys = {};
+        STACK_TEXT(keys);
         bool same_cpu = old && old->whole_cores == d->whole_cores;
         int r = 0;
 
@@ -115,7 +116,7 @@ static int apply_live(struct planner *p, const struct ulv_definition *d, const s
 }
 
 static int line_changed(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old, bool fits) {
-        _cleanup_strbuf_ struct ulv_strbuf text = {};
+        STACK_TEXT(text);
         int r = 0;
 
         if (old) {
@@ -151,7 +152,7 @@ static int apply_definition(struct planner *p, const struct ulv_definition *d) {
 /* The lines of those that don't run, when it is known what the others leave. */
 static int look_ahead(struct planner *p, const struct ulv_definition *d, struct world *rest, bool *all_fit) {
         ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *old = NULL;
-        _cleanup_strbuf_ struct ulv_strbuf text = {};
+        STACK_TEXT(text);
         struct ulv_partition_info info;
         bool known = ulv_ledger_partition(p->l, d->name, &info) == 0, changed, fits;
         int r;

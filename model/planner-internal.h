@@ -154,6 +154,10 @@ int ulv_plan_refuse(struct planner *p, enum ulv_exit code, const char *what, con
 struct reason_text { char s[800]; };
 struct reason_text ulv_reason_text(const char *fmt, ...) ULV_PRINTF(1, 2);
 #define TEXT(...) (ulv_reason_text(__VA_ARGS__).s)
+/* A buffer on the stack as a strbuf that never allocates: what doesn't fit is an error, and isn't there. So
+ * texts of a plan can't be lost to want of memory. STACK_TEXT(b) declares one. */
+#define ON_STACK(t) { .s = (t).s, .size = sizeof((t).s), .max = sizeof((t).s) - 1 }
+#define STACK_TEXT(b) struct reason_text b##_storage = {}; struct ulv_strbuf b = ON_STACK(b##_storage)
 /* Decides p->r on the world as it is. */
 int ulv_plan_decide(struct planner *p) ULV_MUST_CHECK;
 

@@ -241,7 +241,7 @@ static int find_less(struct search *f) {
         struct values now = start ? (struct values) {} : ulv_plan_wanted(f->p, f->d), v;
         struct ulv_request less = *q;
         struct ulv_definition bounds = *f->d;
-        _cleanup_strbuf_ struct ulv_strbuf b = {};
+        STACK_TEXT(b);
         int r;
 
         if (!start && q->verb != ULV_REQUEST_SET)
@@ -308,7 +308,7 @@ int ulv_plan_short(struct planner *p, const char *what, const struct ulv_definit
                 candidates_done(&f.c);
         }
         for (size_t i = 0; r == 0 && i < s->n; i++) {
-                _cleanup_strbuf_ struct ulv_strbuf why = {};
+                STACK_TEXT(why);
 
                 add_why(p, &why, &s->v[i]);
                 r = ulv_strbuf_error(&why);

@@ -129,7 +129,8 @@ static void add_memory_text(const struct planner *p, const char *name, const cha
 
 /* "2 cores on node 1, 16G on node 1", and what is less than wanted. */
 static void line_start(struct planner *p, const struct ulv_definition *d, const struct values *v) {
-        _cleanup_strbuf_ struct ulv_strbuf b = {}, note = {};
+        STACK_TEXT(b);
+        STACK_TEXT(note);
 
         if (p->trial)
                 return;

@@ -140,7 +140,7 @@ static struct ulv_definition with_values(const struct ulv_definition *d, const s
 
 /* "cannot raise memory of db from 16G to 24G" */
 static struct reason_text cannot_set(const struct ulv_definition *d, const struct values *now, const struct values *v) {
-        _cleanup_strbuf_ struct ulv_strbuf b = {};
+        STACK_TEXT(b);
 
         if (v->has_cores && v->cores != now->cores)
                 ulv_strbuf_addf(&b, "cores of %s from %llu to %llu", d->name, (unsigned long long) now->cores, (unsigned long long) v->cores);
@@ -159,7 +159,7 @@ static int refuse_in_transit(struct planner *p, const char *what, const char *na
 }
 
 static int set_live(struct planner *p, const struct ulv_definition *d, const struct values *v) {
-        _cleanup_strbuf_ struct ulv_strbuf text = {};
+        STACK_TEXT(text);
         struct values now = ulv_plan_wanted(p, d);
         struct shortages s;
         int r;
@@ -174,7 +174,7 @@ static int set_live(struct planner *p, const struct ulv_definition *d, const str
 }
 
 static int set_defined(struct planner *p, const struct ulv_definition *d, const struct values *v, bool live) {
-        _cleanup_strbuf_ struct ulv_strbuf text = {};
+        STACK_TEXT(text);
         struct values was = ulv_plan_values(d);
         struct ulv_definition changed = with_values(d, v);
         int r;
@@ -307,7 +307,7 @@ static int check_move(struct planner *p, const struct move *m) {
 }
 
 static void line_move(struct planner *p, const struct ulv_definition *d, const struct values *was) {
-        _cleanup_strbuf_ struct ulv_strbuf text = {};
+        STACK_TEXT(text);
         struct values now = ulv_plan_wanted(p, d);
 
         ulv_plan_add_difference(&text, was, &now);

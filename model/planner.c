@@ -8,9 +8,6 @@
 
 /* --- texts --------------------------------------------------------------------------------------------- */
 
-/* A buffer on the stack as a strbuf that never allocates: what doesn't fit is an error, and isn't there. */
-#define ON_STACK(t) { .s = (t).s, .size = sizeof((t).s), .max = sizeof((t).s) - 1 }
-
 struct quantity_text ulv_text_memory(uint64_t units) {
         struct quantity_text t = {};
         struct ulv_strbuf b = ON_STACK(t);
@@ -127,7 +124,7 @@ static void add_taken(struct ulv_strbuf *b, uint64_t taken, const char *of, cons
 }
 
 void ulv_plan_summary(struct planner *p, bool fits) {
-        _cleanup_strbuf_ struct ulv_strbuf taken = {};
+        STACK_TEXT(taken);
         bool nothing = p->plan->operations.len == 0;
         const char *lost = p->lost.len > 0 ? ulv_strbuf_str(&p->lost) : "Nobody loses anything.";
 
@@ -310,6 +307,8 @@ int ulv_plan_make(const struct ulv_ledger *l, const struct ulv_bundle *b, const 
         if (k == 0 && r->verb != ULV_REQUEST_APPLY && r->verb != ULV_REQUEST_STOP && r->verb != ULV_REQUEST_REMOVE)
                 ulv_plan_summary(&p, true);
         ulv_world_done(&p.w);
+        if (k == 0)
+                k = ulv_strbuf_error(&p.lost);
         ulv_strbuf_done(&p.lost);
         if (k >= 0 && p.error < 0)
                 k = p.error;

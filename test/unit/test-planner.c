@@ -431,8 +431,12 @@ static void same_or_enomem(struct ulv_request r) {
                 k = bed_plan(&bed, &r, &p);
                 alloc_fail_at = 0;
                 assert_true(k == want || (k == -ENOMEM && alloc_failed));
-                if (k == 0)
+                if (k == 0) {
                         assert_string_equal(ulv_strbuf_str(&p->operations), ulv_strbuf_str(&whole->operations));
+                        assert_string_equal(p->summary, whole->summary);
+                }
+                for (size_t i = 0; k == 0 && i < whole->n_lines; i++)
+                        assert_string_equal(p->lines[i].text, whole->lines[i].text);
                 if (k == 1)
                         assert_string_equal(p->reasons[0].why, whole->reasons[0].why);
                 if (!alloc_failed)
