@@ -152,7 +152,12 @@ static int method_restore(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_e
         if (r < 0)
                 return reply_errno(m, "cannot restore; nothing was changed", r);
         ulv_log(ULV_LOG_NOTICE, "restored a backup of generation %llu", (unsigned long long) ulv_ledger_generation(u->ledger));
-        return sd_bus_reply_method_return(m, "t", ulv_ledger_generation(u->ledger));
+        r = sd_bus_reply_method_return(m, "t", ulv_ledger_generation(u->ledger));
+        if (r < 0)
+                return r;
+        /* Mirrors of the old ledger are dropped before a new connection is accepted, but not from in here. */
+        r = transact_schedule(u, true);
+        return r < 0 ? r : 1;
 }
 
 static int method_exec(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {

@@ -64,30 +64,26 @@ static int on_commit(ULV_UNUSED sd_event_source *s, void *userdata) {
         return 0;
 }
 
-static int schedule(struct uvd *u) {
+int transact_schedule(struct uvd *u, bool at_once) {
         int r = 0;
 
-        if (!u->event)
-                return 0;       /* recovery calls transact_run() itself */
         if (!u->commit)
                 r = sd_event_add_defer(u->event, &u->commit, on_commit, u);
         if (r >= 0)
-                r = sd_event_source_set_priority(u->commit, u->n_requests >= UVD_BATCH_MAX ? SD_EVENT_PRIORITY_IMPORTANT : SD_EVENT_PRIORITY_IDLE);
+                r = sd_event_source_set_priority(u->commit, at_once ? SD_EVENT_PRIORITY_IMPORTANT : SD_EVENT_PRIORITY_IDLE);
         if (r >= 0)
                 r = sd_event_source_set_enabled(u->commit, SD_EVENT_ONESHOT);
         return r < 0 ? r : 0;
 }
 
 static int enqueue(struct uvd *u, struct request *q) {
-        int r;
-
         if (!u->last)
                 u->last = &u->first;
         *u->last = q;
         u->last = &q->next;
         u->n_requests++;
-        r = schedule(u);
-        return r;       /* Queued in any case: the next request's attempt will run it too. */
+        /* Queued in any case: if this fails, the next request's attempt will run it too. */
+        return transact_schedule(u, u->n_requests >= UVD_BATCH_MAX);
 }
 
 static struct request *report_new(struct uvd *u, const char *reporter) {

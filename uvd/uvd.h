@@ -94,6 +94,8 @@ struct transact_call {
 int transact_queue(struct uvd *u, const struct transact_call *c) ULV_MUST_CHECK;
 /* uvd's own report about owner: operations are copied. */
 int transact_report(struct uvd *u, const char *owner, const char *operations) ULV_MUST_CHECK;
+/* Runs the commit when nothing else is pending, or before anything else. */
+int transact_schedule(struct uvd *u, bool at_once) ULV_MUST_CHECK;
 /* Commits what is queued now. False: the commit failed, the process must end. */
 bool transact_run(struct uvd *u);
 void transact_done(struct uvd *u);

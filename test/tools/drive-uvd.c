@@ -416,6 +416,7 @@ static unsigned long kill_round(unsigned round, unsigned wait_ms) {
         CHECK(pipe2(fds, O_CLOEXEC) == 0);
         spawn_uvd(NULL, NULL, -1, 0);
         greet(NULL);
+        sd_bus_close_unref(command());  /* it is up */
         for (unsigned c = 0; c < CLIENTS; c++)
                 if ((pids[c] = fork()) == 0)
                         client(c, round, fds[1]);
@@ -661,6 +662,7 @@ static void case_files(void) {
         for (unsigned i = 0; i < 40; i++)
                 sd_bus_close_unref(many[i]);
         sd_bus_close_unref(bus);
+        msleep(500);            /* it takes notice of the ends one by one */
         bus = command();
         CHECK(rows_have(bus, "partition", "row partition web "));
         CHECK(stop_uvd(SIGTERM) == 0);
