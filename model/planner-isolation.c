@@ -18,10 +18,9 @@ static bool has_controller(const struct ulv_inventory_info *inv, const char *nam
         return false;
 }
 
-/* uv-monitor-lxc's and uv-monitor-sim's contain=. Until the containers' seccomp filter is there (stage 2)
- * that is all which a container has. */
+/* contain= of the backends: plugins/lxc/plugin.c and plugins/sim/sim.c report these words. */
 static const char *containment(const struct ulv_definition *d) {
-        return ulv_streq(d->type, "container") ? "userns" : "simulated";
+        return ulv_streq(d->type, "container") ? "userns seccomp nocaps" : "simulated";
 }
 
 static const char *cpu_how(const struct ulv_inventory_info *inv, const struct ulv_definition *d) {
@@ -29,7 +28,7 @@ static const char *cpu_how(const struct ulv_inventory_info *inv, const struct ul
                 return "tracked";
         if (d->whole_cores)
                 return has_controller(inv, "cpuset") ? "isolated" : "affinity";
-        return has_controller(inv, "cpu") ? "limit" : "affinity";
+        return has_controller(inv, "cpu") ? "limit" : "tracked";
 }
 
 static const char *memory_how(const struct ulv_inventory_info *inv) {
@@ -46,8 +45,8 @@ static const char *obstacle(const struct ulv_inventory_info *inv, const struct u
                 return "this machine has no memory controller for cgroups: its memory can't be limited";
         if (!has_controller(inv, d->whole_cores ? "cpuset" : "cpu"))
                 return d->whole_cores ? "this machine has no cpuset controller for cgroups: its cores are asked for only (affinity)" :
-                        "this machine has no cpu controller for cgroups: its share is asked for only";
-        return "a container shares the host's kernel, and this version doesn't filter its system calls (no seccomp yet)";
+                        "this machine has no cpu controller for cgroups: its share can't be limited";
+        return "a container shares the host's kernel; more takes a kernel of its own, which this version doesn't serve yet";
 }
 
 static int refuse(struct planner *p, const struct ulv_definition *d, enum ulv_isolation wanted, enum ulv_isolation grade,

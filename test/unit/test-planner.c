@@ -253,6 +253,24 @@ static void isolation_is_checked_against_the_machine(ULV_UNUSED void **state) {
                 "edit 50-prod.policy, so that [Require \"all\"] doesn't match web, then uvctl reload");
 }
 
+static void a_container_with_all_controllers_is_firm_and_not_hard(ULV_UNUSED void **state) {
+        ULV_CLEANUP(ulv_inventory_freep) struct ulv_inventory *inv = NULL;
+        struct ulv_diag d = {};
+
+        assert_int_equal(ulv_inventory_parse("machine", kestrel, sizeof(kestrel) - 1, &inv, &d), 0);
+        inv->kind = ULV_INVENTORY_REAL;
+        snprintf(inv->controllers, sizeof(inv->controllers), "cpuset cpu memory pids");
+        ulv_ledger_free(bed.l);
+        bed.l = NULL;
+        assert_int_equal(ulv_ledger_new(inv, &bed.l), 0);
+        define("web", "Isolation=firm", "Share=1", "Size=1G");
+        start("web");
+        define("db", "Isolation=hard", "Cores=1", "Size=1G");
+        refused(START("db"), ULV_EXIT_DENIED, "cannot start db with isolation hard",
+                "it would be firm: a container shares the host's kernel; more takes a kernel of its own, which this version doesn't serve yet (db.partition:3 Isolation=hard)",
+                "uvctl edit db, and set Isolation=firm in [Partition]");
+}
+
 /* --- set ------------------------------------------------------------------------------------------------------ */
 
 /* The machine of FACE.md: db on node 1 with 16G, batch beside it with 9G. */
@@ -474,6 +492,7 @@ int main(void) {
                 TEST(a_stopping_partition_is_not_started),
                 TEST(unknown_names_get_the_nearest),
                 TEST(isolation_is_checked_against_the_machine),
+                TEST(a_container_with_all_controllers_is_firm_and_not_hard),
                 TEST(the_refusal_of_the_face),
                 TEST(bounds_are_kept),
                 TEST(a_set_writes_the_definition_too_unless_for_this_run),
