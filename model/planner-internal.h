@@ -32,6 +32,7 @@ struct world {
         struct world_core *cores; size_t n_cores;               /* by number */
         struct world_amount *memory; size_t n_memory, size_memory;
         struct world_amount *shares; size_t n_shares, size_shares;      /* without idle's */
+        uint64_t given_elsewhere;                               /* shares of those that a narrow world leaves out */
         uint64_t uids[2048 / 64];                               /* taken ranges */
         unsigned uids_first, uids_last;
         bool pool_is_host;
@@ -60,7 +61,9 @@ struct planner {
 };
 
 /* --- planner-world.c ----------------------------------------------------------------------------- */
-int ulv_world_init(struct world *w, const struct ulv_ledger *l, const struct ulv_policy *policy) ULV_MUST_CHECK;
+/* only: a narrow world, of infrastructure and this partition: all that a start looks at, however many others
+ * there are. NULL: all of it. */
+int ulv_world_init(struct world *w, const struct ulv_ledger *l, const struct ulv_policy *policy, const char *only) ULV_MUST_CHECK;
 void ulv_world_done(struct world *w);
 int ulv_world_copy(struct world *ret, const struct world *w) ULV_MUST_CHECK;
 /* The row of (id, owner), made if it isn't there; NULL: no memory. */

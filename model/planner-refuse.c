@@ -126,7 +126,7 @@ static int try_again(const struct planner *p, const struct ulv_request *r, const
         struct shortages none;
         int k;
 
-        k = ulv_world_init(&t.w, p->l, p->b->policy);
+        k = ulv_world_init(&t.w, p->l, p->b->policy, NULL);
         if (k < 0)
                 return k;
         t.w.settled = true;

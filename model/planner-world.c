@@ -61,44 +61,79 @@ static int add_holding(const struct ulv_holding_info *h, void *userdata) {
         return 0;
 }
 
-/* Without [Host]: one core, and 2G or half the memory. Memory is that of normal pages: huge ones are no
- * use to the host's own programs. */
-static void set_guarantee(struct world *w, const struct ulv_policy *policy) {
-        uint64_t memory = 0;
+static int add_memory_4k(const struct ulv_holding_info *h, void *userdata) {
+        const char *slash = strchr(h->id, '/');
 
-        for (size_t i = 0; i < w->n_memory; i++)
-                if (ulv_streq(w->memory[i].pages, "4K"))
-                        memory += w->memory[i].keep + w->memory[i].out;
-        w->host_cores = 1;
-        w->host_memory = ULV_MIN(HOST_MEMORY_STANDARD, memory / 2);
-        w->host_cores_at = w->host_memory_at = (struct ulv_place) { .file = "" };
-        if (policy->host_has_cores) {
-                w->host_cores = policy->host_cores;
-                w->host_cores_at = policy->at.host_cores;
-        }
-        if (policy->host_has_memory) {
-                w->host_memory = policy->host_memory / ULV_MEMORY_UNIT;
-                w->host_memory_at = policy->at.host_memory;
-        }
+        if (slash && ulv_streq(slash, "/4K"))
+                *(uint64_t *) userdata += h->amount;
+        return 0;
 }
 
-int ulv_world_init(struct world *w, const struct ulv_ledger *l, const struct ulv_policy *policy) {
+/* Without [Host]: one core, and 2G or half the memory. Memory is that of normal pages: huge ones are no
+ * use to the host's own programs. */
+static int set_guarantee(struct world *w, const struct ulv_ledger *l, const struct ulv_policy *policy) {
+        uint64_t memory = ulv_world_count_memory(w, "host", -1, "4K") + ulv_world_count_memory(w, "idle", -1, "4K");
+        int r = 0;
+
+        w->host_cores = policy->host_has_cores ? policy->host_cores : 1;
+        w->host_cores_at = policy->host_has_cores ? policy->at.host_cores : (struct ulv_place) { .file = "" };
+        w->host_memory_at = policy->host_has_memory ? policy->at.host_memory : (struct ulv_place) { .file = "" };
+        if (policy->host_has_memory) {
+                w->host_memory = policy->host_memory / ULV_MEMORY_UNIT;
+                return 0;
+        }
+        /* What the partitions have counts only where host and idle together don't settle it. */
+        if (memory / 2 < HOST_MEMORY_STANDARD) {
+                memory = 0;
+                r = ulv_ledger_each_holding(l, "memory", NULL, add_memory_4k, &memory);
+        }
+        w->host_memory = ULV_MIN(HOST_MEMORY_STANDARD, memory / 2);
+        return r;
+}
+
+/* The holdings of infrastructure and of one partition; of the others only what they sum to. */
+static int add_narrow(struct world *w, const struct ulv_ledger *l, const char *only) {
+        const char *const owners[] = { "host", "idle", "pool", only };
+        uint64_t capacity = ulv_ledger_pool_capacity(l);
+        struct ulv_holding_info h;
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < ULV_ARRAY_SIZE(owners); i++)
+                r = ulv_ledger_each_holding(l, NULL, owners[i], add_holding, w);
+        if (r == 0)
+                r = ulv_ledger_each_holding(l, "uids", NULL, add_holding, w);
+        if (ulv_ledger_holding(l, "share", "pool", "idle", &h) == 0)
+                capacity -= ULV_MIN(capacity, h.amount);
+        w->given_elsewhere = capacity - ULV_MIN(capacity, ulv_world_share_given(w));
+        return r;
+}
+
+static int by_id(const void *a, const void *b) {
+        const struct world_core *x = a, *y = b;
+
+        return x->id < y->id ? -1 : x->id > y->id;
+}
+
+int ulv_world_init(struct world *w, const struct ulv_ledger *l, const struct ulv_policy *policy, const char *only) {
         struct ulv_inventory_info inventory;
         const char *source = ulv_ledger_parameter(l, "pool.source"), *overcommit = ulv_ledger_parameter(l, "pool.overcommit");
         int r;
 
         *w = (struct world) { .overcommit = 1000, .pool_is_host = !source || !ulv_streq(source, "pool") };
-        r = ulv_ledger_each_holding(l, NULL, NULL, add_holding, w);
-        if (r < 0) {
-                ulv_world_done(w);
-                return r;
-        }
         if (overcommit && (ulv_uint_parse(overcommit, 1000000, &w->overcommit) < 0 || w->overcommit < 1000))
                 w->overcommit = 1000;
         ulv_ledger_inventory(l, &inventory);
         w->uids_first = inventory.uids_first;
         w->uids_last = ULV_MIN(inventory.uids_last, ULV_UID_RANGES);
-        set_guarantee(w, policy);
+        r = only ? add_narrow(w, l, only) : ulv_ledger_each_holding(l, NULL, NULL, add_holding, w);
+        if (r == 0)
+                r = set_guarantee(w, l, policy);
+        if (r < 0) {
+                ulv_world_done(w);
+                return r;
+        }
+        if (w->n_cores > 0)
+                qsort(w->cores, w->n_cores, sizeof(*w->cores), by_id);
         return 0;
 }
 
@@ -228,7 +263,7 @@ unsigned ulv_world_nodes(const struct world *w) {
 
 /* Amounts on their way out still count to who gives them. */
 uint64_t ulv_world_share_given(const struct world *w) {
-        uint64_t n = 0;
+        uint64_t n = w->given_elsewhere;
 
         for (size_t i = 0; i < w->n_shares; i++)
                 n += w->shares[i].keep + w->shares[i].out;

@@ -115,7 +115,7 @@ void ulv_plan_back_to(struct planner *p, size_t mark) {
 int ulv_plan_restart(struct planner *p, size_t mark) {
         ulv_plan_back_to(p, mark);
         ulv_world_done(&p->w);
-        return ulv_world_init(&p->w, p->l, p->b->policy);
+        return ulv_world_init(&p->w, p->l, p->b->policy, NULL);
 }
 
 static void add_taken(struct ulv_strbuf *b, uint64_t taken, const char *of, const char *what) {
@@ -299,7 +299,7 @@ int ulv_plan_make(const struct ulv_ledger *l, const struct ulv_bundle *b, const 
         if (!plan)
                 return -ENOMEM;
         plan->generation = ulv_ledger_generation(l);
-        k = ulv_world_init(&p.w, l, b->policy);
+        k = ulv_world_init(&p.w, l, b->policy, r->verb == ULV_REQUEST_START || r->verb == ULV_REQUEST_STOP ? r->name : NULL);
         if (k < 0)
                 return k;
         remember_idle(&p);
