@@ -133,6 +133,27 @@ static int line_changed(struct planner *p, const struct ulv_definition *d, const
         return r;
 }
 
+static int add_wanted(const struct ulv_holding_info *h, void *userdata) {
+        struct values *v = userdata;
+
+        if (ulv_streq(h->kind, "core"))
+                v->cores += h->wanted;
+        else if (ulv_streq(h->kind, "share"))
+                v->share += h->wanted;
+        else if (ulv_streq(h->kind, "memory"))
+                v->memory += h->wanted * ULV_MEMORY_UNIT;
+        return 0;
+}
+
+/* Has a partition what its definition wants? Asked of the ledger, which keeps what one partition has
+ * together: most of a large set is as it should be, and the world needn't be searched for it. */
+static bool is_there(const struct planner *p, const struct ulv_definition *d) {
+        struct values has = {}, wants = ulv_plan_values(d);
+
+        (void) ulv_ledger_each_holding(p->l, NULL, d->name, add_wanted, &has);
+        return has.cores == (d->whole_cores ? wants.cores : 0) && has.share == (d->whole_cores ? 0 : wants.share) && has.memory == wants.memory;
+}
+
 static int apply_definition(struct planner *p, const struct ulv_definition *d) {
         ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *old = NULL;
         struct ulv_partition_info info;
@@ -144,6 +165,8 @@ static int apply_definition(struct planner *p, const struct ulv_definition *d) {
                 return r;
         /* In a trial it was stopped before. */
         if (ulv_streq0(p->done_to, d->name) && !p->done_values)
+                return 0;
+        if (!changed && !p->done_to && is_there(p, d))
                 return 0;
         r = ulv_plan_old_definition(&info, &old);
         return r >= 0 ? apply_live(p, d, old, &info) : r;
