@@ -108,6 +108,11 @@ static int on_settled(sd_bus_message *signal, void *userdata, ULV_UNUSED sd_bus_
         return 0;
 }
 
+static int on_replaced(ULV_UNUSED sd_bus_message *signal, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        mirror_reload(userdata);
+        return 0;
+}
+
 void mirror_settle_at(struct manager *m, uint64_t generation, const char *txn) {
         ulv_strbuf_addf(&m->settled, "done %s\n", txn);
         m->settled_generation = ULV_MAX(m->settled_generation, generation);
@@ -149,7 +154,8 @@ static int uvd_up(struct link *l, void *userdata) {
 
         m->loading = false;
         if (sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Changed", on_changed, m) < 0 ||
-            sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Settled", on_settled, m) < 0)
+            sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Settled", on_settled, m) < 0 ||
+            sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Replaced", on_replaced, m) < 0)
                 return -ENOMEM;
         return load(m);
 }

@@ -27,6 +27,7 @@
  *   Signal(s partition, i signal) -> ()  forwarded
  *   signals: Changed(t generation, s changes)    `row` and `gone` lines, every commit, in order
  *            Settled(t generation, s lines)      "done ID" / "undone ID"
+ *            Replaced(t generation)              a backup was restored: mirrors load all rows anew
  *            StartWanted(s partition)            PID 1 started a monitor by itself (stage 3)
  *
  * org.ultravisor1.Monitor (a monitor calls uvd; uvd binds the connection to one partition, once)

@@ -127,7 +127,6 @@ int backup_restore(struct uvd *u, const char *buf, size_t len, struct ulv_diag *
         ulv_ledger_free(u->ledger);
         u->ledger = ulv_steal(l);
         u->epoch++;             /* mirrors and views of before are of another ledger */
-        u->drop_commands = true;
         r = ulv_ledger_drain_changes(u->ledger, &discard);
         /* What was live when the backup was made isn't now: its monitor finds that out and reports it. */
         guests_review_all(u);

@@ -152,12 +152,8 @@ static int method_restore(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_e
         if (r < 0)
                 return reply_errno(m, "cannot restore; nothing was changed", r);
         ulv_log(ULV_LOG_NOTICE, "restored a backup of generation %llu", (unsigned long long) ulv_ledger_generation(u->ledger));
-        r = sd_bus_reply_method_return(m, "t", ulv_ledger_generation(u->ledger));
-        if (r < 0)
-                return r;
-        /* Mirrors of the old ledger are dropped before a new connection is accepted, but not from in here. */
-        r = transact_schedule(u, true);
-        return r < 0 ? r : 1;
+        publish_replaced(u);    /* first: who asked must not see an answer of the old mirror after this one */
+        return sd_bus_reply_method_return(m, "t", ulv_ledger_generation(u->ledger));
 }
 
 static int method_exec(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -186,6 +182,7 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),
         SD_BUS_SIGNAL("Settled", "ts", 0),
+        SD_BUS_SIGNAL("Replaced", "t", 0),
         SD_BUS_SIGNAL("StartWanted", "s", 0),
         SD_BUS_VTABLE_END
 };

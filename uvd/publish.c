@@ -72,13 +72,11 @@ void publish_commit(struct uvd *u, const struct published *p) {
         (void) ulv_op_each_line(ulv_strbuf_str(&p->changes), p->changes.len, review_line, u);
 }
 
-static int drop_peer(struct ulv_bus_peer *p, ULV_UNUSED void *userdata) {
-        ulv_bus_peer_drop(p);
+static int signal_replaced(struct ulv_bus_peer *p, void *userdata) {
+        const struct uvd *u = userdata;
+
+        (void) sd_bus_emit_signal(p->bus, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Replaced", "t", ulv_ledger_generation(u->ledger));
         return 0;
 }
 
-void publish_drop_commands(struct uvd *u) {
-        u->drop_commands = false;
-        if (u->commands)
-                (void) ulv_bus_listener_each(u->commands, drop_peer, NULL);
-}
+void publish_replaced(struct uvd *u) { (void) ulv_bus_listener_each(u->commands, signal_replaced, u); }

@@ -59,12 +59,10 @@ static int on_commit(ULV_UNUSED sd_event_source *s, void *userdata) {
 
         if (!transact_run(u))
                 return sd_event_exit(u->event, ULV_EXIT_FAILED);
-        if (u->drop_commands)
-                publish_drop_commands(u);
         return 0;
 }
 
-int transact_schedule(struct uvd *u, bool at_once) {
+static int schedule(struct uvd *u, bool at_once) {
         int r = 0;
 
         if (!u->commit)
@@ -83,7 +81,7 @@ static int enqueue(struct uvd *u, struct request *q) {
         u->last = &q->next;
         u->n_requests++;
         /* Queued in any case: if this fails, the next request's attempt will run it too. */
-        return transact_schedule(u, u->n_requests >= UVD_BATCH_MAX);
+        return schedule(u, u->n_requests >= UVD_BATCH_MAX);
 }
 
 static struct request *report_new(struct uvd *u, const char *reporter) {

@@ -67,7 +67,6 @@ struct uvd {
 
         struct ulv_bus_listener *commands, *monitors;
         unsigned n_forwards;            /* calls passed on to monitors and not answered */
-        bool drop_commands;             /* the ledger was replaced: mirrors must load it anew */
         struct guest *guests;
         struct starter *starter;
         bool rebuilding;                /* --rebuild: Hello collects views, nothing else is answered */
@@ -94,8 +93,6 @@ struct transact_call {
 int transact_queue(struct uvd *u, const struct transact_call *c) ULV_MUST_CHECK;
 /* uvd's own report about owner: operations are copied. */
 int transact_report(struct uvd *u, const char *owner, const char *operations) ULV_MUST_CHECK;
-/* Runs the commit when nothing else is pending, or before anything else. */
-int transact_schedule(struct uvd *u, bool at_once) ULV_MUST_CHECK;
 /* Commits what is queued now. False: the commit failed, the process must end. */
 bool transact_run(struct uvd *u);
 void transact_done(struct uvd *u);
@@ -103,7 +100,7 @@ void transact_done(struct uvd *u);
 /* --- publish.c */
 struct published { uint64_t generation; struct ulv_strbuf changes, settled; };
 void publish_commit(struct uvd *u, const struct published *p);
-void publish_drop_commands(struct uvd *u);
+void publish_replaced(struct uvd *u);          /* another ledger is in force: mirrors load it anew */
 
 /* --- channel.c */
 int channel_listen(struct uvd *u) ULV_MUST_CHECK;

@@ -566,6 +566,17 @@ static void case_rebuild(void) {
         refuses("--restore", "/etc/hostname", none, "not a whole backup");
 }
 
+static bool heard_signal(sd_bus *bus, const char *member) {
+        sd_bus_message *m;
+        bool heard = false;
+
+        while (!heard && sd_bus_process(bus, &m) > 0) {
+                heard = m && sd_bus_message_is_signal(m, ULV_IF_LEDGER, member) > 0;
+                sd_bus_message_unref(m);
+        }
+        return heard;
+}
+
 static void case_backup(void) {
         sd_bus_error e = SD_BUS_ERROR_NULL;
         _cleanup_free_ char *text = NULL, *again = NULL, *want = NULL, *got = NULL;
@@ -586,8 +597,7 @@ static void case_backup(void) {
         CHECK(sd_bus_call_method(bus, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Restore", &e, NULL, "h", fd) >= 0);
         sd_bus_message_unref(m);
         m = NULL;
-        sd_bus_close_unref(bus);
-        bus = command();
+        CHECK(heard_signal(bus, "Replaced"));
         got = rows(bus, "");
         CHECK(ulv_streq(want, got));
         CHECK(sd_bus_call_method(bus, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Backup", &e, &m, "") >= 0);
