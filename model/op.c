@@ -21,6 +21,7 @@ struct scanner {
 };
 
 static int bad(const struct scanner *s, size_t at, const char *what) {
+        at = ULV_MIN(at, s->len);
         ulv_diag_what(s->reterr, ULV_EXIT_USAGE, "not an operation: %s (column %zu)", what, at + 1);
         if (s->reterr)
                 s->reterr->column = (unsigned) at + 1;

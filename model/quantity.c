@@ -91,13 +91,15 @@ static size_t count_digits(uint64_t v) {
         return n;
 }
 
-/* The length of bytes written in this unit, or 0 if three decimals don't hold it. */
+/* The length of bytes written in this unit, or 0 if it is less than one, or three decimals don't hold it. */
 static size_t size_length(uint64_t bytes, uint64_t unit) {
         uint64_t rest = bytes % unit, milli;
         size_t n = count_digits(bytes / unit) + (unit > 1);
 
+        if (bytes < unit && unit > 1)
+                return 0;
         if (rest == 0)
-                return bytes < unit && unit > 1 ? 0 : n;
+                return n;
         if (rest * 1000 % unit != 0)
                 return 0;
         milli = rest * 1000 / unit;
