@@ -103,7 +103,7 @@ void store_close(struct store *s) {
 /* Writing begins: from here on the file is ours. */
 static int make_durable(struct store *s) {
         int r = store_exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;"
-                              "PRAGMA journal_size_limit=8388608; PRAGMA cell_size_check=ON;");
+                              "PRAGMA journal_size_limit=8388608; PRAGMA cell_size_check=ON; PRAGMA cache_size=-512;");
 
         if (r >= 0)
                 (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
