@@ -165,15 +165,21 @@ static void kill_orphans(void) {
 
 /* --- the loop ---------------------------------------------------------------------------------------- */
 
+/* First seen dead (but not reaped, so that its pid stays its own), then all that it said read, then reaped:
+ * an fd that it pushed with its last breath is kept. */
 static void reap(struct launch *l) {
+        siginfo_t si;
         int status;
-        pid_t pid;
 
-        notify_drain(l);
-        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-                struct service *s = service_by_pid(l, pid);
+        for (;;) {
+                struct service *s;
 
-                if (s)
+                si.si_pid = 0;
+                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+                        return;
+                notify_drain(l);
+                s = service_by_pid(l, si.si_pid);
+                if (waitpid(si.si_pid, &status, 0) == si.si_pid && s)
                         service_exited(l, s, status);
         }
 }
