@@ -53,7 +53,8 @@ fi
 mkfifo "$scratch/pipe"
 cat "$scratch/pipe" >"$out" &
 copy=$!
-(cd /run/payload && exec "${BED_COMMAND[@]}") </dev/null >"$scratch/pipe" 2>&1
+# A session of its own, or a `kill 0` in it would end this script too.
+(cd /run/payload && exec setsid --wait "${BED_COMMAND[@]}") </dev/null >"$scratch/pipe" 2>&1
 status=$?
 for ((i = 0; i < 20; i++)); do
         kill -0 "$copy" 2>/dev/null || break
