@@ -81,9 +81,25 @@ static int ask(struct manager *m) {
         return r < 0 ? r : 0;
 }
 
+/* Lost calls are sent again with the next connection, so nobody waits for an answer. */
+void definitions_tell_who(struct manager *m) {
+        struct ucred creds;
+        socklen_t len = sizeof(creds);
+        sd_bus_message *call = NULL;
+
+        if (!m->uvd.bus || !m->operations.bus || getsockopt(sd_bus_get_fd(m->operations.bus), SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0)
+                return;
+        if (sd_bus_message_new_method_call(m->uvd.bus, &call, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Runs") >= 0 &&
+            sd_bus_message_append(call, "su", "operations", (uint32_t) creds.pid) >= 0 &&
+            sd_bus_message_set_expect_reply(call, false) >= 0)
+                (void) sd_bus_send(m->uvd.bus, call, NULL);
+        sd_bus_message_unref(call);
+}
+
 static int operations_up(struct link *l, void *userdata) {
         struct manager *m = userdata;
 
+        definitions_tell_who(m);
         if (sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, "Changed", on_changed, m) < 0)
                 return -ENOMEM;
         return ask(m);

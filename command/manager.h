@@ -54,6 +54,8 @@ int mirror_copy(const struct manager *m, struct ulv_ledger **ret) ULV_MUST_CHECK
 /* definitions.c */
 int definitions_start(struct manager *m) ULV_MUST_CHECK;
 void definitions_done(struct manager *m);
+/* Tells uvd, which never meets it, who operations is: for its row in the ledger. */
+void definitions_tell_who(struct manager *m);
 
 /* public.c */
 int public_start(struct manager *m) ULV_MUST_CHECK;

@@ -153,6 +153,7 @@ static int uvd_up(struct link *l, void *userdata) {
         struct manager *m = userdata;
 
         m->loading = false;
+        definitions_tell_who(m);
         if (sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Changed", on_changed, m) < 0 ||
             sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Settled", on_settled, m) < 0 ||
             sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Replaced", on_replaced, m) < 0)

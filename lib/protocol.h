@@ -25,6 +25,7 @@
  *   Exec(s partition, as argv, as env, s user, s cwd, ah stdio) -> (i status)   forwarded to the monitor; 0..255,
  *        or 256 + signal. stdio: 0, 1, 2 (3 fds)
  *   Signal(s partition, i signal) -> ()  forwarded
+ *   Runs(s role, u pid) -> ()            "operations", which uvd never meets, runs as pid: for its row
  *   signals: Changed(t generation, s changes)    `row` and `gone` lines, every commit, in order
  *            Settled(t generation, s lines)      "done ID" / "undone ID"
  *            Replaced(t generation)              a backup was restored: mirrors load all rows anew
@@ -119,6 +120,9 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
 #define ULV_ERROR_DEGRADED ULV_ERROR_PREFIX "Degraded"
 #define ULV_ERROR_UNREACHABLE ULV_ERROR_PREFIX "Unreachable"
 #define ULV_ERROR_OUTCOME_UNKNOWN ULV_ERROR_PREFIX "OutcomeUnknown"
+/* Of Exec only: what a shell tells by 127 and 126. */
+#define ULV_ERROR_NO_PROGRAM ULV_ERROR_PREFIX "NoProgram"
+#define ULV_ERROR_NOT_EXECUTABLE ULV_ERROR_PREFIX "NotExecutable"
 
 /* ULV_LAUNCH: what uv-launch and uvd say, one text per SEQPACKET message, at most 256 bytes.
  *   uvd -> launch    "start NAME"  "stop NAME"     stop: SIGTERM to the monitor, no restart, store emptied

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -55,8 +56,11 @@ static int console_open(struct ulv_monitor *m) {
 static int init_open(struct ulv_monitor *m) {
         int pair[2], r;
 
-        if (store_find(m, "init") >= 0)
+        /* A kept near end is good if we have the far one still, or a payload has it. Else it was lost with a
+         * monitor that died in the middle of a start, and nobody would ever answer at it. */
+        if (store_find(m, "init") >= 0 && (m->init_far >= 0 || m->leader_pidfd >= 0))
                 return 0;
+        (void) ulv_monitor_forget_fd(m, "init");
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 return -errno;
         r = ulv_monitor_store_fd(m, "init", pair[0]);
@@ -128,6 +132,22 @@ static int configure(struct ulv_monitor *m) {
         return e;
 }
 
+/* Shells and scripts tell a program that isn't there from one that can't be executed. */
+static const char *exec_error(int64_t value) {
+        return value == ENOENT ? ULV_ERROR_NO_PROGRAM : value == EACCES || value == ENOEXEC ? ULV_ERROR_NOT_EXECUTABLE : ULV_ERROR_FAILED;
+}
+
+/* What may help; ours to say, since the partition's side sends numbers only. */
+static const char *exec_try(int64_t value) {
+        switch (value) {
+        case ENOENT: case EACCES: case ENOEXEC: return "the path of a program below the partition's Root=";
+        case ESRCH: return "--user with a name of that file, or a number";
+        case ENOTDIR: return "--chdir with a directory that this user may enter";
+        case EPIPE: return "again in a moment; what ran is still running";
+        default: return "again when some of them have ended";
+        }
+}
+
 static void exec_answer(struct ulv_monitor *m, uint32_t number, bool failed, int64_t value) {
         for (unsigned i = 0; i < m->n_execs; i++) {
                 sd_bus_message *call = m->execs[i].call;
@@ -136,8 +156,8 @@ static void exec_answer(struct ulv_monitor *m, uint32_t number, bool failed, int
                         continue;
                 m->execs[i] = m->execs[--m->n_execs];
                 if (failed)
-                        (void) sd_bus_reply_method_errorf(call, ULV_ERROR_FAILED, "cannot run that program in %s\n%s\n", m->name,
-                                                          strerror(value > 0 && value < 4096 ? (int) value : EIO));
+                        (void) sd_bus_reply_method_errorf(call, exec_error(value), "cannot run that program in %s\n%s\n%s", m->name,
+                                                          ulv_port_failure(value), exec_try(value));
                 else
                         (void) sd_bus_reply_method_return(call, "i", (int32_t) value);
                 sd_bus_message_unref(call);
@@ -149,7 +169,7 @@ static void payload_exec_failed(struct ulv_monitor *m, int64_t error) {
         struct ulv_diag d = { 0 };
 
         ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot start %s", m->name);
-        ulv_diag_why(&d, "%s: %s", m->seen.definition ? m->seen.definition->exec : "its program", strerror(error > 0 && error < 4096 ? (int) error : EIO));
+        ulv_diag_why(&d, "%s: %s", m->seen.definition ? m->seen.definition->exec : "its program", ulv_port_failure(error));
         ulv_diag_try(&d, "a program that exists below Root=, in Exec= of %s.partition", m->name);
         ulv_monitor_start_failed(m, &d);
 }
@@ -353,6 +373,14 @@ static int pack_exec(sd_bus_message *call, struct ulv_strbuf *b, int fds[3]) {
         return ulv_strbuf_error(&words) < 0 ? ulv_strbuf_error(&words) : ulv_strbuf_error(b);
 }
 
+/* Numbers begin anywhere in each life of a monitor: uv-init may still run programs for the one before, and
+ * the end of such a one mustn't be taken for that of a new one. 0 is the partition's own. */
+static uint32_t exec_number(struct ulv_monitor *m) {
+        if (m->next_exec == 0 && getrandom(&m->next_exec, sizeof(m->next_exec), 0) != sizeof(m->next_exec))
+                m->next_exec = (uint32_t) getpid() << 12;
+        return ++m->next_exec ? m->next_exec : ++m->next_exec;
+}
+
 int port_exec(struct ulv_monitor *m, sd_bus_message *call) {
         _cleanup_strbuf_ struct ulv_strbuf b = { .max = ULV_PORT_TEXT_MAX };
         struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_EXEC };
@@ -363,7 +391,7 @@ int port_exec(struct ulv_monitor *m, sd_bus_message *call) {
         e = pack_exec(call, &b, fds);
         if (e < 0)
                 return e;
-        r.number = ++m->next_exec ? m->next_exec : ++m->next_exec;      /* 0 is the partition's own */
+        r.number = exec_number(m);
         r.text_len = (uint32_t) b.len;
         e = send_record(m, &r, ulv_strbuf_str(&b), fds, 3);
         if (e < 0)

@@ -10,6 +10,7 @@ SIM := $(patsubst test/sim/%.c,$(B)/test/%,$(SIM_SRC))
 
 LIBS_test-store := -lsqlite3
 LIBS_test-monitor := -lsystemd
+LIBS_test-port-link := -lsystemd
 # Lets test/lib/fail-alloc.inc fail the Nth allocation.
 WRAP_ALLOC := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 LIBS_test-ledger := $(WRAP_ALLOC)

@@ -120,12 +120,21 @@ static int set_raw(struct exec *x) {
         return 0;
 }
 
+/* As a shell: 127 there is no such program, 126 there is, and it can't be executed. */
+static int error_code(struct uvctl *u, const sd_bus_error *e, int r) {
+        int code = client_error(u, e, r);
+
+        if (e && e->name && ulv_streq(e->name, ULV_ERROR_NO_PROGRAM))
+                return 127;
+        return e && e->name && ulv_streq(e->name, ULV_ERROR_NOT_EXECUTABLE) ? 126 : code;
+}
+
 static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *unused ULV_UNUSED) {
         struct exec *x = userdata;
 
         x->answered = true;
         if (sd_bus_message_is_method_error(m, NULL))
-                x->code = client_error(x->u, sd_bus_message_get_error(m), -sd_bus_message_get_errno(m));
+                x->code = error_code(x->u, sd_bus_message_get_error(m), -sd_bus_message_get_errno(m));
         else
                 x->code = client_read(x->u, m, "i", &x->status);
         return 0;

@@ -89,7 +89,8 @@ static void add_summary(struct ulv_strbuf *b, const struct rows *rows, unsigned 
                 ulv_share_format(b, idle->share_wanted);
                 ulv_strbuf_add(b, " share, ");
                 ulv_size_format(b, idle->memory_wanted);
-                ulv_strbuf_addc(b, '.');
+                /* "32G" says what it is; a bare 0 doesn't. */
+                ulv_strbuf_add(b, idle->memory_wanted == 0 ? " memory." : ".");
         }
         before = b->len;
         add_names(b, rows, "degraded", is_degraded);

@@ -88,19 +88,27 @@ static void add_enforced(struct ulv_strbuf *b, size_t line, const char *how) {
         ulv_strbuf_addc(b, '\n');
 }
 
+/* "2 of 4": reached of wanted. Of infrastructure nobody reports what it reached: what it has is all there is. */
+static void add_reached(struct ulv_strbuf *b, const struct part *p, uint64_t reached, uint64_t wanted, void (*format)(struct ulv_strbuf *b, uint64_t v)) {
+        if (!p->infrastructure) {
+                format(b, reached);
+                ulv_strbuf_add(b, " of ");
+        }
+        format(b, wanted);
+}
+
 static void add_resources(struct ulv_strbuf *b, const struct rows *rows, const struct part *p) {
         size_t line = b->len;
 
         if (p->has_cores) {
                 add_label(b, "Cores");
-                ulv_strbuf_addf(b, "%" PRIu64 " of %" PRIu64 "    ", p->cores_reached, p->cores_wanted);
+                add_reached(b, p, p->cores_reached, p->cores_wanted, ulv_strbuf_addu);
+                ulv_strbuf_add(b, "    ");
                 add_text(b, row_str(&p->op, "cores"));
                 add_nodes(b, rows, p, "core");
         } else if (p->has_share) {
                 add_label(b, "Share");
-                ulv_share_format(b, p->share_reached);
-                ulv_strbuf_add(b, " of ");
-                ulv_share_format(b, p->share_wanted);
+                add_reached(b, p, p->share_reached, p->share_wanted, ulv_share_format);
                 ulv_strbuf_add(b, " of the pool");
         }
         if (p->has_cores || p->has_share)
@@ -109,9 +117,7 @@ static void add_resources(struct ulv_strbuf *b, const struct rows *rows, const s
                 return;
         line = b->len;
         add_label(b, "Memory");
-        ulv_size_format(b, p->memory_reached);
-        ulv_strbuf_add(b, " of ");
-        ulv_size_format(b, p->memory_wanted);
+        add_reached(b, p, p->memory_reached, p->memory_wanted, ulv_size_format);
         add_nodes(b, rows, p, "memory");
         add_enforced(b, line, memory_words(row_str(&p->op, "memory-how")));
 }
@@ -166,7 +172,7 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
                 add_text(b, files);
         }
         ulv_strbuf_addc(b, '\n');
-        if (p->running)
+        if (p->running && !p->infrastructure)
                 add_isolation(b, p);
         add_resources(b, rows, p);
         if (row_str(&p->op, "unit")[0]) {

@@ -170,6 +170,23 @@ static int method_signal(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         return r < 0 ? r : monitors_forward(userdata, m, name, "Signal");
 }
 
+static void report_leader(struct uvd *u, const char *owner, pid_t pid);
+
+static int method_runs(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *role;
+        uint32_t pid;
+        int r;
+
+        r = sd_bus_message_read(m, "su", &role, &pid);
+        if (r < 0)
+                return r;
+        /* The others' rows are our own to know: command isn't asked who we or it are. */
+        if (!ulv_streq(role, "operations") || pid == 0 || pid > INT32_MAX)
+                return reply_diag_simple(m, ULV_EXIT_USAGE, "not a role that command can tell of", "operations is, by its pid", "");
+        report_leader(userdata, role, (pid_t) pid);
+        return sd_bus_reply_method_return(m, "");
+}
+
 static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Submit", "sstsss", "utss", method_submit, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -180,6 +197,7 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Restore", "h", "t", method_restore, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Exec", "sasasssah", "i", method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Runs", "su", "", method_runs, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),
         SD_BUS_SIGNAL("Settled", "ts", 0),
         SD_BUS_SIGNAL("Replaced", "t", 0),

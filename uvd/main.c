@@ -102,7 +102,8 @@ static int say_diag(const struct ulv_diag *d, int r) {
 /* uv-launch from beside our own file; it becomes this process. */
 static int exec_launch(const struct options *o) {
         const char *argv[8] = { "uv-launch" };
-        char path[4096 + 16];
+        static const char name[] = "uv-launch";
+        char path[4096 + sizeof(name)];
         ssize_t n = readlink("/proc/self/exe", path, 4096);
         char *slash;
         int k = 1;
@@ -111,7 +112,7 @@ static int exec_launch(const struct options *o) {
         slash = strrchr(path, '/');
         if (!slash)
                 return -ENOENT;
-        strcpy(slash + 1, "uv-launch");
+        memcpy(slash + 1, name, sizeof(name));  /* room for it is left, whatever the path's length */
         if (o->root) {
                 argv[k++] = "--root";
                 argv[k++] = o->root;

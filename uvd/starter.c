@@ -20,8 +20,10 @@
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
+#include "model/quantity.h"
 
 #define WORD_MAX 256
+#define NUMBER_MAX 65535        /* of an errno or a status */
 #define LIST_TIMEOUT_MS 5000
 #define RETRY_USEC UINT64_C(1000000)
 
@@ -72,22 +74,36 @@ static int split(char *text, const char *words[static 3]) {
         return n;
 }
 
+/* An errno, a status, or -1: a monitor that ended, and nobody could tell how. */
+static bool read_number(const char *s, int *ret) {
+        uint64_t n;
+
+        if (ulv_streq(s, "-1"))
+                *ret = -1;
+        else if (ulv_uint_parse(s, NUMBER_MAX, &n) == 0)
+                *ret = (int) n;
+        else
+                return false;
+        return true;
+}
+
 static bool is_token(const char *s) { return strlen(s) == UVD_TOKEN_SIZE - 1 && strspn(s, "0123456789abcdef") == UVD_TOKEN_SIZE - 1; }
 
 static void handle(struct uvd *u, char *text) {
         const char *w[3] = { "", "", "" };
         int n = split(text, w);
         bool named = n == 3 && ulv_name_is_valid(w[1]);
+        int number = 0;
 
         if (n == 1 && ulv_streq(w[0], "end")) {
                 u->starter->listed = true;
                 guests_review_all(u);
         } else if (named && is_token(w[2]) && (ulv_streq(w[0], "running") || ulv_streq(w[0], "started") || ulv_streq(w[0], "restarted")))
                 guest_started(u, w[1], w[2]);
-        else if (named && ulv_streq(w[0], "failed"))
-                guest_failed(u, w[1], atoi(w[2]));
-        else if (named && ulv_streq(w[0], "exited"))
-                guest_exited(u, w[1], atoi(w[2]));
+        else if (named && ulv_streq(w[0], "failed") && read_number(w[2], &number))
+                guest_failed(u, w[1], number);
+        else if (named && ulv_streq(w[0], "exited") && read_number(w[2], &number))
+                guest_exited(u, w[1], number);
         else
                 ulv_log(ULV_LOG_WARNING, "the starter said something unknown: %s", w[0]);
 }

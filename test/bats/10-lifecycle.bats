@@ -36,6 +36,16 @@ teardown() { uv stop -a --force >/dev/null 2>&1; uv reload >/dev/null; uv apply 
     done
 }
 
+@test "list -a: infrastructure runs with its leaders, also after their death; nothing is 0 of something" {
+    for role in ultravisor:uvd command:uv-command operations:uv-operations; do
+        wait_for 5 eval '[ "$(field ${role%:*} State)" = running ] && [ "$(field ${role%:*} Leader)" = "$(pids_of ${role#*:})" ]'
+    done
+    kill -9 "$(pids_of uv-operations)"
+    wait_for 5 eval 'p=$(pids_of uv-operations); [ -n "$p" ] && [ "$(field operations Leader)" = "$p" ]'
+    for row in host idle pool; do [ "$(field $row State)" = running ]; run uv status $row; [ "$status" = 0 ]; [[ "$output" != *": 0 of"* ]]; done
+    run uv list; [[ "$output" == *"Idle: "* ]]; [[ "$output" != *", 0. "* ]]
+}
+
 @test "-n changes nothing and tells what would be" {
     sim web Cores=2 1G
     before=$(uv list -a -o json)

@@ -1,4 +1,5 @@
 # Containers, for real: namespaces, own uid range, what is enforced and what is only asked for, exec, logs, exit codes.
+bats_require_minimum_version 1.5.0
 load ../lib/uv
 
 setup_file() {
@@ -35,11 +36,22 @@ ${5:-}"
     [ "$(uv exec box -- hostname)" = box ]
     [ "$(uv exec box -- id -u)" = 0 ]
     run uv exec box -- sh -c 'exit 7'; [ "$status" = 7 ]
-    run uv exec box -- nosuchprogram; [ "$status" != 0 ]
     [ "$(echo piped | uv exec box -- cat)" = piped ]
     run uv exec box -- sh -c 'ls /proc | grep -c "^[0-9]"'; [ "$output" -lt 10 ]
     run uv exec box -- sh -c 'echo x > /proc/sys/kernel/hostname'; [ "$status" != 0 ]
     run uv exec box -- sh -c 'ls /sys/class/net'; [[ "$output" == lo ]]
+}
+
+@test "what can't be executed is told as a shell tells it: 127 not there, 126 not executable; user and directory in words" {
+    run -127 uv exec box -- nosuchprogram
+    [[ "${lines[1]}" == "no such program in the partition" ]]
+    run uv exec box -- /etc/passwd
+    [ "$status" = 126 ]; [[ "${lines[1]}" == "it isn't executable" ]]
+    run uv exec --user nosuchuser box -- true
+    [ "$status" = 1 ]; [[ "${lines[1]}" == "no such user in the partition's /etc/passwd" ]]
+    run uv exec --chdir /nowhere box -- true
+    [ "$status" = 1 ]; [[ "${lines[1]}" == "no such working directory in the partition" ]]
+    [ "${#lines[@]}" = 3 ]
 }
 
 @test "logs keep what it printed" {
