@@ -25,8 +25,22 @@ static int step(struct ulv_ledger *l, const char *operations, uint64_t now, size
         return r;
 }
 
-/* Keeps what the last plan says as the whole's summary, and every plan's explanation. */
-struct texts { char summary[sizeof(((struct ulv_plan *) NULL)->summary)]; struct ulv_strbuf explain; };
+/* What is said of all plans together: the summary of the only one, or of what all of them take; and every
+ * plan's explanation. */
+struct texts {
+        char summary[sizeof(((struct ulv_plan *) NULL)->summary)];
+        struct ulv_plan_use use;
+        bool something;         /* not all of them are "Nothing to do." */
+        struct ulv_strbuf explain;
+};
+
+static void add_use(struct texts *t, const struct ulv_plan *p, bool first) {
+        if (first)
+                t->use.idle = p->use.idle;      /* before any of it */
+        ulv_amounts_add(&t->use.taken, &p->use.taken);
+        ulv_amounts_add(&t->use.from_host, &p->use.from_host);
+        t->something |= p->operations.len > 0;
+}
 
 /* l: NULL to plan on the mirror itself. */
 static int preview_item(struct job *j, struct item *i, struct ulv_ledger *l, struct texts *t, struct ulv_diag *reterr) {
@@ -42,6 +56,7 @@ static int preview_item(struct job *j, struct item *i, struct ulv_ledger *l, str
         else {
                 preview_lines(&j->plan, p);
                 (void) snprintf(t->summary, sizeof(t->summary), "%s", p->summary);
+                add_use(t, p, i == j->items);
                 if (l && p->operations.len > 0)
                         r = step(l, ulv_strbuf_str(&p->operations), manager_now(m, CLOCK_REALTIME), (size_t) (i - j->items), reterr);
         }
@@ -66,6 +81,8 @@ int preview(struct job *j, struct ulv_diag *reterr) {
         for (size_t i = 0; i < j->n_items && r == 0; i++)
                 r = preview_item(j, &j->items[i], copy, &t, reterr);
         if (r == 0) {
+                if (j->n_items > 1 && ulv_streq(j->verb, "start") && t.something)
+                        ulv_plan_use_summary(&t.use, "", t.summary, sizeof(t.summary));
                 ulv_strbuf_addf(&j->plan, "\n%s\n", t.summary);
                 if (j->flags & ULV_FLAG_EXPLAIN)
                         ulv_strbuf_addf(&j->plan, "\n%s", ulv_strbuf_str(&t.explain));

@@ -29,9 +29,8 @@ static int try_start(struct planner *p, struct world *rest, const struct ulv_def
         }
         ulv_world_done(rest);
         *rest = t.w;
-        p->taken.cores += t.taken.cores;
-        p->taken.share += t.taken.share;
-        p->taken.memory += t.taken.memory;
+        ulv_amounts_add(&p->use.taken, &t.use.taken);
+        ulv_amounts_add(&p->use.from_host, &t.use.from_host);
         return 0;
 }
 
@@ -258,6 +257,7 @@ int ulv_plan_apply(struct planner *p) {
         int r;
 
         r = ulv_plan_policy(p);
+        ulv_plan_remember_idle(p);      /* also what the host and the pool have just given up */
         for (size_t i = 0; r == 0 && i < p->b->n_definitions; i++)
                 r = apply_definition(p, p->b->definitions[i]);
         if (r != 0 || p->trial)

@@ -17,6 +17,7 @@
  *   planner-resize.c    set, move, and bringing a live partition to a definition
  *   planner-apply.c     a whole bundle
  *   planner-policy.c    its host and pool
+ *   planner-summary.c   what it takes, in one line
  *   planner-refuse.c    shortages told, commands that help found
  *   planner-isolation.c what the machine could enforce, and who requires it */
 
@@ -55,7 +56,7 @@ struct planner {
         const char *done_to;            /* a trial's: who was set (to done_values) or stopped (NULL) before; NULL: nobody */
         const struct values *done_values;
         const struct values *values;    /* a trial's: start with these instead of the definition's */
-        struct { uint64_t cores, share, memory; } idle, taken;  /* at the beginning, and by this plan (memory in 2 MiB) */
+        struct ulv_plan_use use;
         struct ulv_strbuf lost; /* "batch loses 1 core. ": what live partitions give up */
         int error;              /* -ENOMEM of a line or a reason, told at the end */
 };
@@ -167,10 +168,14 @@ int ulv_plan_decide(struct planner *p) ULV_MUST_CHECK;
 /* --- planner-isolation.c ------------------------------------------------------------------------- */
 int ulv_plan_check_isolation(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK; /* 0; 1 refused */
 
+/* --- planner-summary.c --------------------------------------------------------------------------- */
+/* What is idle now, before partitions take of it. */
+void ulv_plan_remember_idle(struct planner *p);
+/* Fills the summary from p->use and p->lost. fits: did all that was looked at fit? */
+void ulv_plan_summary(struct planner *p, bool fits);
+
 /* --- planner.c ----------------------------------------------------------------------------------- */
 void ulv_plan_line(struct planner *p, const char *name, const char *action, const char *note, const char *fmt, ...) ULV_PRINTF(5, 6);
-/* Fills the summary from p->idle, p->taken and p->lost. fits: did all that was looked at fit? */
-void ulv_plan_summary(struct planner *p, bool fits);
 void ulv_plan_explain(struct planner *p, const char *fmt, ...) ULV_PRINTF(2, 3);
 /* Where operations go: NULL in a trial. */
 static inline struct ulv_strbuf *ulv_plan_ops(struct planner *p) { return p->trial ? NULL : &p->plan->operations; }

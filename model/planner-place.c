@@ -44,7 +44,11 @@ static struct ulv_place_text number_text(unsigned n) {
         return t;
 }
 
+/* Does the host give something up for a partition? What goes to the pool or to idle is nobody's yet. */
+static bool is_hosts_gift(const char *from, const char *to) { return ulv_streq(from, "host") && !ulv_name_is_reserved(to); }
+
 void ulv_take_core(struct planner *p, struct world_core *c, const char *to) {
+        p->use.from_host.cores += is_hosts_gift(c->owner, to);
         write_op(p, "core", number_text(c->id).s, c->owner, to, 0);
         if (gives_at_once(p, c->owner))
                 c->owner = to;
@@ -67,6 +71,7 @@ int ulv_take_memory(struct planner *p, const char *id, const char *from, const c
         /* The second call may move what the first returned. */
         if (!ulv_world_memory(&p->w, id, from) || !ulv_world_memory(&p->w, id, to))
                 return -ENOMEM;
+        p->use.from_host.memory += is_hosts_gift(from, to) ? n : 0;
         shift(p, ulv_world_memory(&p->w, id, from), ulv_world_memory(&p->w, id, to), n);
         write_op(p, "memory", id, from, to, n);
         return 0;
@@ -395,6 +400,7 @@ static void place_uids(struct planner *p, const struct need *need, struct shorta
 }
 
 int ulv_place(struct planner *p, const struct need *need, struct shortages *ret) {
+        const struct ulv_amounts before = p->use.from_host;
         int r;
 
         ret->n = 0;
@@ -404,10 +410,10 @@ int ulv_place(struct planner *p, const struct need *need, struct shortages *ret)
                 r = place_memory(p, need, ret);
         if (r == 0)
                 place_uids(p, need, ret);
-        if (r < 0 || ret->n > 0)
+        if (r < 0 || ret->n > 0) {
+                p->use.from_host = before;      /* the caller takes the world anew */
                 return r < 0 ? r : 1;
-        p->taken.cores += need->cores;
-        p->taken.share += need->share;
-        p->taken.memory += need->memory;
+        }
+        ulv_amounts_add(&p->use.taken, &(struct ulv_amounts) { need->cores, need->share, need->memory });
         return 0;
 }

@@ -118,32 +118,6 @@ int ulv_plan_restart(struct planner *p, size_t mark) {
         return ulv_world_init(&p->w, p->l, p->b->policy, NULL);
 }
 
-static void add_taken(struct ulv_strbuf *b, uint64_t taken, const char *of, const char *what) {
-        if (taken > 0)
-                ulv_strbuf_addf(b, "%s%s of %s idle", b->len > 0 ? ", " : "", what, of);
-}
-
-void ulv_plan_summary(struct planner *p, bool fits) {
-        STACK_TEXT(taken);
-        bool nothing = p->plan->operations.len == 0;
-        const char *lost = p->lost.len > 0 ? ulv_strbuf_str(&p->lost) : "Nobody loses anything.";
-
-        add_taken(&taken, p->taken.cores, TEXT("%llu", (unsigned long long) p->idle.cores),
-                  TEXT("%llu core%s", (unsigned long long) p->taken.cores, p->taken.cores == 1 ? "" : "s"));
-        add_taken(&taken, p->taken.share, SHARE(p->idle.share), TEXT("%s share", SHARE(p->taken.share)));
-        add_taken(&taken, p->taken.memory, MEMORY(p->idle.memory), MEMORY(p->taken.memory));
-        if (nothing)
-                ulv_cut(p->plan->summary, sizeof(p->plan->summary), "Nothing to do.");
-        else if (!fits)
-                ulv_cut(p->plan->summary, sizeof(p->plan->summary), TEXT("Not all of it can run at once now. %s", lost));
-        else if (taken.len == 0)
-                ulv_cut(p->plan->summary, sizeof(p->plan->summary), lost);
-        else
-                ulv_cut(p->plan->summary, sizeof(p->plan->summary), TEXT("Fits: %s. %s", ulv_strbuf_str(&taken), lost));
-        for (size_t n = strlen(p->plan->summary); n > 0 && p->plan->summary[n - 1] == ' '; n--)
-                p->plan->summary[n - 1] = 0;
-}
-
 /* --- definitions ----------------------------------------------------------------------------------------- */
 
 int ulv_plan_old_definition(const struct ulv_partition_info *info, struct ulv_definition **ret) {
@@ -283,14 +257,6 @@ void ulv_plan_free(struct ulv_plan *plan) {
         free(plan);
 }
 
-static void remember_idle(struct planner *p) {
-        uint64_t capacity = ulv_world_share_capacity(&p->w), given = ulv_world_share_given(&p->w);
-
-        p->idle.cores = ulv_world_count_cores(&p->w, "idle", -1);
-        p->idle.share = capacity > given ? capacity - given : 0;
-        p->idle.memory = ulv_world_count_memory(&p->w, "idle", -1, "4K");
-}
-
 int ulv_plan_make(const struct ulv_ledger *l, const struct ulv_bundle *b, const struct ulv_request *r, struct ulv_plan **ret) {
         ULV_CLEANUP(ulv_plan_freep) struct ulv_plan *plan = calloc(1, sizeof(*plan));
         struct planner p = { .l = l, .b = b, .r = r, .plan = plan };
@@ -302,11 +268,12 @@ int ulv_plan_make(const struct ulv_ledger *l, const struct ulv_bundle *b, const 
         k = ulv_world_init(&p.w, l, b->policy, r->verb == ULV_REQUEST_START || r->verb == ULV_REQUEST_STOP ? r->name : NULL);
         if (k < 0)
                 return k;
-        remember_idle(&p);
+        ulv_plan_remember_idle(&p);
         k = ulv_plan_decide(&p);
         if (k == 0 && r->verb != ULV_REQUEST_APPLY && r->verb != ULV_REQUEST_STOP && r->verb != ULV_REQUEST_REMOVE)
                 ulv_plan_summary(&p, true);
         ulv_world_done(&p.w);
+        plan->use = p.use;
         if (k == 0)
                 k = ulv_strbuf_error(&p.lost);
         ulv_strbuf_done(&p.lost);

@@ -35,11 +35,22 @@ struct ulv_request {
 /* One line of the answer for people: "web  change  memory 2G -> 3G  live". */
 struct ulv_plan_line { char name[ULV_NAME_MAX + 1]; char action[16]; char *text; char note[32]; };
 
+/* What a plan takes for partitions: of it from the host, which isn't idle, and what was idle before. Memory in
+ * ULV_MEMORY_UNITs, share in 1/1000. */
+struct ulv_amounts { uint64_t cores, share, memory; };
+static inline void ulv_amounts_add(struct ulv_amounts *to, const struct ulv_amounts *a) {
+        to->cores += a->cores;
+        to->share += a->share;
+        to->memory += a->memory;
+}
+struct ulv_plan_use { struct ulv_amounts taken, from_host, idle; };
+
 struct ulv_plan {
         struct ulv_strbuf operations;           /* lines of model/op.h; empty: nothing to do */
         uint64_t generation;                    /* of the ledger that was planned on: give it as if_generation */
         struct ulv_plan_line *lines; size_t n_lines;
         char summary[512];                      /* "Fits: 1 share of 4 idle, 2G of 32G idle. Nobody loses anything." */
+        struct ulv_plan_use use;
         struct ulv_diag *reasons; size_t n_reasons;     /* of a refusal: the first is the answer, others more of it */
         struct ulv_strbuf explain;              /* --explain: each constraint looked at, one line each, with places */
 };
@@ -49,6 +60,9 @@ struct ulv_plan {
 int ulv_plan_make(const struct ulv_ledger *l, const struct ulv_bundle *b, const struct ulv_request *r, struct ulv_plan **ret) ULV_MUST_CHECK;
 void ulv_plan_free(struct ulv_plan *p);
 ULV_DEFINE_CLEANUP(struct ulv_plan, ulv_plan_free)
+
+/* The summary of a plan, or of several whose uses were added up. lost: who loses what, "" nobody. */
+void ulv_plan_use_summary(const struct ulv_plan_use *use, const char *lost, char *ret, size_t size);
 
 /* Names in start order by After= (names first that others come after). all = every definition. 0; 1 =
  * unknown name (reterr); -ENOMEM. The array holds pointers into b and is freed with free(). */

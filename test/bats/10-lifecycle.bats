@@ -58,6 +58,15 @@ teardown() { uv stop -a --force >/dev/null 2>&1; uv reload >/dev/null; uv apply 
     [ "$(field web State)" = defined ]
 }
 
+@test "the summary of a start of several is about all of them, and names what the host gives" {
+    uv stop -a --force >/dev/null 2>&1 || true
+    sim a Cores=1 1G; sim b Cores=2 2G "After=a"; sim c Share=0.5 64M "After=b"
+    uv apply -y
+    run uv start -n a b c
+    [[ "${lines[-1]}" =~ ^"Fits: 3 cores ".*", 0.5 share of ".*" idle, 3136M ".*" Nobody loses anything."$ ]]
+    [[ "${lines[-1]}" != *"of 0 idle"* ]]
+}
+
 @test "a refusal is three lines with what, why and a try that works; exit 7" {
     sim big Cores=12 1G; sim more Cores=8 1G
     uv apply -y; uv start big

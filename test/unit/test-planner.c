@@ -121,7 +121,37 @@ static void cores_come_from_the_host_highest_first_and_memory_beside_them(ULV_UN
         cores_are("db", "14-15");
         assert_int_equal(memory_of("db", "1/4K"), 4096);
         line_is(0, "db", "start", "2 cores on node 1, 4G on node 1", "");
-        assert_string_equal(plan->summary, "Fits: 2 cores of 0 idle, 4G of 0 idle. Nobody loses anything.");
+        assert_string_equal(plan->summary, "Fits: 2 cores from host, 4G from host. Nobody loses anything.");
+}
+
+static void the_summary_tells_idle_from_the_hosts(ULV_UNUSED void **state) {
+        static const struct { struct ulv_plan_use use; const char *lost, *text; } t[] = {
+                { { .taken = { 1, 0, 0 }, .idle = { 4, 0, 0 } }, "", "Fits: 1 core of 4 idle. Nobody loses anything." },
+                { { .taken = { 2, 0, 512 }, .from_host = { 1, 0, 512 }, .idle = { 1, 0, 0 } }, "",
+                  "Fits: 2 cores (1 of 1 idle, 1 from host), 1G from host. Nobody loses anything." },
+                { { .taken = { 0, 500, 544 }, .from_host = { 0, 0, 512 }, .idle = { 0, 2000, 32 } }, "batch loses 1 core.",
+                  "Fits: 0.5 share of 2 idle, 1088M (64M of 64M idle, 1G from host). batch loses 1 core." },
+                { { .idle = { 3, 0, 0 } }, "", "Nobody loses anything." },
+        };
+        char text[512];
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(t); i++) {
+                ulv_plan_use_summary(&t[i].use, t[i].lost, text, sizeof(text));
+                assert_string_equal(text, t[i].text);
+        }
+}
+
+static void what_a_policy_sets_free_counts_as_idle(ULV_UNUSED void **state) {
+        policy("[Host]\nCores=2\nMemory=4G\n");
+        define("db", "", "Cores=2", "Size=4G");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        assert_string_equal(plan->summary, "Fits: 2 cores of 14 idle, 4G of 60G idle. Nobody loses anything.");
+}
+
+static void a_start_with_less_counts_the_host_once(ULV_UNUSED void **state) {
+        define("big", "", "Cores=20\nCoresMin=1", "Size=1G");
+        start("big");
+        assert_int_equal(plan->use.taken.cores, plan->use.from_host.cores);
 }
 
 static void idle_cores_are_taken_before_the_hosts_from_the_fuller_node(ULV_UNUSED void **state) {
@@ -481,6 +511,7 @@ static void any_allocation_may_fail(ULV_UNUSED void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(cores_come_from_the_host_highest_first_and_memory_beside_them),
+                TEST(the_summary_tells_idle_from_the_hosts), TEST(what_a_policy_sets_free_counts_as_idle), TEST(a_start_with_less_counts_the_host_once),
                 TEST(idle_cores_are_taken_before_the_hosts_from_the_fuller_node),
                 TEST(a_wanted_node_is_kept_for_cores_and_memory),
                 TEST(the_host_keeps_a_core_and_2G),
