@@ -48,14 +48,19 @@ static int adopt_partition(struct adoption *a, const struct ulv_op *op) {
         return 0;
 }
 
-static struct resource *find_resource(struct ulv_ledger *l, enum kind kind, const char *id) {
-        struct resource *r = ulv_find_resource(l, kind, id);
-        uint64_t range;
+static int find_resource(struct adoption *a, const struct ulv_op *op, struct resource **ret) {
+        int kind = ulv_kind_from_name(op->kind);
+        struct resource *r = kind < 0 ? NULL : ulv_find_resource(a->ld.l, (enum kind) kind, op->id);
 
-        if (r || kind != KIND_UIDS || id[0] == '0' || ulv_uint_parse(id, ULV_UID_RANGES, &range) < 0 ||
-            range < l->inventory.uids_first || range > l->inventory.uids_last)
-                return r;
-        return ulv_add_resource(l, kind, id);
+        if (!r && kind == KIND_UIDS && ulv_is_uid_range(a->ld.l, op->id)) {
+                r = ulv_add_resource(a->ld.l, KIND_UIDS, op->id);
+                if (!r)
+                        return -ENOMEM;
+        }
+        if (!r)
+                return refuse(a, op, "the machine doesn't have it");
+        *ret = r;
+        return 0;
 }
 
 /* The pool as the view knew it: its cores, and how far it was given out. */
@@ -136,20 +141,20 @@ static int take(struct adoption *a, const struct ulv_op *op, struct resource *r,
 }
 
 static int adopt_holding(struct adoption *a, const struct ulv_op *op) {
-        int kind = ulv_kind_from_name(op->kind), q;
         struct ulv_ledger *l = a->ld.l;
         uint64_t amount = 1, reached = 0;
         const char *how = ulv_op_get(op, "how");
-        struct resource *r;
+        struct resource *r = NULL;
         struct holding *h;
+        int q;
 
         if (!ulv_streq(op->owner, a->p->name))
                 return refuse(a, op, "a row of somebody else");
-        r = kind < 0 ? NULL : find_resource(l, (enum kind) kind, op->id);
-        if (!r)
-                return refuse(a, op, "the machine doesn't have it");
+        q = find_resource(a, op, &r);
+        if (q != 0)
+                return q;
         if (ulv_op_get_u64(op, "amount", &amount) < 0 || ulv_op_get_u64(op, "reached", &reached) < 0 || amount == 0 ||
-            reached > amount || amount > UINT64_MAX / 4096 || (ulv_kinds[kind].unit && amount != 1))
+            reached > amount || amount > UINT64_MAX / 4096 || (ulv_kinds[r->kind].unit && amount != 1))
                 return refuse(a, op, "amount= or reached= can't be that");
         if (ulv_find_holding(l, r, a->p) && ulv_find_holding(l, r, a->p)->b.amount > 0)
                 return refuse(a, op, "it stands in the view twice");
@@ -159,7 +164,7 @@ static int adopt_holding(struct adoption *a, const struct ulv_op *op) {
         if (q != 0)
                 return q;
         h = ulv_find_holding(l, r, a->p);
-        h->b.reached = ulv_kinds[kind].reached ? reached : 0;
+        h->b.reached = ulv_kinds[r->kind].reached ? reached : 0;
         return ulv_copy(h->b.how, sizeof(h->b.how), how ? how : "") ? 0 : refuse(a, op, "how= is too long");
 }
 

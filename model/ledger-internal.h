@@ -207,6 +207,7 @@ struct parameter *ulv_need_parameter(struct ulv_ledger *l, const char *key);
 /* Sets an owned string of a touched body (old: the same field there). */
 int ulv_set_string(char **field, const char *old, const char *value);
 
+bool ulv_is_uid_range(const struct ulv_ledger *l, const char *id);       /* of the inventory */
 bool ulv_holding_is_empty(const struct holding *h);     /* no object needed */
 bool ulv_holding_has_row(const struct holding *h);
 static inline bool ulv_is_live(const struct partition *p) { return !p->infra && ulv_state_is_live(p->b.state); }

@@ -184,13 +184,11 @@ static int op_remove(struct step *s, const struct ulv_op *op) {
 int ulv_op_resource(struct step *s, const struct ulv_op *op, struct resource **ret) {
         int kind = ulv_kind_from_name(op->kind);
         struct resource *r;
-        uint64_t range;
 
         if (kind < 0)
                 return invalid(s, op, "no such kind of resource");
         r = ulv_find_resource(s->l, (enum kind) kind, op->id);
-        if (!r && kind == KIND_UIDS && op->id[0] != '0' && ulv_uint_parse(op->id, ULV_UID_RANGES, &range) == 0 &&
-            range >= s->l->inventory.uids_first && range <= s->l->inventory.uids_last) {
+        if (!r && kind == KIND_UIDS && ulv_is_uid_range(s->l, op->id)) {
                 r = ulv_add_resource(s->l, KIND_UIDS, op->id);
                 if (!r)
                         return -ENOMEM;

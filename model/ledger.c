@@ -104,6 +104,12 @@ struct parameter *ulv_find_parameter(const struct ulv_ledger *l, const char *key
         return p && !p->b.gone ? p : NULL;
 }
 
+bool ulv_is_uid_range(const struct ulv_ledger *l, const char *id) {
+        uint64_t n;
+
+        return id[0] != '0' && ulv_uint_parse(id, ULV_UID_RANGES, &n) == 0 && n >= l->inventory.uids_first && n <= l->inventory.uids_last;
+}
+
 /* --- touching ------------------------------------------------------------------------------------------ */
 
 void ulv_touch(struct ulv_ledger *l, struct object *o) {
