@@ -102,14 +102,30 @@ static void raw_worker(int w) {
         }
 }
 
+/* uv-command answers from its mirror while uvd is away, and says so. */
+static bool is_stale(sd_bus *bus) {
+        _cleanup_free_ char *row = instance_rows(bus, "ledger", NULL);
+
+        return !row || strstr(row, " stale=yes");
+}
+
 /* What became of a partition whose job was lost: waits for a state that stays. */
 static enum expected settle(sd_bus *bus, const char *name) {
-        for (int i = 0; i < 2000; i++) {
-                char *rows = instance_rows(bus, "partition", NULL), key[64], *at;
-                bool running = false, still = false;
+        enum expected last = UNSURE;
 
-                if (!rows)
-                        return UNSURE;
+        for (int i = 0; i < 2000; i++) {
+                _cleanup_free_ char *rows = instance_rows(bus, "partition", NULL);
+                bool running = false, still = false;
+                enum expected now;
+                char key[64], *at;
+
+                if (!rows || is_stale(bus)) {
+                        last = UNSURE;
+                        if (!rows)
+                                return UNSURE;
+                        msleep(20);
+                        continue;
+                }
                 snprintf(key, sizeof(key), "row partition %s ", name);
                 at = strstr(rows, key);
                 if (at) {
@@ -120,10 +136,11 @@ static enum expected settle(sd_bus *bus, const char *name) {
                         running = strstr(at, " state=running") != NULL;
                         still = strstr(at, " state=defined") || strstr(at, " state=failed");
                 }
-                free(rows);
-                if (running || still)
-                        return running ? RUNNING : NOT_RUNNING;
-                msleep(5);
+                now = running ? RUNNING : still ? NOT_RUNNING : UNSURE;
+                if (now != UNSURE && now == last)
+                        return now;
+                last = now;
+                msleep(50);
         }
         return UNSURE;
 }
@@ -241,7 +258,7 @@ static struct ulv_ledger *whole_ledger(void) {
                 sd_bus *bus = insist(instance_manager);
                 char *rows = instance_rows(bus, "", NULL);
 
-                if (rows && rows[0] && ulv_ledger_load(rows, strlen(rows), &l, &d) != 0)
+                if (rows && rows[0] && !is_stale(bus) && ulv_ledger_load(rows, strlen(rows), &l, &d) != 0)
                         l = NULL;
                 free(rows);
                 sd_bus_close_unref(bus);
@@ -366,6 +383,15 @@ static void check_all(void) {
                 }
                 check_still();
                 ulv_ledger_free(l);
+        }
+        if (failures > 0 && !control[0]) {
+                char command[2048];
+
+                snprintf(command, sizeof(command), "%s/uvctl --root %s list -a -o wide; %s/uvctl --root %s history -a | grep -v crash- | head -n 30",
+                         inst.bin, inst.root, inst.bin, inst.root);
+                fflush(stdout);
+                if (system(command) != 0)
+                        fail("uvctl doesn't answer");
         }
         shared->rest = 0;
 }
