@@ -179,9 +179,11 @@ struct ulv_ledger {
         struct partition *view_changed;
 };
 
-/* --- ledger.c: objects ------------------------------------------------------------------------------ */
+/* --- ledger.c: tables; ledger-object.c: objects in a step ------------------------------------------------ */
 int ulv_ledger_new_empty(struct ulv_ledger **ret);      /* infrastructure rows, the pool's share, nothing else */
 void ulv_touch(struct ulv_ledger *l, struct object *o);
+void ulv_touch_new(struct ulv_ledger *l, struct object *o);
+void ulv_object_free(struct object *o);
 void ulv_commit(struct ulv_ledger *l);
 void ulv_rollback(struct ulv_ledger *l);
 /* What was written to the event stream is news no more; what only waited for that is freed. */
@@ -190,6 +192,7 @@ void ulv_settled_told(struct ulv_ledger *l);
 void ulv_forget_changes(struct ulv_ledger *l);          /* both, and the changed views: after everything was loaded */
 
 struct partition *ulv_find_partition(const struct ulv_ledger *l, const char *name);     /* NULL, also if marked gone */
+size_t ulv_partition_place(const struct ulv_ledger *l, const char *name);        /* in by_name */
 struct resource *ulv_find_resource(const struct ulv_ledger *l, enum kind kind, const char *id);
 struct holding *ulv_find_holding(const struct ulv_ledger *l, const struct resource *r, const struct partition *p);
 struct transfer *ulv_find_transfer(const struct ulv_ledger *l, uint64_t seq);
@@ -244,6 +247,7 @@ struct step {
 /* Begins the text of a refusal; the exit code follows from it. */
 enum ulv_exit ulv_refusal_exit(enum ulv_refusal refusal);
 #define ulv_refuse(s, refusal, ...) ulv_diag_what((s)->reterr, ulv_refusal_exit(refusal), __VA_ARGS__)
+void ulv_set_state(struct step *s, struct partition *p, enum ulv_state to);       /* and since */
 int ulv_run_transaction_op(struct step *s, const struct ulv_op *op);
 int ulv_run_report_op(struct step *s, const struct ulv_op *op);
 
@@ -267,7 +271,7 @@ void ulv_row_attrs(struct ulv_strbuf *b, const struct resource *r);
 bool ulv_is_partition_key(const char *key);             /* a key of its row that isn't an extra */
 int ulv_extra_keys(const struct ulv_op *op, bool (*known)(const char *key), struct ulv_strbuf *b);
 
-/* --- rows read: ledger-load.c, ledger-adopt.c ------------------------------------------------------------ */
+/* --- rows read: ledger-load.c, ledger-load-holdings.c, ledger-adopt.c ------------------------------------------------------------ */
 struct loader {
         struct ulv_ledger *l;
         struct ulv_diag *reterr;
@@ -280,3 +284,11 @@ struct loader {
 int ulv_bad_row(struct loader *ld, const struct ulv_op *op, const char *why);
 /* All of a partition's row but txn=; p is touched. */
 int ulv_read_partition_body(struct loader *ld, const struct ulv_op *op, struct partition *p);
+/* An optional number or word of a row: false if it can't be that. */
+bool ulv_row_number(const struct ulv_op *op, const char *key, uint64_t *v);
+bool ulv_row_word(const struct ulv_op *op, const char *key, char *field, size_t size);
+int ulv_read_waits(struct loader *ld, const struct ulv_op *op, struct waits *w);
+int ulv_read_holding(struct loader *ld, const struct ulv_op *op);
+int ulv_read_transfer(struct loader *ld, const struct ulv_op *op);
+int ulv_gone_transfer(struct loader *ld, const struct ulv_op *op);
+int ulv_gone_holding(struct loader *ld, const struct ulv_op *op);

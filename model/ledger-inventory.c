@@ -163,15 +163,17 @@ static int sync_memory(struct sync *y, const struct ulv_inv_memory *m) {
         return 0;
 }
 
+static int by_core_id(const void *key, const void *element) {
+        uint64_t id = *(const uint64_t *) key, other = ((const struct ulv_inv_core *) element)->id;
+
+        return id < other ? -1 : id > other;
+}
+
 static bool has_core(const struct ulv_inventory *inv, const char *id) {
         uint64_t n;
 
-        if (ulv_uint_parse(id, ULV_CPU_MAX, &n) < 0)
-                return false;
-        for (size_t i = 0; i < inv->n_cores; i++)
-                if (inv->cores[i].id == n)
-                        return true;
-        return false;
+        return ulv_uint_parse(id, ULV_CPU_MAX, &n) == 0 && inv->n_cores > 0 &&
+               bsearch(&n, inv->cores, inv->n_cores, sizeof(*inv->cores), by_core_id);
 }
 
 static bool has_memory(const struct ulv_inventory *inv, const struct resource *r) {

@@ -15,20 +15,20 @@ int ulv_bad_row(struct loader *ld, const struct ulv_op *op, const char *why) {
 }
 
 /* An optional number; true if it is one or isn't there. */
-static bool number(const struct ulv_op *op, const char *key, uint64_t *v) {
+bool ulv_row_number(const struct ulv_op *op, const char *key, uint64_t *v) {
         *v = 0;
         return ulv_op_get_u64(op, key, v) >= 0;
 }
 
 /* An optional word, copied into a field. */
-static bool word(const struct ulv_op *op, const char *key, char *field, size_t size) {
+bool ulv_row_word(const struct ulv_op *op, const char *key, char *field, size_t size) {
         const char *value = ulv_op_get(op, key);
 
         return ulv_copy(field, size, value ? value : "");
 }
 
 /* txn=ID,ID...: replaces w by what the row says. */
-static int read_waits(struct loader *ld, const struct ulv_op *op, struct waits *w) {
+int ulv_read_waits(struct loader *ld, const struct ulv_op *op, struct waits *w) {
         const char *list = ulv_op_get(op, "txn");
 
         ulv_waits_release(ld->l, w, false);
@@ -56,8 +56,8 @@ static int read_waits(struct loader *ld, const struct ulv_op *op, struct waits *
 static int read_ledger(struct loader *ld, const struct ulv_op *op) {
         struct ulv_ledger *l = ld->l;
 
-        if (!number(op, "generation", &l->c.generation) || !number(op, "incarnation", &l->c.incarnation) ||
-            !number(op, "seq", &l->c.seq) || !word(op, "boot", l->boot, sizeof(l->boot)))
+        if (!ulv_row_number(op, "generation", &l->c.generation) || !ulv_row_number(op, "incarnation", &l->c.incarnation) ||
+            !ulv_row_number(op, "seq", &l->c.seq) || !ulv_row_word(op, "boot", l->boot, sizeof(l->boot)))
                 return ulv_bad_row(ld, op, "a counter isn't a number");
         ld->has_ledger = true;
         return 0;
@@ -82,9 +82,9 @@ static int read_inventory(struct loader *ld, const struct ulv_op *op) {
         buf[dash - uids] = 0;
         if (ulv_uint_parse(buf, ULV_UID_RANGES, &first) < 0 || ulv_uint_parse(dash + 1, ULV_UID_RANGES, &last) < 0)
                 return ulv_bad_row(ld, op, "uids= must be FIRST-LAST");
-        if (!word(op, "name", l->inventory.name, sizeof(l->inventory.name)) ||
-            !word(op, "prefix", l->inventory.prefix, sizeof(l->inventory.prefix)) ||
-            !word(op, "controllers", l->inventory.controllers, sizeof(l->inventory.controllers)))
+        if (!ulv_row_word(op, "name", l->inventory.name, sizeof(l->inventory.name)) ||
+            !ulv_row_word(op, "prefix", l->inventory.prefix, sizeof(l->inventory.prefix)) ||
+            !ulv_row_word(op, "controllers", l->inventory.controllers, sizeof(l->inventory.controllers)))
                 return ulv_bad_row(ld, op, "a word is too long");
         for (char *s = l->inventory.controllers; (s = strchr(s, '+')); )
                 *s = ' ';
@@ -100,12 +100,12 @@ int ulv_read_partition_body(struct loader *ld, const struct ulv_op *op, struct p
         _cleanup_strbuf_ struct ulv_strbuf extra = { .max = 8192 };
         int r;
 
-        if (!word(op, "zone", p->b.zone, sizeof(p->b.zone)) || !word(op, "type", p->b.type, sizeof(p->b.type)) ||
-            !word(op, "role", p->b.role, sizeof(p->b.role)) || !word(op, "contain", p->b.contain, sizeof(p->b.contain)) ||
-            !word(op, "result", p->b.result, sizeof(p->b.result)))
+        if (!ulv_row_word(op, "zone", p->b.zone, sizeof(p->b.zone)) || !ulv_row_word(op, "type", p->b.type, sizeof(p->b.type)) ||
+            !ulv_row_word(op, "role", p->b.role, sizeof(p->b.role)) || !ulv_row_word(op, "contain", p->b.contain, sizeof(p->b.contain)) ||
+            !ulv_row_word(op, "result", p->b.result, sizeof(p->b.result)))
                 return ulv_bad_row(ld, op, "a word is too long");
-        if (!number(op, "incarnation", &p->b.incarnation) || !number(op, "since", &p->b.since) ||
-            !number(op, "leader", &p->b.leader) || !number(op, "start", &p->b.start))
+        if (!ulv_row_number(op, "incarnation", &p->b.incarnation) || !ulv_row_number(op, "since", &p->b.since) ||
+            !ulv_row_number(op, "leader", &p->b.leader) || !ulv_row_number(op, "start", &p->b.start))
                 return ulv_bad_row(ld, op, "a number isn't one");
         p->b.state = ulv_state_from_name(state ? state : "");
         p->b.wanted = ulv_state_from_name(wanted ? wanted : "");
@@ -149,7 +149,7 @@ static int read_partition_waits(struct loader *ld, const struct ulv_op *op) {
         struct partition *p = ulv_find_partition(ld->l, op->id);
 
         ulv_touch(ld->l, &p->o);
-        return read_waits(ld, op, &p->b.waits);
+        return ulv_read_waits(ld, op, &p->b.waits);
 }
 
 static int read_transaction(struct loader *ld, const struct ulv_op *op) {
@@ -185,209 +185,6 @@ static int read_parameter(struct loader *ld, const struct ulv_op *op) {
         if (ulv_startswith(op->id, "pool."))
                 ld->l->pool_stale = true;
         return ulv_set_string(&p->b.value, p->old.value, value);
-}
-
-/* --- holdings and transfers ---------------------------------------------------------------------------------- */
-
-static bool is_holding_key(const char *key) {
-        static const char *const keys[] = { "node", "threads", "amount", "reached", "how", "txn", "missing" };
-
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(keys); i++)
-                if (ulv_streq(keys[i], key))
-                        return true;
-        return false;
-}
-
-/* NODE/PAGES */
-static bool parse_memory_id(const char *id, unsigned *ret_node) {
-        const char *slash = strchr(id, '/');
-        char node[8];
-        uint64_t n;
-
-        if (!slash || (size_t) (slash - id) >= sizeof(node) || strlen(slash + 1) < 1 || strlen(slash + 1) > 7)
-                return false;
-        memcpy(node, id, (size_t) (slash - id));
-        node[slash - id] = 0;
-        if (ulv_uint_parse(node, 65535, &n) < 0)
-                return false;
-        *ret_node = (unsigned) n;
-        return true;
-}
-
-static int read_core(struct loader *ld, const struct ulv_op *op, struct resource *r) {
-        const char *threads = ulv_op_get(op, "threads");
-        struct ulv_cpus cpus;
-        uint64_t node;
-
-        if (!number(op, "node", &node) || node > 65535 || !threads || ulv_cpus_parse(threads, &cpus) < 0 || ulv_cpus_count(&cpus) == 0)
-                return ulv_bad_row(ld, op, "node= or threads= can't be that");
-        r->b.node = (unsigned) node;
-        r->b.n_threads = ulv_cpus_count(&cpus);
-        ld->l->pool_stale = true;
-        return ulv_set_string(&r->b.threads, r->old.threads, threads);
-}
-
-/* What a row says about the thing itself. */
-static int read_resource(struct loader *ld, const struct ulv_op *op, enum kind kind, struct resource *r) {
-        _cleanup_strbuf_ struct ulv_strbuf attrs = { .max = 1024 };
-        int q;
-
-        ulv_touch(ld->l, &r->o);
-        r->b.missing = ulv_streq0(ulv_op_get(op, "missing"), "yes");
-        if (kind == KIND_CORE)
-                return read_core(ld, op, r);
-        q = ulv_extra_keys(op, is_holding_key, &attrs);
-        if (q < 0)
-                return q == -E2BIG ? ulv_bad_row(ld, op, "its keys are too long") : q;
-        if (attrs.len > 0 && !ulv_kinds[kind].device)
-                return ulv_bad_row(ld, op, "a key that doesn't belong there");
-        return ulv_set_string(&r->b.attrs, r->old.attrs, ulv_strbuf_str(&attrs));
-}
-
-static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum kind kind, struct resource **ret) {
-        struct resource *r = ulv_find_resource(ld->l, kind, op->id);
-        unsigned node = 0;
-        uint64_t id;
-
-        if (!r) {
-                if (strlen(op->id) >= sizeof(((struct ulv_inv_device *) 0)->id) || kind == KIND_SHARE ||
-                    (kind == KIND_MEMORY && !parse_memory_id(op->id, &node)) ||
-                    (kind == KIND_CORE && ulv_uint_parse(op->id, ULV_CPU_MAX - 1, &id) < 0) ||
-                    (kind == KIND_UIDS && ulv_uint_parse(op->id, ULV_UID_RANGES, &id) < 0))
-                        return ulv_bad_row(ld, op, "not an id of that kind");
-                r = ulv_add_resource(ld->l, kind, op->id);
-                if (!r)
-                        return -ENOMEM;
-                r->b.node = node;
-        }
-        *ret = r;
-        return read_resource(ld, op, kind, r);
-}
-
-static int read_holding(struct loader *ld, const struct ulv_op *op) {
-        int kind = ulv_kind_from_name(op->kind), q;
-        struct partition *p = ulv_find_partition(ld->l, op->owner);
-        struct resource *r;
-        struct holding *h;
-        uint64_t amount = 1, reached;
-
-        if (kind < 0)
-                return ulv_bad_row(ld, op, "no such kind");
-        if (!p)
-                return ulv_bad_row(ld, op, "its owner isn't there");
-        q = find_or_add_resource(ld, op, (enum kind) kind, &r);
-        if (q != 0)
-                return q;
-        if (ulv_is_implied(ld->l, r, p))
-                return ulv_bad_row(ld, op, "what idle has of that kind isn't a row");
-        if ((!ulv_kinds[kind].unit && ulv_op_get_u64(op, "amount", &amount) != 0) || !number(op, "reached", &reached) ||
-            amount > UINT64_MAX / 4096 || reached > amount || (amount == 0 && p != ld->l->infra[INFRA_IDLE]))
-                return ulv_bad_row(ld, op, "amount= or reached= can't be that");
-        h = ulv_need_holding(ld->l, r, p);
-        if (!h)
-                return -ENOMEM;
-        if (r->kind == KIND_SHARE)
-                ld->l->c.share_given += amount - h->b.amount;
-        r->b.total += amount - h->b.amount;
-        h->b.amount = amount;
-        h->b.reached = reached;
-        h->o.told = true;
-        if (!word(op, "how", h->b.how, sizeof(h->b.how)))
-                return ulv_bad_row(ld, op, "how= is too long");
-        return read_waits(ld, op, &h->b.waits);
-}
-
-/* Takes a transfer out of the sums, or puts it in. */
-static int count_transfer(struct loader *ld, const struct transfer *t, bool in) {
-        struct holding *from = ulv_find_holding(ld->l, t->r, t->from), *into;
-
-        if (!from)
-                return -EINVAL;
-        ulv_touch(ld->l, &from->o);
-        from->b.out += in ? t->b.amount : 0 - t->b.amount;
-        if (ulv_is_implied(ld->l, t->r, t->b.to))
-                return 0;
-        into = ulv_need_holding(ld->l, t->r, t->b.to);
-        if (!into)
-                return -ENOMEM;
-        into->b.in += in ? t->b.amount : 0 - t->b.amount;
-        return 0;
-}
-
-static int read_transfer(struct loader *ld, const struct ulv_op *op) {
-        const char *to_name = ulv_op_get(op, "to"), *kind_name = ulv_op_get(op, "kind"), *id = ulv_op_get(op, "id"), *txn_id = ulv_op_get(op, "txn");
-        int kind = ulv_kind_from_name(kind_name ? kind_name : ""), q;
-        struct partition *from = ulv_find_partition(ld->l, op->owner), *to = to_name ? ulv_find_partition(ld->l, to_name) : NULL;
-        struct resource *r = kind >= 0 && id ? ulv_find_resource(ld->l, (enum kind) kind, id) : NULL;
-        struct transaction *txn = txn_id ? ulv_find_transaction(ld->l, txn_id) : NULL;
-        struct transfer *t;
-        uint64_t seq, amount, made;
-
-        if (!from || !to || from == to || !r || !txn || !ulv_find_holding(ld->l, r, from))
-                return ulv_bad_row(ld, op, "it names something that isn't there");
-        if (ulv_uint_parse(op->id, UINT64_MAX, &seq) < 0 || !number(op, "amount", &amount) || !number(op, "made", &made) ||
-            amount == 0 || amount > UINT64_MAX / 4096)
-                return ulv_bad_row(ld, op, "a number isn't one");
-        t = ulv_find_transfer(ld->l, seq);
-        if (t) {
-                if (t->r != r || t->from != from)
-                        return ulv_bad_row(ld, op, "a transfer can't change what it moves");
-                q = count_transfer(ld, t, false);
-                if (q < 0)
-                        return q;
-                ulv_touch(ld->l, &t->o);
-                ulv_transaction_release(ld->l, t->b.txn, false);
-        } else {
-                t = ulv_add_transfer(ld->l, seq, r, from);
-                if (!t)
-                        return -ENOMEM;
-        }
-        t->b = (struct transfer_body) { .to = to, .amount = amount, .made = made, .txn = txn };
-        t->o.told = true;
-        ulv_transaction_hold(ld->l, txn);
-        return count_transfer(ld, t, true);
-}
-
-/* --- gone ------------------------------------------------------------------------------------------------------- */
-
-static int gone_transfer(struct loader *ld, const struct ulv_op *op) {
-        struct transfer *t;
-        uint64_t seq;
-        int q;
-
-        t = ulv_uint_parse(op->id, UINT64_MAX, &seq) == 0 ? ulv_find_transfer(ld->l, seq) : NULL;
-        if (!t)
-                return ulv_bad_row(ld, op, "it isn't there");
-        q = count_transfer(ld, t, false);
-        if (q < 0)
-                return q;
-        ulv_touch(ld->l, &t->o);
-        t->b.amount = 0;
-        t->o.told = false;
-        ulv_transaction_release(ld->l, t->b.txn, false);
-        return 0;
-}
-
-static int gone_holding(struct loader *ld, const struct ulv_op *op) {
-        int kind = ulv_kind_from_name(op->kind);
-        struct partition *p = ulv_find_partition(ld->l, op->owner);
-        struct resource *r = kind >= 0 ? ulv_find_resource(ld->l, (enum kind) kind, op->id) : NULL;
-        struct holding *h = p && r ? ulv_find_holding(ld->l, r, p) : NULL;
-
-        if (!h || h->b.amount == 0)
-                return ulv_bad_row(ld, op, "it isn't there");
-        ulv_touch(ld->l, &h->o);
-        if (r->kind == KIND_SHARE)
-                ld->l->c.share_given -= h->b.amount;
-        if (r->kind == KIND_CORE)
-                ld->l->pool_stale = true;
-        ulv_touch(ld->l, &r->o);
-        r->b.total -= h->b.amount;
-        h->b.amount = h->b.reached = 0;
-        h->b.how[0] = 0;
-        ulv_waits_release(ld->l, &h->b.waits, false);
-        h->o.told = false;
-        return 0;
 }
 
 static int gone_name(struct loader *ld, const struct ulv_op *op) {
@@ -448,9 +245,9 @@ static int read_row(struct loader *ld, const struct ulv_op *op) {
         case PASS_HOLDINGS:
                 if (ulv_streq(op->kind, "partition"))
                         return read_partition_waits(ld, op);
-                return ulv_kind_from_name(op->kind) >= 0 ? read_holding(ld, op) : 0;
+                return ulv_kind_from_name(op->kind) >= 0 ? ulv_read_holding(ld, op) : 0;
         case PASS_TRANSFERS:
-                return ulv_streq(op->kind, "transfer") ? read_transfer(ld, op) : 0;
+                return ulv_streq(op->kind, "transfer") ? ulv_read_transfer(ld, op) : 0;
         default:
                 return 0;
         }
@@ -458,9 +255,9 @@ static int read_row(struct loader *ld, const struct ulv_op *op) {
 
 static int read_gone(struct loader *ld, const struct ulv_op *op) {
         if (ld->pass == PASS_GONE && ulv_streq(op->kind, "transfer"))
-                return gone_transfer(ld, op);
+                return ulv_gone_transfer(ld, op);
         if (ld->pass == PASS_GONE && ulv_kind_from_name(op->kind) >= 0)
-                return gone_holding(ld, op);
+                return ulv_gone_holding(ld, op);
         if (ld->pass == PASS_GONE_NAMES && ulv_kind_from_name(op->kind) < 0 && !ulv_streq(op->kind, "transfer"))
                 return gone_name(ld, op);
         return 0;

@@ -319,17 +319,10 @@ static int refuse_state(struct step *s, const struct partition *p, enum ulv_stat
         return ULV_REFUSED_STATE;
 }
 
-static void set_state(struct step *s, struct partition *p, enum ulv_state to) {
-        if (p->b.state == to)
-                return;
-        p->b.state = to;
-        p->b.since = s->t->now;
-}
-
 static int op_starting(struct step *s, struct partition *p) {
         if (!ulv_state_may(p->b.state, ULV_STARTING))
                 return refuse_state(s, p, ULV_STARTING);
-        set_state(s, p, ULV_STARTING);
+        ulv_set_state(s, p, ULV_STARTING);
         p->b.wanted = ULV_RUNNING;
         p->b.incarnation = ++s->l->c.incarnation;
         p->b.result[0] = 0;
@@ -343,7 +336,7 @@ static int op_pausing(struct step *s, struct partition *p, bool pause) {
         if (p->b.state != ULV_PAUSING && (pause ? !ulv_state_may(p->b.state, ULV_PAUSING) : p->b.state != ULV_PAUSED))
                 return refuse_state(s, p, to);
         if (pause)
-                set_state(s, p, ULV_PAUSING);
+                ulv_set_state(s, p, ULV_PAUSING);
         p->b.wanted = pause ? ULV_PAUSED : ULV_RUNNING;
         return 0;
 }
@@ -351,7 +344,7 @@ static int op_pausing(struct step *s, struct partition *p, bool pause) {
 static int op_stopping(struct step *s, struct partition *p) {
         if (p->b.state != ULV_STOPPING && !ulv_state_may(p->b.state, ULV_STOPPING))
                 return refuse_state(s, p, ULV_STOPPING);
-        set_state(s, p, ULV_STOPPING);
+        ulv_set_state(s, p, ULV_STOPPING);
         p->b.wanted = ULV_DEFINED;
         return 0;
 }

@@ -28,13 +28,6 @@ static int check_incarnation(struct step *s, const struct ulv_op *op) {
         return r == 0 && n != s->reporter->b.incarnation ? refuse_state(s, "about an earlier incarnation") : 0;
 }
 
-static void set_state(struct step *s, struct partition *p, enum ulv_state to) {
-        if (p->b.state == to)
-                return;
-        p->b.state = to;
-        p->b.since = s->t->now;
-}
-
 /* --- state ---------------------------------------------------------------------------------------------- */
 
 /* Where a report of `running` leads. A request that is younger than the report is not overruled by it. */
@@ -80,7 +73,7 @@ static int op_state(struct step *s, const struct ulv_op *op) {
         r = report_facts(s, op, p);
         if (r != 0)
                 return r;
-        set_state(s, p, to);
+        ulv_set_state(s, p, to);
         if (p->infra)
                 p->b.wanted = ULV_RUNNING;
         /* What was waited for is reached if it is what is wanted now. */
@@ -219,7 +212,7 @@ static int op_ended(struct step *s, const struct ulv_op *op) {
                         return r;
         }
         ulv_waits_release(s->l, &p->b.waits, !stopping);
-        set_state(s, p, failed && ulv_streq(failed, "yes") ? ULV_FAILED : ULV_DEFINED);
+        ulv_set_state(s, p, failed && ulv_streq(failed, "yes") ? ULV_FAILED : ULV_DEFINED);
         p->b.leader = p->b.start = 0;
         p->b.contain[0] = 0;
         set_result(p, result ? result : "");

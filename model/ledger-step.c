@@ -20,6 +20,13 @@ enum ulv_exit ulv_refusal_exit(enum ulv_refusal refusal) {
         return ULV_EXIT_FAILED;
 }
 
+void ulv_set_state(struct step *s, struct partition *p, enum ulv_state to) {
+        if (p->b.state == to)
+                return;
+        p->b.state = to;
+        p->b.since = s->t->now;
+}
+
 /* --- what is looked at when all operations have run ------------------------------------------------------- */
 
 /* Who isn't live has nothing and gets nothing. */

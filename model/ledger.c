@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The ledger's objects: made, found, touched, committed and rolled back. See ledger-internal.h. */
+/* The ledger's tables: kinds, and objects found and made. What becomes of objects in a step is in
+ * ledger-object.c, the theory in ledger-internal.h. */
 
 #include "model/ledger-internal.h"
 
@@ -110,111 +111,22 @@ bool ulv_is_uid_range(const struct ulv_ledger *l, const char *id) {
         return id[0] != '0' && ulv_uint_parse(id, ULV_UID_RANGES, &n) == 0 && n >= l->inventory.uids_first && n <= l->inventory.uids_last;
 }
 
-/* --- touching ------------------------------------------------------------------------------------------ */
+/* Where name stands, or would stand. */
+size_t ulv_partition_place(const struct ulv_ledger *l, const char *name) {
+        size_t low = 0, high = l->by_name.n;
 
-void ulv_touch(struct ulv_ledger *l, struct object *o) {
-        if (o->touched)
-                return;
-        o->touched = true;
-        o->touched_next = NULL;
-        if (l->touched_last)
-                l->touched_last->touched_next = o;
-        else
-                l->touched = o;
-        l->touched_last = o;
-        switch (o->type) {
-        case OBJECT_RESOURCE: ((struct resource *) o)->old = ((struct resource *) o)->b; break;
-        case OBJECT_PARTITION: ((struct partition *) o)->old = ((struct partition *) o)->b; break;
-        case OBJECT_HOLDING: ((struct holding *) o)->old = ((struct holding *) o)->b; break;
-        case OBJECT_TRANSFER: ((struct transfer *) o)->old = ((struct transfer *) o)->b; break;
-        case OBJECT_TRANSACTION: ((struct transaction *) o)->old = ((struct transaction *) o)->b; break;
-        case OBJECT_PARAMETER: ((struct parameter *) o)->old = ((struct parameter *) o)->b; break;
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (strcmp(l->by_name.v[middle]->name, name) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
         }
-}
-
-static void touch_new(struct ulv_ledger *l, struct object *o) {
-        o->created = true;
-        ulv_touch(l, o);
-}
-
-int ulv_set_string(char **field, const char *old, const char *value) {
-        char *s = NULL;
-
-        if (*value) {
-                s = strdup(value);
-                if (!s)
-                        return -ENOMEM;
-        }
-        /* The one that the step found stays until commit or rollback; one set in between goes. */
-        if (*field != old)
-                free(*field);
-        *field = s;
-        return 0;
-}
-
-/* --- transactions that wait ------------------------------------------------------------------------------ */
-
-bool ulv_waits_any(const struct waits *w) { return w->t[0]; }
-bool ulv_waits_full(const struct waits *w) { return w->t[ULV_WAITS_MAX - 1]; }
-
-void ulv_transaction_hold(struct ulv_ledger *l, struct transaction *t) {
-        ulv_touch(l, &t->o);
-        t->b.waits++;
-}
-
-void ulv_transaction_release(struct ulv_ledger *l, struct transaction *t, bool undone) {
-        ulv_touch(l, &t->o);
-        t->b.waits--;
-        t->b.undone |= undone;
-}
-
-bool ulv_waits_add(struct ulv_ledger *l, struct waits *w, struct transaction *t) {
-        for (size_t i = 0; i < ULV_WAITS_MAX; i++) {
-                if (w->t[i] == t)
-                        return true;
-                if (w->t[i])
-                        continue;
-                w->t[i] = t;
-                ulv_transaction_hold(l, t);
-                return true;
-        }
-        return false;
-}
-
-void ulv_waits_release(struct ulv_ledger *l, struct waits *w, bool undone) {
-        for (size_t i = 0; i < ULV_WAITS_MAX; i++)
-                if (w->t[i])
-                        ulv_transaction_release(l, w->t[i], undone);
-        *w = (struct waits) {};
+        return low;
 }
 
 /* --- making ----------------------------------------------------------------------------------------------- */
-
-static void free_object(struct object *o) {
-        switch (o->type) {
-        case OBJECT_RESOURCE:
-                free(((struct resource *) o)->id);
-                free(((struct resource *) o)->key);
-                free(((struct resource *) o)->b.threads);
-                free(((struct resource *) o)->b.attrs);
-                break;
-        case OBJECT_PARTITION:
-                free(((struct partition *) o)->b.text);
-                free(((struct partition *) o)->b.extra);
-                break;
-        case OBJECT_TRANSACTION:
-                free(((struct transaction *) o)->subject);
-                break;
-        case OBJECT_PARAMETER:
-                free(((struct parameter *) o)->key);
-                free(((struct parameter *) o)->b.value);
-                break;
-        case OBJECT_HOLDING:
-        case OBJECT_TRANSFER:
-                break;
-        }
-        free(o);
-}
 
 /* Makes room for one more pointer in a sorted array. */
 static int grow(void *array_v, size_t n, size_t *size) {
@@ -229,21 +141,6 @@ static int grow(void *array_v, size_t n, size_t *size) {
         *v = bigger;
         *size = want;
         return 0;
-}
-
-/* Where name stands, or would stand. */
-static size_t partition_place(const struct ulv_ledger *l, const char *name) {
-        size_t low = 0, high = l->by_name.n;
-
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-
-                if (strcmp(l->by_name.v[middle]->name, name) < 0)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return low;
 }
 
 struct partition *ulv_add_partition(struct ulv_ledger *l, const char *name) {
@@ -264,11 +161,11 @@ struct partition *ulv_add_partition(struct ulv_ledger *l, const char *name) {
                 free(p);
                 return NULL;
         }
-        at = partition_place(l, name);
+        at = ulv_partition_place(l, name);
         memmove(l->by_name.v + at + 1, l->by_name.v + at, (l->by_name.n - at) * sizeof(*l->by_name.v));
         l->by_name.v[at] = p;
         l->by_name.n++;
-        touch_new(l, &p->o);
+        ulv_touch_new(l, &p->o);
         return p;
 }
 
@@ -286,7 +183,7 @@ struct resource *ulv_add_resource(struct ulv_ledger *l, enum kind kind, const ch
         r->key = malloc(n + 1 + m + 1);
         r->o.type = OBJECT_RESOURCE;
         if (!r->id || !r->key) {
-                free_object(&r->o);
+                ulv_object_free(&r->o);
                 return NULL;
         }
         memcpy(r->key, ulv_kinds[kind].name, n);
@@ -294,14 +191,14 @@ struct resource *ulv_add_resource(struct ulv_ledger *l, enum kind kind, const ch
         memcpy(r->key + n + 1, id, m + 1);
         HASH_ADD_KEYPTR(hh, l->resources, r->key, n + 1 + m, r);
         if (r->o.unhashed) {
-                free_object(&r->o);
+                ulv_object_free(&r->o);
                 return NULL;
         }
         for (at = l->sorted[kind].n; at > 0 && ulv_natural_compare(l->sorted[kind].v[at - 1]->id, id) > 0; at--)
                 l->sorted[kind].v[at] = l->sorted[kind].v[at - 1];
         l->sorted[kind].v[at] = r;
         l->sorted[kind].n++;
-        touch_new(l, &r->o);
+        ulv_touch_new(l, &r->o);
         return r;
 }
 
@@ -341,7 +238,7 @@ struct holding *ulv_need_holding(struct ulv_ledger *l, struct resource *r, struc
         }
         link_to_owner(p, h);
         DL_APPEND2(r->holdings, h, r_prev, r_next);
-        touch_new(l, &h->o);
+        ulv_touch_new(l, &h->o);
         return h;
 }
 
@@ -367,7 +264,7 @@ struct transfer *ulv_add_transfer(struct ulv_ledger *l, uint64_t seq, struct res
         else
                 DL_PREPEND2(from->out, t, p_prev, p_next);
         DL_APPEND2(r->transfers, t, r_prev, r_next);
-        touch_new(l, &t->o);
+        ulv_touch_new(l, &t->o);
         return t;
 }
 
@@ -389,7 +286,7 @@ struct transaction *ulv_add_transaction(struct ulv_ledger *l, const char *id, co
                 free(t);
                 return NULL;
         }
-        touch_new(l, &t->o);
+        ulv_touch_new(l, &t->o);
         return t;
 }
 
@@ -414,268 +311,9 @@ struct parameter *ulv_need_parameter(struct ulv_ledger *l, const char *key) {
                 return NULL;
         }
         p->b.gone = true;       /* until it gets a value */
-        touch_new(l, &p->o);
+        ulv_touch_new(l, &p->o);
         p->old.gone = true;
         return p;
-}
-
-/* --- the end of a step -------------------------------------------------------------------------------------- */
-
-bool ulv_holding_has_row(const struct holding *h) {
-        return h->b.amount > 0 || (h->key.r->kind == KIND_MEMORY && ulv_streq(h->key.p->name, "idle"));
-}
-
-bool ulv_holding_is_empty(const struct holding *h) { return !ulv_holding_has_row(h) && h->b.in == 0; }
-
-static bool is_over(const struct object *o) {
-        switch (o->type) {
-        case OBJECT_RESOURCE: return false;     /* a uid range that nobody has costs little */
-        case OBJECT_PARTITION: return ((const struct partition *) o)->b.gone;
-        case OBJECT_HOLDING: return ulv_holding_is_empty((const struct holding *) o);
-        case OBJECT_TRANSFER: return ((const struct transfer *) o)->b.amount == 0;
-        case OBJECT_TRANSACTION: return ((const struct transaction *) o)->b.waits == 0;
-        case OBJECT_PARAMETER: return ((const struct parameter *) o)->b.gone;
-        }
-        return false;
-}
-
-static void mark_view(struct ulv_ledger *l, struct partition *p) {
-        if (p->view_changed || p->infra)
-                return;
-        p->view_changed = true;
-        DL_APPEND2(l->view_changed, p, view_prev, view_next);
-}
-
-static void unmark_view(struct ulv_ledger *l, struct partition *p) {
-        if (p->view_changed)
-                DL_DELETE2(l->view_changed, p, view_prev, view_next);
-        p->view_changed = false;
-}
-
-/* Out of every table and list by which it is found, but not freed. */
-static void unlink_object(struct ulv_ledger *l, struct object *o) {
-        switch (o->type) {
-        case OBJECT_RESOURCE: {
-                struct resource *r = (struct resource *) o;
-                size_t at = 0;
-
-                HASH_DEL(l->resources, r);
-                while (l->sorted[r->kind].v[at] != r)
-                        at++;
-                l->sorted[r->kind].n--;
-                memmove(l->sorted[r->kind].v + at, l->sorted[r->kind].v + at + 1, (l->sorted[r->kind].n - at) * sizeof(r));
-                break;
-        }
-        case OBJECT_PARTITION: {
-                struct partition *p = (struct partition *) o;
-                size_t at = partition_place(l, p->name);
-
-                HASH_DEL(l->partitions, p);
-                l->by_name.n--;
-                memmove(l->by_name.v + at, l->by_name.v + at + 1, (l->by_name.n - at) * sizeof(*l->by_name.v));
-                unmark_view(l, p);
-                break;
-        }
-        case OBJECT_HOLDING: {
-                struct holding *h = (struct holding *) o;
-
-                HASH_DEL(l->holdings, h);
-                DL_DELETE2(h->key.p->holdings, h, p_prev, p_next);
-                DL_DELETE2(h->key.r->holdings, h, r_prev, r_next);
-                break;
-        }
-        case OBJECT_TRANSFER: {
-                struct transfer *t = (struct transfer *) o;
-
-                HASH_DEL(l->transfers, t);
-                DL_DELETE2(t->from->out, t, p_prev, p_next);
-                DL_DELETE2(t->r->transfers, t, r_prev, r_next);
-                break;
-        }
-        case OBJECT_TRANSACTION: {
-                struct transaction *t = (struct transaction *) o;
-
-                HASH_DEL(l->transactions, t);
-                break;
-        }
-        case OBJECT_PARAMETER: {
-                struct parameter *p = (struct parameter *) o;
-
-                HASH_DEL(l->parameters, p);
-                break;
-        }
-        }
-        if (o->dirty)
-                DL_DELETE(l->dirty, o);
-        o->dirty = false;
-}
-
-/* Drops the strings of the body that loses. */
-static void drop_strings(struct object *o, bool keep_new) {
-        if (o->type == OBJECT_RESOURCE) {
-                struct resource *r = (struct resource *) o;
-
-                if (r->b.threads != r->old.threads)
-                        free(keep_new ? r->old.threads : r->b.threads);
-                if (r->b.attrs != r->old.attrs)
-                        free(keep_new ? r->old.attrs : r->b.attrs);
-        } else if (o->type == OBJECT_PARTITION) {
-                struct partition *p = (struct partition *) o;
-
-                if (p->b.text != p->old.text)
-                        free(keep_new ? p->old.text : p->b.text);
-                if (p->b.extra != p->old.extra)
-                        free(keep_new ? p->old.extra : p->b.extra);
-        } else if (o->type == OBJECT_PARAMETER) {
-                struct parameter *p = (struct parameter *) o;
-
-                if (p->b.value != p->old.value)
-                        free(keep_new ? p->old.value : p->b.value);
-        }
-}
-
-static void restore(struct object *o) {
-        drop_strings(o, false);
-        switch (o->type) {
-        case OBJECT_RESOURCE: ((struct resource *) o)->b = ((struct resource *) o)->old; break;
-        case OBJECT_PARTITION: ((struct partition *) o)->b = ((struct partition *) o)->old; break;
-        case OBJECT_HOLDING: ((struct holding *) o)->b = ((struct holding *) o)->old; break;
-        case OBJECT_TRANSFER: ((struct transfer *) o)->b = ((struct transfer *) o)->old; break;
-        case OBJECT_TRANSACTION: ((struct transaction *) o)->b = ((struct transaction *) o)->old; break;
-        case OBJECT_PARAMETER: ((struct parameter *) o)->b = ((struct parameter *) o)->old; break;
-        }
-}
-
-/* Takes the touched list away; the caller walks it with next_touched(). */
-static struct object *take_touched(struct ulv_ledger *l) {
-        struct object *o = l->touched;
-
-        l->touched = l->touched_last = NULL;
-        l->pool_stale = l->pool_told = false;
-        return o;
-}
-
-static void commit_object(struct ulv_ledger *l, struct object *o, bool created) {
-        struct partition *viewer = o->type == OBJECT_PARTITION ? (struct partition *) o
-                                 : o->type == OBJECT_HOLDING ? ((struct holding *) o)->key.p : NULL;
-
-        if (o->type == OBJECT_RESOURCE)
-                return;
-        if (viewer && !viewer->b.gone)
-                mark_view(l, viewer);
-        if (!is_over(o)) {
-                if (!o->dirty)
-                        DL_APPEND(l->dirty, o);
-                o->dirty = true;
-                return;
-        }
-        unlink_object(l, o);
-        if (o->type == OBJECT_TRANSACTION && !created) {
-                struct transaction *t = (struct transaction *) o;
-
-                t->settled = true;
-                DL_APPEND2(l->settled, t, s_prev, s_next);
-        }
-        o->parked = o->told;
-        if (o->parked)
-                DL_APPEND(l->gone, o);
-}
-
-static bool is_unused(const struct object *o) {
-        return !o->parked && !(o->type == OBJECT_TRANSACTION && ((const struct transaction *) o)->settled);
-}
-
-void ulv_commit(struct ulv_ledger *l) {
-        struct object *o, *next, *dead = NULL;
-
-        if (l->pool_told)
-                for (struct holding *h = l->sorted[KIND_SHARE].v[0]->holdings; h; h = h->r_next)
-                        mark_view(l, h->key.p);
-        /* Holdings point to their partitions, so nothing is freed before all are through. */
-        for (o = take_touched(l); o; o = next) {
-                bool created = o->created;
-
-                next = o->touched_next;
-                o->touched = o->created = false;
-                drop_strings(o, true);
-                commit_object(l, o, created);
-                if (is_over(o) && is_unused(o)) {
-                        o->touched_next = dead;
-                        dead = o;
-                }
-        }
-        for (o = dead; o; o = next) {
-                next = o->touched_next;
-                free_object(o);
-        }
-        l->ledger_dirty = true;
-        l->old = l->c;
-}
-
-void ulv_rollback(struct ulv_ledger *l) {
-        struct object *o, *next, *dead = NULL;
-
-        for (o = take_touched(l); o; o = next) {
-                next = o->touched_next;
-                restore(o);
-                if (o->created) {
-                        unlink_object(l, o);
-                        o->touched_next = dead;
-                        dead = o;
-                }
-                o->touched = o->created = false;
-        }
-        for (o = dead; o; o = next) {
-                next = o->touched_next;
-                free_object(o);
-        }
-        l->c = l->old;
-}
-
-void ulv_changes_told(struct ulv_ledger *l) {
-        struct object *o, *next;
-
-        DL_FOREACH_SAFE(l->dirty, o, next) {
-                DL_DELETE(l->dirty, o);
-                o->dirty = false;
-                o->told = o->type != OBJECT_HOLDING || ulv_holding_has_row((struct holding *) o);
-        }
-        DL_FOREACH_SAFE(l->gone, o, next) {
-                DL_DELETE(l->gone, o);
-                o->parked = false;
-                if (is_unused(o))
-                        free_object(o);
-        }
-        l->ledger_dirty = l->inventory_dirty = false;
-}
-
-void ulv_settled_told(struct ulv_ledger *l) {
-        struct transaction *t, *next;
-
-        DL_FOREACH_SAFE2(l->settled, t, next, s_next) {
-                DL_DELETE2(l->settled, t, s_prev, s_next);
-                t->settled = false;
-                if (is_unused(&t->o))
-                        free_object(&t->o);
-        }
-}
-
-void ulv_forget_changes(struct ulv_ledger *l) {
-        ulv_changes_told(l);
-        ulv_settled_told(l);
-        while (l->view_changed)
-                unmark_view(l, l->view_changed);
-}
-
-const char *ulv_ledger_next_changed_view(struct ulv_ledger *l) {
-        while (l->view_changed) {
-                struct partition *p = l->view_changed;
-
-                unmark_view(l, p);
-                if (ulv_is_live(p))
-                        return p->name;
-        }
-        return NULL;
 }
 
 /* --- new and free ---------------------------------------------------------------------------------------------- */
@@ -715,12 +353,12 @@ void ulv_ledger_free(struct ulv_ledger *l) {
                 return;
         ulv_rollback(l);
         ulv_forget_changes(l);
-        FREE_ALL(l->holdings, struct holding, free_object(&_e->o));
-        FREE_ALL(l->transfers, struct transfer, free_object(&_e->o));
-        FREE_ALL(l->transactions, struct transaction, free_object(&_e->o));
-        FREE_ALL(l->parameters, struct parameter, free_object(&_e->o));
-        FREE_ALL(l->partitions, struct partition, free_object(&_e->o));
-        FREE_ALL(l->resources, struct resource, free_object(&_e->o));
+        FREE_ALL(l->holdings, struct holding, ulv_object_free(&_e->o));
+        FREE_ALL(l->transfers, struct transfer, ulv_object_free(&_e->o));
+        FREE_ALL(l->transactions, struct transaction, ulv_object_free(&_e->o));
+        FREE_ALL(l->parameters, struct parameter, ulv_object_free(&_e->o));
+        FREE_ALL(l->partitions, struct partition, ulv_object_free(&_e->o));
+        FREE_ALL(l->resources, struct resource, ulv_object_free(&_e->o));
         for (int i = 0; i < KIND_MAX_; i++)
                 free(l->sorted[i].v);
         free(l->by_name.v);
