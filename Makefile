@@ -92,6 +92,7 @@ test-deps:
 	@launch/packages.sh $(TEST_PACKAGES)
 
 run: run-deps
+	@$(MAKE) -q --no-print-directory all >/dev/null 2>&1 || echo "Building: about half a minute"
 	@$(MAKE) -s --no-print-directory -j2 all
 	@examples/run.sh $(B)
 

@@ -25,38 +25,77 @@ make_root() {
     cp examples/work.sh "$r/bin/work"; chmod 755 "$r/bin/work"
 }
 
-launch=
+# --- beginning and end ---------------------------------------------------------------------------------
+#
+# What lives is known to the instance, not guessed by name: uv-launch on a root directory takes over what an
+# earlier one there has left (run/ultravisor/launch.state), and ends it in order at SIGTERM. So whoever was
+# killed when, the way to end all of it is the same: see that a uv-launch is there, and ask it.
+
+launch='' ending=''
+# Its own session, so that Ctrl-C reaches this script alone, which then stops things in order.
+launch_start() { setsid "$bin/uvd" --standalone --root "$root" >>"$root/log" 2>&1 </dev/null & launch=$!; }
+# Who has the lock of a uv-launch on this root; looked up, since trying it would take it from one that begins.
+lock_holder() {
+    local inode; inode=$(stat -c %i "$root/run/ultravisor/launch.lock" 2>/dev/null) || return 0
+    awk -v inode=":$inode\$" '$2 == "FLOCK" && $6 ~ inode { print $5; exit }' /proc/locks
+}
+launch_lives() { [ -n "$launch" ] && kill -0 "$launch" 2>/dev/null; }
+launch_end() { # 0: it ended in order, and so did all that it had
+    kill -TERM "$launch" 2>/dev/null || true
+    wait "$launch" 2>/dev/null || true
+    [ ! -e "$root/run/ultravisor/launch.state" ]
+}
+# What a killed uv-launch has left is adopted by a new one, and ended by that.
+end_what_is_left() {
+    [ -e "$root/run/ultravisor/launch.state" ] || return 0
+    launch_start
+    # It has the lock once it listens to signals; one that comes before that would end it alone.
+    for _ in $(seq 100); do { [ -z "$(lock_holder)" ] && launch_lives; } || break; sleep 0.05; done
+    launch_end && return 0
+    die "not all of the Ultravisor in $root could be ended" "$(tail -n 1 "$root/log")" "try: $bin/uvd --standalone --root $root, and Ctrl-C"
+}
 finish() {
-    trap '' INT TERM
-    if [ -n "$launch" ] && kill -0 "$launch" 2>/dev/null; then
-        say "Stopping: partitions first, then the ultravisor"
-        kill -TERM "$launch" 2>/dev/null || true
-        wait "$launch" 2>/dev/null || true
-    fi
+    trap '' INT TERM HUP PIPE
+    set +e          # whoever read what we say may be gone
+    # Interrupted between the start and its note: the last process in the background is it.
+    [ -n "$launch" ] || launch=${!:-}
+    [ -z "$ending" ] || say "$ending"
+    if launch_lives; then launch_end || true; fi
+    end_what_is_left
     rm -rf --one-file-system "$root"
     echo "Nothing is left of it."
 }
-trap finish EXIT
-trap 'exit 0' INT TERM
+bring_up() {
+    launch_start
+    for _ in $(seq 150); do
+        uv list >/dev/null 2>&1 && return
+        launch_lives || { tail -n 20 "$root/log" >&2; die "the ultravisor ended" "its last words are above" "try: see what they offer, then make run again"; }
+        sleep 0.1
+    done
+    tail -n 20 "$root/log" >&2
+    die "the ultravisor doesn't answer after 15 s" "its last words are above" "try: $bin/uvctl --root $root status"
+}
 
+# Somebody else's, or one whose script was killed?
+holder=$(lock_holder)
+[ -z "$holder" ] || die "an Ultravisor runs in $root already" "its uv-launch is process $holder" "try: Ctrl-C where it was started, or: kill $holder"
+trap finish EXIT
+trap 'exit 0' INT TERM HUP PIPE
+
+end_what_is_left
 rm -rf --one-file-system "$root"
 mkdir -p "$root"
+# What a container's root makes set-user-id is root's on the disk: no user of this host may reach it.
+mkdir -m 0700 "$root/roots"
 for d in examples/partitions/*.partition; do make_root "$(basename "$d" .partition)"; done
 mkdir -p "$root/example"
 cp -r examples/partitions examples/policies "$root/example/"
 sed -i "s|@ROOTS@|$root/roots|" "$root"/example/partitions/*.partition
 
 say "Bringing up a standalone Ultravisor in $root"
-# Its own session, so that Ctrl-C reaches this script alone, which then stops things in order.
-setsid "$bin/uvd" --standalone --root "$root" >"$root/log" 2>&1 </dev/null &
-launch=$!
-for i in $(seq 150); do
-    uv list >/dev/null 2>&1 && break
-    kill -0 "$launch" 2>/dev/null || { tail -n 20 "$root/log" >&2; die "the ultravisor ended" "its last words are above" "try: another instance may be running: ls $root/.."; }
-    [ "$i" = 150 ] && { tail -n 20 "$root/log" >&2; die "the ultravisor doesn't answer after 15 s" "its last words are above" "try: $bin/uvctl --root $root status"; }
-    sleep 0.1
-done
-grep -E '^<[0-4]>' "$root/log" | sed 's/^<[0-9]>//' | sort -u || true
+ending="Stopping: partitions first, then the ultravisor"
+bring_up
+grep -E '^<[0-4]>' "$root/log" | sed 's/^<[0-9]>//' | awk '!seen[$0]++' || true
 
 say "uvctl apply $root/example"
 uv apply -y "$root/example"
@@ -78,4 +117,14 @@ Try, in another terminal (as root):
   kill -9 \$(pgrep -x uvd)     and see that nothing happens: uvctl list
 Ctrl-C here stops all of it and leaves nothing behind.
 END
-if [ "$until_eof" = --until-eof ]; then cat >/dev/null; else while kill -0 "$launch" 2>/dev/null; do sleep 1 & wait $! || true; done; fi
+if [ "$until_eof" = --until-eof ]; then
+    cat >/dev/null
+else
+    # uv-launch may be killed like any other of ours; here this script is who brings it back.
+    while true; do
+        while launch_lives; do sleep 1 & wait $! || true; done
+        [ -e "$root/run/ultravisor/launch.state" ] || exit 0    # it was asked to end, and has
+        say "uv-launch was killed; partitions ran on, and a new one takes over"
+        bring_up
+    done
+fi

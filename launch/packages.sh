@@ -14,9 +14,17 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "Installing packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
-log=$(mktemp)
+log=$(mktemp) stopped=
+trap 'rm -f "$log"; exit 130' INT TERM
+# Ctrl-C ends a download at once. It never meets dpkg, which would leave a package half installed: what is being
+# installed is installed, in a session of its own, and the signal is taken after that.
 # shellcheck disable=SC2086
-if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
+install() {
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends --download-only $missing || return
+    trap 'stopped=1' INT TERM
+    setsid -w apt-get install -y -qq --no-install-recommends $missing
+}
+if ! install >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     echo "the packages can't be installed:$missing" >&2
     echo "apt-get's last words are above, all of them in $log" >&2
@@ -24,3 +32,4 @@ if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $mis
     exit 1
 fi
 rm -f "$log"
+[ -z "$stopped" ] || exit 130

@@ -75,8 +75,9 @@ static void warn_of_reach(const char *root) {
                         break;
                 *slash = 0;
         }
-        ulv_log(ULV_LOG_WARNING, "every user of this host can reach into Root=%s, and execute what the container's root "
-                "makes set-user-id; try: keep it below a directory of mode 0700", root);
+        ulv_log(ULV_LOG_WARNING, "every user of this host can reach into Root=%s", root);
+        ulv_log(ULV_LOG_WARNING, "a set-user-id program that the container's root makes there is root's for them, outside");
+        ulv_log(ULV_LOG_WARNING, "try: keep it below a directory of root's with mode 0700");
 }
 
 static void open_source(struct lxc_build *b) {
