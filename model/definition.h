@@ -59,7 +59,7 @@ void ulv_definition_free(struct ulv_definition *d);
 ULV_DEFINE_CLEANUP(struct ulv_definition, ulv_definition_free)
 
 /* The canonical text: one INI file, defaults left out, in the order above; parse(format(d)) == d but for
- * places. This is what `define ... text=` carries. */
+ * places. This is what `define ... text=` carries, but for After=: a view names no other partition. */
 int ulv_definition_format(const struct ulv_definition *d, struct ulv_strbuf *b) ULV_MUST_CHECK;
 
 /* Exec= split into words as systemd's Exec lines: spaces, "..." and '...' with \ escapes; no shell. */

@@ -163,10 +163,13 @@ int ulv_plan_define(struct planner *p, const struct ulv_definition *d, bool *ret
         _cleanup_strbuf_ struct ulv_strbuf text = {};
         struct ulv_partition_info info;
         struct ulv_strbuf *b = ulv_plan_ops(p);
+        struct ulv_definition own = *d;
         bool changed;
         int r;
 
-        r = ulv_definition_format(d, &text);
+        /* A view tells no partition of another. Start order is the planner's, who reads it from the bundle. */
+        own.n_after = 0;
+        r = ulv_definition_format(&own, &text);
         if (r < 0)
                 return r;
         changed = ulv_ledger_partition(p->l, d->name, &info) != 0 || !ulv_streq(info.text, ulv_strbuf_str(&text));

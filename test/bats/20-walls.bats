@@ -1,7 +1,7 @@
 # Who may call what, what each role can't do, and what a monitor can't do with its view.
 load ../lib/uv
 
-setup_file() { instance_up; sim one Cores=1 256M; sim two-secret-name Share=0.5 256M; uv apply -y; uv start -a; }
+setup_file() { instance_up; sim one Cores=1 256M "After=two-secret-name"; sim two-secret-name Share=0.5 256M; uv apply -y; uv start -a; }
 teardown_file() { instance_down; }
 
 caps() { awk '/^Cap(Eff|Prm|Bnd|Inh|Amb)/ {print $2}' "/proc/$1/status" | sort -u | tr '\n' ' '; }
