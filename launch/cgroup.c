@@ -113,8 +113,10 @@ static bool has_word(const char *list, const char *word) {
 }
 
 /* Hands each wanted controller down to the tree; collects the names of those that can't be. Returns
- * whether all of them were at least offered to us. */
-static bool enable(const char *own, const char *tree, char *missing, size_t size) {
+ * whether all of them were at least offered to us. Where others live in our cgroup (alone is false) none is
+ * tried: the kernel would take the threaded ones (cpu, cpuset, pids) and make the tree below a "domain
+ * invalid" one that no process may enter (cgroup-v2, "Threads"). */
+static bool enable(const char *own, const char *tree, bool alone, char *missing, size_t size) {
         char words[] = WANTED, have[1024] = "", text[64];
         bool offered = true;
 
@@ -123,7 +125,7 @@ static bool enable(const char *own, const char *tree, char *missing, size_t size
         for (char *save = NULL, *w = strtok_r(words, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
                 (void) snprintf(text, sizeof(text), "+%s", w);
                 offered = offered && has_word(have, w);
-                if (has_word(have, w) && write_file(own, "cgroup.subtree_control", text) >= 0 && write_file(tree, "cgroup.subtree_control", text) >= 0)
+                if (alone && has_word(have, w) && write_file(own, "cgroup.subtree_control", text) >= 0 && write_file(tree, "cgroup.subtree_control", text) >= 0)
                         continue;
                 (void) snprintf(missing + strlen(missing), size - strlen(missing), "%s%s", missing[0] ? " " : "", w);
         }
@@ -162,7 +164,7 @@ void cgroup_make(struct launch *l) {
         }
         if (moved)
                 memcpy(l->moved_from, own, strlen(own) + 1);
-        offered = enable(own, tree, missing, sizeof(missing));
+        offered = enable(own, tree, moved || is_hierarchy_root(own), missing, sizeof(missing));
         if (missing[0])
                 say_missing(own, missing, offered);
         memcpy(l->cgroup, tree, strlen(tree) + 1);

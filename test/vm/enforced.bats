@@ -31,7 +31,8 @@ setup_file() {
     instance_make; rm "$ROOT/machine.inventory"
     busybox_root "$ROOT/tree"
     # The real machine, found in sysfs: no inventory file.
-    setsid "$ULV_BIN/uvd" --standalone --root "$ROOT" >>"$ROOT/log" 2>&1 </dev/null 3>&- &
+    # In a scope of its own, with every controller handed down: as an administrator without our units would do it.
+    systemd-run --quiet --scope -p Delegate=yes "$ULV_BIN/uvd" --standalone --root "$ROOT" >>"$ROOT/log" 2>&1 </dev/null 3>&- &
     LAUNCH=$!; export LAUNCH
     wait_for 60 uv list || { cat "$ROOT/log" >&2; return 1; }
     container burn Share=0.5 32M 'sh -c "while :; do :; done"'
@@ -45,7 +46,7 @@ top_cg() { local d; d=$(cg "$1"); while [ "${d##*/}" != "partition-$1" ] && [ "$
 
 @test "sysfs: 4 cores of 2 threads on 2 nodes are the inventory" {
     [ "$(uv backup /dev/stdout | grep -c '^row core ')" = 4 ]
-    uv backup /dev/stdout | grep -q '^row core 0 .*threads=0,1'
+    uv backup /dev/stdout | grep -q '^row core 0 .*threads=0[,-]1'
     [ "$(uv backup /dev/stdout | grep '^row core ' | grep -c node=1)" = 2 ]
 }
 
@@ -79,7 +80,7 @@ top_cg() { local d; d=$(cg "$1"); while [ "${d##*/}" != "partition-$1" ] && [ "$
     uv exec mem -- sh -c 'dd if=/dev/zero of=/tmp/fill bs=1M count=14' || true
     uv set mem memory=64M
     [ "$(cat "$d/memory.max")" = $((64 << 20)) ]
-    uv exec mem -- sh -c 'dd if=/dev/zero of=/dev/shm/fill bs=1M count=26'
+    uv exec mem -- sh -c 'dd if=/dev/zero of=/dev/shm/fill bs=1M count=14'
     run uv set mem memory=16M
     [ "$status" != 0 ]
     [ "$(cat "$d/memory.max")" = $((64 << 20)) ]
