@@ -149,7 +149,7 @@ static enum expected settle(sd_bus *bus, const char *name) {
 
 static void life_worker(int w) {
         uint64_t state = seed * 977 + (uint64_t) w + 1;
-        char name[16], text[512];
+        char name[32], text[512];
         sd_bus *bus = NULL;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -375,7 +375,7 @@ static void check_all(void) {
                 if (payloads.containers != walk.containers)
                         fail("orphan: %d containers run, %d are running in the ledger", payloads.containers, walk.containers);
                 for (int w = 0; w < LIFE; w++) {
-                        char name[16];
+                        char name[32];
 
                         snprintf(name, sizeof(name), "life%d", w);
                         if (shared->life[w] != UNSURE && ulv_ledger_partition(l, name, &p) == 0 &&
@@ -440,7 +440,7 @@ static void begin(void) {
 
         instance_make(&inst, "kill", INVENTORY);
         for (int k = 0; k < STILL + LIFE; k++) {
-                char path[128], name[16];
+                char path[128], name[32];
 
                 snprintf(name, sizeof(name), "%s%d", k < STILL ? "still" : "life", k < STILL ? k : k - STILL);
                 snprintf(path, sizeof(path), "etc/ultravisor/partitions/%s.partition", name);
@@ -456,7 +456,7 @@ static void begin(void) {
         for (int k = 0; k < STILL; k++) {
                 struct ulv_partition_info p;
                 struct ulv_ledger *l;
-                char name[16];
+                char name[32];
 
                 snprintf(name, sizeof(name), "still%d", k);
                 if (instance_do(bus, "Start", name, 0, text, sizeof(text)) != 0)

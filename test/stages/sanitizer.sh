@@ -1,7 +1,8 @@
 # Address and undefined-behaviour sanitizers: unit tests, fuzz replay, a shorter simulation, one Bats pass.
 S=$B/san
 quietly "sanitizer build" make -s -j2 SAN=address,undefined B="$S" tests-build
-export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+# Leaks are looked for by default; uv-port, whose filter forbids the search, says so itself.
+export UBSAN_OPTIONS=print_stacktrace=1
 for t in "$S"/test/test-*; do
     case $t in *.d|*.o) continue ;; esac
     one "san-$(basename "$t")" 120 "$t"
