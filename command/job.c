@@ -186,7 +186,8 @@ uint64_t jobs_installed_by(struct manager *m, const char *txn) {
 static void answer(struct job *j, const char *id) {
         if (!j->reply)
                 return;
-        (void) sd_bus_reply_method_return(j->reply, "ss", id, ulv_strbuf_str(&j->plan));
+        (void) sd_bus_reply_method_return(j->reply, "sss", id, ulv_strbuf_str(&j->plan),
+                                          !*id ? "" : j->n_items > 1 ? "several" : j->n_items == 1 ? j->items[0].txn : "");
         j->reply = sd_bus_message_unref(j->reply);
 }
 
@@ -199,13 +200,22 @@ void job_answer_dry(struct job *j) {
         job_free(j);
 }
 
-static void wait_answer(struct wait *w) {
-        const struct job *j = w->job;
-        const char *txn = "";
+static void add_id(struct ulv_strbuf *b, const char *id) { ulv_strbuf_addf(b, "%s%s", b->len > 0 ? " " : "", id); }
 
-        for (size_t i = 0; i < j->n_items && !txn[0]; i++)
-                txn = j->items[i].txn;
-        (void) sd_bus_reply_method_return(w->call, "sss", j->state, txn, j->text ? j->text : "");
+/* The transactions in their order; and the other way round those of our own that can be taken back now. */
+static void wait_answer(struct wait *w) {
+        _cleanup_strbuf_ struct ulv_strbuf all = { 0 }, undo = { 0 };
+        const struct job *j = w->job;
+
+        for (size_t i = 0; i < j->n_items; i++) {
+                const struct item *last = &j->items[j->n_items - 1 - i];
+
+                if (j->items[i].txn[0])
+                        add_id(&all, j->items[i].txn);
+                if (last->state == ITEM_DONE && last->undoable && !last->joined)
+                        add_id(&undo, last->txn);
+        }
+        (void) sd_bus_reply_method_return(w->call, "ssss", j->state, ulv_strbuf_str(&all), j->text ? j->text : "", ulv_strbuf_str(&undo));
 }
 
 /* The last thing in a job's life that anybody hears of. */

@@ -33,6 +33,8 @@ struct item {
         uint64_t planned;                       /* generation of the last plan */
         uint64_t queued_at;                     /* monotonic us */
         char txn[65];
+        bool joined;                            /* txn is somebody else's, with which this ends */
+        bool undoable;                          /* the ledger can take txn back */
         struct ulv_diag diag;                   /* FAILED, UNDONE: why */
         struct item *queue_next;
 };

@@ -115,7 +115,8 @@ static void end_settled(struct manager *m, struct item *i, bool undone) {
 }
 
 /* uvd has it: state is "done", "reaching" or "undone". */
-static void accepted(struct manager *m, struct item *i, uint64_t generation, const char *state) {
+static void accepted(struct manager *m, struct item *i, uint64_t generation, const char *state, const char *undo) {
+        i->undoable = undo[0];
         job_answer(i->job);
         i->state = ITEM_REACHING;
         if (ulv_streq(state, "done"))
@@ -173,7 +174,7 @@ static int on_submitted(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus
                 i->state = ITEM_UNKNOWN;
                 mirror_reload(m);       /* something odd: resolved with the rest when that is done */
         } else
-                accepted(m, i, generation, state);
+                accepted(m, i, generation, state, undo);
         jobs_kick(m);
         return 0;
 }
@@ -225,15 +226,17 @@ static void not_sent(struct manager *m, struct item *i, int r) {
         i->planned = ulv_ledger_generation(m->ledger);  /* not at once */
 }
 
-/* There is nothing to submit. If what was asked for is under way already (somebody else's start), it ends
+/* There is nothing to submit. If what was asked for is under way already (somebody else's start, or our own that was asked for again), it ends
  * with that one's transaction; else it is as it was asked for. */
 static void nothing_to_do(struct manager *m, struct item *i) {
         bool starts = i->request.verb == ULV_REQUEST_START, stops = i->request.verb == ULV_REQUEST_STOP;
+        bool sets = i->request.verb == ULV_REQUEST_SET;
         struct ulv_partition_info p;
 
-        if ((starts || stops) && ulv_ledger_partition(m->ledger, i->name, &p) == 0 && p.txn[0] &&
-            p.state == (starts ? ULV_STARTING : ULV_STOPPING)) {
+        if ((starts || stops || sets) && ulv_ledger_partition(m->ledger, i->name, &p) == 0 && p.txn[0] &&
+            (sets || p.state == (starts ? ULV_STARTING : ULV_STOPPING))) {
                 (void) snprintf(i->txn, sizeof(i->txn), "%s", p.txn);
+                i->joined = true;
                 i->state = ITEM_REACHING;
                 job_answer(i->job);
         } else
@@ -316,7 +319,7 @@ static int on_resolved(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_
                         end_errno(i, -ENODATA);
         } else if (!sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_read(reply, "sts", &state, &generation, &undo) >= 0) {
                 if (i->state == ITEM_UNKNOWN || !ulv_streq(state, "reaching"))
-                        accepted(m, i, ULV_MIN(generation, ulv_ledger_generation(m->ledger)), state);
+                        accepted(m, i, ULV_MIN(generation, ulv_ledger_generation(m->ledger)), state, undo);
         }                       /* else the connection ended again: the next one asks again */
         jobs_kick(m);
         return 0;

@@ -61,14 +61,17 @@
  *        isolation= cores= (numbers, "1,3-4") cores-wanted= cores-reached= share-wanted= share-reached= (1/1000)
  *        memory-wanted= memory-reached= (bytes) cpu-how= memory-how= degraded= description= unit=, and no text= (that
  *        is Definition's). The ledger row carries stale=yes while uvd can't be reached.
- *   Start(as names, u flags, t if_generation, s reason) -> (s job, s plan)   names empty: all
- *   Stop(as names, u flags, t if_generation, s reason) -> (s job, s plan)
- *   Set(s name, a{ss} values, u flags, t if_generation, s reason) -> (s job, s plan)      values: cores share memory
- *   Move(s what, s from, s to, u flags, t if_generation, s reason) -> (s job, s plan)     what: "cores=1"
- *   Remove(as names, u flags, t if_generation, s reason) -> (s job, s plan)
- *   Apply(h bundle, b replace, u flags, t if_generation, s reason) -> (s job, s plan)     bundle: empty memfd = files in force
- *   Undo(s transaction, u flags, s reason) -> (s job, s plan)
- *   Wait(s job, t timeout_usec) -> (s state, s transaction, s text)     state done, undone, failed; blocks; 0 = for ever
+ *   Start(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)   names empty: all
+ *   Stop(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
+ *   Set(s name, a{ss} values, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)      values: cores share memory
+ *   Move(s what, s from, s to, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     what: "cores=1"
+ *   Remove(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
+ *   Apply(h bundle, b replace, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     bundle: empty memfd = files in force
+ *   Undo(s transaction, u flags, s reason) -> (s job, s plan, s transaction)
+ *        transaction: the id, by which the outcome can be asked for should this process die; "several" where each is
+ *        made when it is its turn; "" if there was nothing to do
+ *   Wait(s job, t timeout_usec) -> (s state, s transactions, s text, s undo)   state done, undone, failed; blocks; 0 = for
+ *        ever. undo: transactions of this job that Undo can take back, the latest first, by a space
  *   Why(s verb, s name, a{ss} values) -> (u code, s text)
  *   Verify(h bundle) -> (b ok, s problems)
  *   Reload() -> (t version)

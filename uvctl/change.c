@@ -108,13 +108,22 @@ int verb_move(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
         return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
 }
 
-int verb_undo(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+static int undo_one(struct uvctl *u, const char *transaction) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
         r = client_new(u, "Undo", &m);
         if (r != 0)
                 return r;
-        r = sd_bus_message_append(m, "sus", argv[0], (uint32_t) job_flags(u), u->reason);
+        r = sd_bus_message_append(m, "sus", transaction, (uint32_t) job_flags(u), u->reason);
         return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+}
+
+/* One after the other, as they are given: the latest first, since each must find what it left. */
+int verb_undo(struct uvctl *u, int argc, char **argv) {
+        int r = 0;
+
+        for (int i = 0; i < argc && r == 0; i++)
+                r = undo_one(u, argv[i]);
+        return r;
 }

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The connection to the planner (uv-command): sd-bus peer to peer over ROOT/run/ultravisor/command/public,
- * so it needs no system bus. It is made at the first call: verbs that read only files never make it. */
+ * so it needs no system bus. It is made at the first call: verbs that read only files never make it.
+ *
+ * The planner may be killed at any time, and is back in a moment with all that it knew but its jobs. Nobody
+ * who types a verb shall see that: where there is an instance, connecting is tried for a while; a call that
+ * was lost on its way is sent again if doing it twice is doing it once. What isn't so is told as unknown. */
 
 #include <stdarg.h>
 
@@ -25,6 +29,28 @@ static int unreachable(struct uvctl *u, const char *path, int r) {
         return ULV_EXIT_UNREACHABLE;
 }
 
+#define CONNECT_USEC ((uint64_t) 2 * 1000000)
+#define CONNECT_STEP_USEC 20000u
+#define AGAIN_MAX 5
+
+/* Nobody listens, but somebody may be about to: the directory of the socket is there. */
+static bool may_come(const char *path, int r) {
+        _cleanup_free_ char *directory = strndup(path, strlen(path) - strlen("/public"));
+
+        return (r == -ENOENT || r == -ECONNREFUSED || r == -EPIPE || r == -ECONNRESET) && directory && access(directory, F_OK) == 0;
+}
+
+static int connect_patiently(const char *path, sd_bus **ret) {
+        uint64_t waited = 0;
+        int r;
+
+        while ((r = ulv_bus_connect(NULL, path, ret)) < 0 && waited < CONNECT_USEC && may_come(path, r)) {
+                (void) usleep(CONNECT_STEP_USEC);
+                waited += CONNECT_STEP_USEC;
+        }
+        return r;
+}
+
 int client_connect(struct uvctl *u) {
         _cleanup_free_ char *path = NULL;
         int r;
@@ -35,8 +61,19 @@ int client_connect(struct uvctl *u) {
                 path = NULL;
                 return fail_errno(u, -ENOMEM, "connect");
         }
-        r = ulv_bus_connect(NULL, path, &u->bus);
+        r = connect_patiently(path, &u->bus);
         return r < 0 ? unreachable(u, path, r) : 0;
+}
+
+bool client_lost(const struct uvctl *u, int r) {
+        return r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE || r == -ESHUTDOWN || (u->bus && sd_bus_is_open(u->bus) <= 0);
+}
+
+int client_reconnect(struct uvctl *u) {
+        u->diag = (struct ulv_diag) { 0 };
+        sd_bus_close_unref(u->bus);
+        u->bus = NULL;
+        return client_connect(u);
 }
 
 int client_error(struct uvctl *u, const sd_bus_error *e, int r) {
@@ -67,12 +104,66 @@ int client_new(struct uvctl *u, const char *method, sd_bus_message **ret) {
         return r < 0 ? fail_errno(u, r, "make a call") : 0;
 }
 
-int client_send(struct uvctl *u, sd_bus_message *m, uint64_t timeout_usec, sd_bus_message **ret) {
-        ULV_CLEANUP(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
+/* Is doing it twice doing it once? What is asked for is then there already, or on its way, and is waited for. */
+static bool is_repeatable(sd_bus_message *m) {
+        static const char *const members[] = {
+                "Rows", "Start", "Stop", "Set", "Apply", "Why", "Verify", "Reload", "Status", "History", "Transaction",
+                "Backup", "Definition", "Logs",
+        };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(members); i++)
+                if (ulv_streq0(sd_bus_message_get_member(m), members[i]))
+                        return true;
+        return false;
+}
+
+/* The same call for the new connection. */
+static int copy_call(struct uvctl *u, sd_bus_message *m, sd_bus_message **ret) {
+        _cleanup_message_ sd_bus_message *copy = NULL;
         int r;
 
-        r = sd_bus_call(u->bus, m, timeout_usec, &e, ret);
-        return r < 0 ? client_error(u, &e, r) : 0;
+        (void) sd_bus_message_seal(m, 1, 0);    /* if the connection was lost before it could be sent */
+        r = sd_bus_message_rewind(m, true);
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(u->bus, &copy, NULL, ULV_PATH, ULV_IF_MANAGER, sd_bus_message_get_member(m));
+        if (r >= 0)
+                r = sd_bus_message_copy(copy, m, true);
+        if (r >= 0)
+                *ret = ulv_steal(copy);
+        return r;
+}
+
+int client_again(struct uvctl *u, sd_bus_message *m, sd_bus_message **ret) {
+        int r = client_connect(u);
+
+        if (r != 0)
+                return r;
+        if (!is_repeatable(m))
+                return fail(u, ULV_EXIT_UNREACHABLE, "what became of it isn't known",
+                            "the planner was killed before all of it was decided", "uvctl list, and uvctl history; then again");
+        r = copy_call(u, m, ret);
+        return r < 0 ? fail_errno(u, r, "make a call") : 0;
+}
+
+int client_send(struct uvctl *u, sd_bus_message *m, uint64_t timeout_usec, sd_bus_message **ret) {
+        _cleanup_message_ sd_bus_message *call = sd_bus_message_ref(m);
+
+        for (unsigned tries = 0;; tries++) {
+                ULV_CLEANUP(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
+                int r = sd_bus_call(u->bus, call, timeout_usec, &e, ret);
+
+                if (r >= 0)
+                        return 0;
+                if (tries >= AGAIN_MAX || !is_repeatable(call) || !client_lost(u, r))
+                        return client_error(u, &e, r);
+                r = client_reconnect(u);
+                if (r != 0)
+                        return r;
+                call = sd_bus_message_unref(call);
+                r = copy_call(u, m, &call);
+                if (r < 0)
+                        return fail_errno(u, r, "make a call");
+        }
 }
 
 int client_call(struct uvctl *u, sd_bus_message **ret, const char *method, const char *types, ...) {

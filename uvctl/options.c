@@ -30,7 +30,7 @@ const struct verb uvctl_verbs[] = {
         { "events", verb_events, "[NAME...]", "changes of the ledger as they happen", 0, -1, OPT_OUTPUT | OPT_FOLLOW | OPT_WAIT },
         { "why", verb_why, "VERB [WORD...]", "would it be refused, by which line, what helps", 1, -1, OPT_OUTPUT },
         { "history", verb_history, "[NAME]", "transactions: who, when, what, how to undo", 0, 1, OPT_OUTPUT | OPT_ALL | OPT_LINES },
-        { "undo", verb_undo, "TRANSACTION", "take a transaction back, by a new one", 1, 1, OPT_CHANGE },
+        { "undo", verb_undo, "TRANSACTION...", "take transactions back, by new ones", 1, -1, OPT_CHANGE },
         { "backup", verb_backup, "FILE", "the ledger, as text", 1, 1, OPT_OUTPUT | OPT_FORCE },
         { "restore", verb_restore, "FILE", "the ledger from a backup (nothing may run)", 1, 1, OPT_OUTPUT },
         { "reload", verb_reload, "", "take hand-edited files into force", 0, 0, OPT_OUTPUT },

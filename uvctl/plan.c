@@ -62,6 +62,7 @@ int plan_parse(const char *text, struct plan *ret) {
 void plan_done(struct plan *p) {
         free(p->text);
         free(p->lines);
+        free(p->transaction);
         *p = (struct plan) { .summary = "", .explanation = "" };
 }
 

@@ -72,11 +72,17 @@ bool confirm(struct uvctl *u, const char *question, const char *command);
 
 /* --- client.c -------------------------------------------------------------------------------------- */
 int client_connect(struct uvctl *u) ULV_MUST_CHECK;
+/* Did the connection end (r: what a call or process() returned), and with it what was on its way? */
+bool client_lost(const struct uvctl *u, int r);
+/* Makes it anew. Slots of the old one must be gone. */
+int client_reconnect(struct uvctl *u) ULV_MUST_CHECK;
 /* A call of org.ultravisor1.Manager: client_new(), append, client_send(). All return exit codes. */
 int client_new(struct uvctl *u, const char *method, sd_bus_message **ret) ULV_MUST_CHECK;
 int client_send(struct uvctl *u, sd_bus_message *m, uint64_t timeout_usec, sd_bus_message **ret) ULV_MUST_CHECK;
 /* All in one for arguments that sd_bus_message_append() takes. */
 int client_call(struct uvctl *u, sd_bus_message **ret, const char *method, const char *types, ...) ULV_MUST_CHECK;
+/* The same call once more; an error if doing it twice isn't doing it once. */
+int client_again(struct uvctl *u, sd_bus_message *m, sd_bus_message **ret) ULV_MUST_CHECK;
 int client_read(struct uvctl *u, sd_bus_message *m, const char *types, ...) ULV_MUST_CHECK;
 /* An error that came back from a call, into u->diag; returns the exit code. */
 int client_error(struct uvctl *u, const sd_bus_error *e, int r);

@@ -124,3 +124,39 @@ stop_and_damage() { instance_stop; "$@"; }
     done
     [ "$(uv backup /dev/stdout | grep -v '^row history' | grep '^row')" = "$before" ]
 }
+
+@test "kill -9 of uv-command again and again: no verb sees it, none claims what isn't" {
+    instance_up
+    for n in ka kb kc kd; do sim $n Cores=1 64M "$([ $n = ka ] || echo After=ka)"; done
+    uv apply -y
+    ( while true; do kill -9 "$(awk '$1 == "role" && $2 == "command" {print $3}' "$ROOT/run/ultravisor/launch.state")"; sleep 0.3; done ) 2>/dev/null 3>&- &
+    killer=$!
+    for i in $(seq 12); do
+        uv start ka kb kc kd || { kill $killer; false; }
+        [ "$(uv list -o json | jq '[.[] | select(.Name | startswith("k")) | select(.State == "running")] | length')" = 4 ] || { kill $killer; false; }
+        uv set kb memory=$((64 + 2 * i))M || { kill $killer; false; }
+        [ "$(field kb MemoryReached)" = $(((64 + 2 * i) << 20)) ] || { kill $killer; false; }
+        uv stop ka kb kc kd || { kill $killer; false; }
+    done
+    kill $killer
+}
+
+@test "a start of several: the printed undo takes back all of it; of a failure all is told, and what goes back" {
+    instance_up
+    sim ua Cores=1 64M; sim ub Cores=1 64M After=ua; sim uc Cores=1 64M
+    uv apply -y
+    run uv start ua ub uc; [ "$status" = 0 ]
+    undo=${lines[-1]#*uvctl undo }
+    [ "$(wc -w <<<"$undo")" = 3 ]
+    uv undo $undo
+    for n in ua ub uc; do [ "$(field $n State)" = defined ]; done
+    run uv stop ua; [[ "$output" != *"back with"* ]]                # nothing would take a stop back
+    for n in ub uc; do printf '[Sim]\nFault=start-fails\n' >>"$ROOT/etc/ultravisor/partitions/$n.partition"; done
+    uv apply -y
+    run uv start ua ub uc
+    [ "$status" = 1 ]
+    [[ "$output" == *"cannot start ub"* ]]; [[ "$output" == *"cannot start uc"* ]]; [[ "$output" == *"ua: running"* ]]
+    [[ "$output" =~ "goes back with: uvctl undo "([0-9a-z-]+)$'\n' ]]
+    uv undo "${BASH_REMATCH[1]}"
+    [ "$(field ua State)" = defined ]
+}
