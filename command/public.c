@@ -35,7 +35,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Backup", "", "th", method_backup, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Restore", "h", "t", method_restore, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Definition", "s", "ss", method_definition, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Logs", "s", "hh", method_logs, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Logs", "s", "hhh", method_logs, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Exec", "sasasssah", "i", method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),

@@ -202,19 +202,18 @@ int method_definition(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_er
 }
 
 /* A log file read-only, or an empty memfd where there is none. */
-static int open_log(const struct manager *m, const char *name, int number, int *ret_fd, struct timespec *ret_time) {
+static int open_log(const struct manager *m, const char *name, const char *which, int *ret_fd) {
         _cleanup_free_ char *path = NULL, *relative = NULL;
         struct stat st;
         int fd;
 
-        if (asprintf(&relative, "var/log/ultravisor/%s.log.%d", name, number) < 0) {
+        if (asprintf(&relative, ULV_LOG_DIR "/%s.log.%s", name, which) < 0) {
                 relative = NULL;
                 return -ENOMEM;
         }
         path = ulv_role_path(&m->role, relative);
         if (!path)
                 return -ENOMEM;
-        *ret_time = (struct timespec) { 0 };
         fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (fd < 0 && errno != ENOENT)
                 return -errno;
@@ -224,18 +223,15 @@ static int open_log(const struct manager *m, const char *name, int number, int *
                 (void) ulv_close(fd);
                 return -EINVAL;
         }
-        *ret_time = st.st_mtim;
         *ret_fd = fd;
         return 0;
 }
 
 int method_logs(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
-        _cleanup_close_ int a = -1, b = -1;
-        struct timespec ta, tb;
+        _cleanup_close_ int a = -1, b = -1, first = -1;
         struct ulv_partition_info p;
         const char *name;
-        bool a_older;
         int r;
 
         if (!public_may(pp, call, ACCESS_READ) || !public_has(pp->m, call, false))
@@ -249,12 +245,12 @@ int method_logs(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
                 not_found(&d, name);
                 return ulv_bus_reply_diag(call, &d);
         }
-        r = open_log(pp->m, name, 0, &a, &ta);
+        r = open_log(pp->m, name, "0", &a);
         if (r == 0)
-                r = open_log(pp->m, name, 1, &b, &tb);
+                r = open_log(pp->m, name, "1", &b);
+        if (r == 0)
+                r = open_log(pp->m, name, "first", &first);
         if (r < 0)
                 return public_reply_errno(call, r);
-        /* They take turns: the one that was written last is the current one. */
-        a_older = ta.tv_sec < tb.tv_sec || (ta.tv_sec == tb.tv_sec && ta.tv_nsec < tb.tv_nsec);
-        return sd_bus_reply_method_return(call, "hh", a_older ? a : b, a_older ? b : a);
+        return sd_bus_reply_method_return(call, "hhh", a, b, first);
 }

@@ -79,7 +79,7 @@
  *   History(s owner, t before, u limit) -> (s lines);   Transaction(s id) -> (s state, t generation, s undo)
  *   Backup() -> (t generation, h file);  Restore(h file) -> (t generation)
  *   Definition(s name) -> (s canonical_text, s files)    files: paths in the configuration directory, by a space
- *   Logs(s name) -> (h older, h current)   read-only; -1 can't be sent: an empty memfd where there is none
+ *   Logs(s name) -> (h a, h b, h first)    read-only (lib/logform.h); an empty memfd where there is none
  *   Exec(s name, as argv, as env, s user, s cwd, ah stdio) -> (i status)
  *   Signal(s name, i signal) -> ()
  *   signals: Changed(t generation, s changes), JobChanged(s job, s state, s text)
@@ -144,7 +144,7 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
  *
  * A monitor is started as `uv-monitor NAME`. Before "start NAME" uvd writes the backend's name ("lxc", "sim") into
  * ROOT/run/ultravisor/uvd/type/NAME (not uvd/monitor/: that is the socket); uv-monitor executes uv-monitor-BACKEND.
- * The console's log is ROOT/var/log/ultravisor/NAME.log.0 and NAME.log.1, root:command 0640, made by the monitor. */
+ * The console's log is ROOT/var/log/ultravisor/NAME.log.0, .1 and .first, root:command 0640, made by the monitor. */
 
 #define ULV_RUN "run/ultravisor"                /* below ROOT: sockets and what lives as long as the instance */
 #define ULV_RUN_TYPE ULV_RUN "/uvd/type"

@@ -4,12 +4,14 @@
 #define MEMORY_MAX (UINT64_C(1) << 52)          /* 4P: far above any machine, far below an overflow */
 #define TIMEOUT_MAX (UINT64_C(86400) * 1000000)
 #define NODE_MAX 1023
+#define LOG_MIN (256 * 1024u)           /* the first and the last 64K are kept, and more */
+#define LOG_MOST (UINT64_C(64) << 30)
 #define DESCRIPTION_MAX 1024
 #define HOSTNAME_MAX 64
 
 const struct ulv_definition ulv_definition_defaults = {
         .zone = "default", .role = "guest", .priority = 50, .isolation = ULV_ISOLATION_NONE,
-        .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000,
+        .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000, .log_max = ULV_LOG_MAX,
         .cpu_node = -1, .memory_node = -1, .pages = "4K", .fault = "none",
 };
 
@@ -223,6 +225,10 @@ static int parse_size(const char *v, ULV_UNUSED struct ulv_definition *d, void *
         return r;
 }
 
+static int parse_log_max(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        return parse_between(ulv_size_parse, v, LOG_MIN, LOG_MOST, field);
+}
+
 static void format_size(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
         ulv_size_format(b, *(const uint64_t *) field);
 }
@@ -348,6 +354,7 @@ KIND_PLAIN(cores, "a number of whole cores (from 1 to 8192; fractions: Share=)",
 KIND_PLAIN(share, "a number of hardware threads (like 2 or 0.25)", SIZEOF(share), parse_share, format_share);
 KIND_PLAIN(node, "the number of a NUMA node (like 0)", SIZEOF(cpu_node), parse_node, format_node);
 KIND_PLAIN(size, "a size up to 4P (like 512M or 1.5G)", SIZEOF(memory), parse_size, format_size);
+KIND_PLAIN(log_max, "a size from 256K to 64G (like 8M)", SIZEOF(log_max), parse_log_max, format_size);
 KIND_PLAIN(timeout, "a time from 1ms to 1d (like 30s or 2min)", SIZEOF(stop_timeout), parse_timeout, format_duration);
 KIND_PLAIN(delay, "a time up to 1d (like 500ms or 2s)", SIZEOF(fault_delay), parse_delay, format_duration);
 static const struct definition_kind kind_after = {
@@ -369,6 +376,7 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_AFTER] = KEY("Partition", "After", after, after),
         [KEY_START_TIMEOUT] = KEY("Partition", "StartTimeout", timeout, start_timeout),
         [KEY_STOP_TIMEOUT] = KEY("Partition", "StopTimeout", timeout, stop_timeout),
+        [KEY_LOG_MAX] = KEY("Partition", "LogMax", log_max, log_max),
         [KEY_CORES] = KEY("CPU", "Cores", cores, cores),
         [KEY_CORES_MIN] = KEY("CPU", "CoresMin", cores, cores_min),
         [KEY_CORES_MAX] = KEY("CPU", "CoresMax", cores, cores_max),

@@ -5,7 +5,7 @@
  * a key set later wins; an empty value unsets). uv-partition(5) is the reference.
  *
  *   [Partition] Description= Type=container|sim Zone= Priority=0..100 Isolation=none|soft|firm|hard
- *               After=NAMES StopTimeout=30s StartTimeout=
+ *               After=NAMES StopTimeout=30s StartTimeout= LogMax=8M
  *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
  *   [Memory]    Size= SizeMin= SizeMax= Node= Pages=4K|2M|1G
  *   [Container] Root= Exec= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
@@ -30,6 +30,7 @@ struct ulv_definition {
         enum ulv_isolation isolation;   /* the least wanted; NONE */
         char **after; size_t n_after;
         uint64_t start_timeout, stop_timeout;           /* us; 90 s, 30 s */
+        uint64_t log_max;               /* bytes of console log on disk; ULV_LOG_MAX */
 
         /* Bounds are 0 where none is given: then nothing is taken below what is wanted. */
         bool whole_cores;               /* Cores= was given; else Share= */
@@ -48,6 +49,7 @@ struct ulv_definition {
         char *places;                   /* owned: storage of the place's file names */
 };
 #define ULV_AFTER_MAX 64
+#define ULV_LOG_MAX (8 * 1024 * 1024u)
 #define ULV_ENVIRONMENT_MAX 256
 
 struct ulv_source { const char *file; const char *buf; size_t len; };

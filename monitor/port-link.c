@@ -26,7 +26,6 @@
 #include "model/inventory.h"
 #include "monitor/port.h"
 
-#define LOG_LIMIT (8 * 1024 * 1024)     /* bytes in both files together */
 #define RESTARTS_USEC (100 * 1000u)     /* not faster than this */
 #define WORDS_MAX 256
 
@@ -69,18 +68,18 @@ static int init_open(struct ulv_monitor *m) {
         return r;
 }
 
-/* ROOT/var/log/ultravisor/NAME.log.N, readable by the group that the directory has (uv-command's). */
-static int log_open(const struct ulv_monitor *m, unsigned n) {
+/* ROOT/var/log/ultravisor/NAME.log.WHICH, readable by the group that the directory has (uv-command's). */
+static int log_open(const struct ulv_monitor *m, const char *which) {
         _cleanup_close_ int dir = -1, fd = -1;
         char path[sizeof(m->root) + 64], name[ULV_NAME_MAX + 16];
         struct stat st, old;
 
         (void) snprintf(path, sizeof(path), "%s/" ULV_LOG_DIR, m->root);
-        (void) snprintf(name, sizeof(name), "%s.log.%u", m->name, n);
+        (void) snprintf(name, sizeof(name), "%s.log.%s", m->name, which);
         dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0 || fstat(dir, &st) < 0)
                 return -errno;
-        fd = openat(dir, name, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+        fd = openat(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
         if (fd < 0 || fstat(fd, &old) < 0)
                 return -errno;
         /* Made anew after we gave up CAP_CHOWN: then only root reads it. */
@@ -101,7 +100,7 @@ void port_payload_started(struct ulv_monitor *m) { m->init_far = ulv_close(m->in
 /* --- records ----------------------------------------------------------------------------------------- */
 
 static int send_record(struct ulv_monitor *m, const struct ulv_port_record *head, const char *text, const int *fds, unsigned n_fds) {
-        union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int) * 4)]; } control = { 0 };
+        union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int) * 5)]; } control = { 0 };
         struct iovec iov[2] = { { (void *) (uintptr_t) head, sizeof(*head) }, { (void *) (uintptr_t) text, head->text_len } };
         struct msghdr h = { .msg_iov = iov, .msg_iovlen = head->text_len > 0 ? 2 : 1 };
 
@@ -120,15 +119,17 @@ static int send_record(struct ulv_monitor *m, const struct ulv_port_record *head
 }
 
 static int configure(struct ulv_monitor *m) {
-        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONFIGURE, .value = LOG_LIMIT };
-        int fds[4] = { store_find(m, "console"), store_find(m, "init"), log_open(m, 0), log_open(m, 1) }, e = 0;
+        const struct ulv_definition *d = m->seen.definition;
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONFIGURE, .number = (uint32_t) m->seen.incarnation,
+                                     .value = (int64_t) (d ? d->log_max : ULV_LOG_MAX) };
+        int fds[5] = { store_find(m, "console"), store_find(m, "init"), log_open(m, "0"), log_open(m, "1"), log_open(m, "first") }, e = 0;
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(fds) && e == 0; i++)
                 e = fds[i] < 0 ? (fds[i] == -1 ? -EBADF : fds[i]) : 0;
         if (e == 0)
-                e = send_record(m, &r, NULL, fds, 4);
-        (void) ulv_close(fds[2]);
-        (void) ulv_close(fds[3]);
+                e = send_record(m, &r, NULL, fds, ULV_ARRAY_SIZE(fds));
+        for (size_t i = 2; i < ULV_ARRAY_SIZE(fds); i++)
+                (void) ulv_close(fds[i]);
         return e;
 }
 

@@ -9,7 +9,8 @@
  * root, with fd 3 its end of the socket to the monitor and nothing else open but 0 (/dev/null), 1 and 2 (the log). It
  * drops to UID itself and proves it. CONFIGURE is the first record. End of file on fd 3: the monitor is gone, exit.
  *
- *   monitor -> port   CONFIGURE  fds: pty master, init socket, log NAME.log.0, log NAME.log.1; value = log limit
+ *   monitor -> port   CONFIGURE  fds: pty master, init socket, log NAME.log.0, .1, .first; number = the partition's life,
+ *                                value = most bytes in the three files together
  *                     EXEC       number = request; text = argv, env, user, cwd, packed; fds: stdin, stdout, stderr
  *                     SIGNAL     number = signal, for uv-init's child
  *   port -> monitor   EXITED     number = request (0: the partition's own Exec=), value = status (0..255, 256 + signal)
@@ -19,9 +20,9 @@
  *                                /etc/passwd, ENOTDIR no such working directory, EAGAIN too many at once
  *   port <-> init     the same kinds, without CONFIGURE
  *
- * The log: NAME.log.0 and .1 take turns, each up to half the limit. The one that is full is the older; if both or
- * none are, the one written last is the current. uv-port finds that out by itself at each CONFIGURE, so it may be
- * killed and configured again with the same fds. They must be open for reading or writing without O_APPEND. */
+ * The log: NAME.log.0 and .1 take turns, NAME.log.first has the first output of this life (lib/logform.h). uv-port
+ * finds out by itself at each CONFIGURE how far they are, so it may be killed and configured again with the same
+ * fds. They must be open for reading and writing without O_APPEND. */
 
 #include <errno.h>
 #include <stdint.h>

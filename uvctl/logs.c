@@ -1,74 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A partition's console is kept by its uv-port in two files, the older and the current one; the planner
- * hands out both, read-only. What stands in them is the partition's word: on a terminal it is shown with
- * its control characters spelled out, unless --raw; into a file or a pipe it goes as it is.
+/* A partition's console is kept by its uv-port in files that the planner hands out, read-only
+ * (log-source.h). What stands in them is the partition's word: on a terminal it is shown with its control
+ * characters spelled out, unless --raw; into a file or a pipe it goes as it is.
  *
- * Following: the current file is looked at whenever inotify says that it grew; after a second without
- * growth it is asked for anew, because at its limit it becomes the older one and an empty one takes its
- * place. */
+ * Following needs nobody: inotify tells that a file grew, and the files stay the same for ever, over restarts
+ * of the partition and of every process of ours. Only where there are none yet the planner is asked anew. */
 
 #include "uvctl/logs.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
 
+#include "uvctl/log-source.h"
 #include "uvctl/text.h"
 
 #define TAIL_MAX ((size_t) 64 * 1024 * 1024)    /* most that is read to find the last lines */
 
-struct log { int fd; dev_t dev; ino_t ino; };
+/* Appends all that is behind *at, at most TAIL_MAX of it. */
+static int read_rest(const struct log_source *l, uint64_t *at, struct ulv_strbuf *b) {
+        int r = 1;
 
-static int take_fd(struct uvctl *u, sd_bus_message *m, struct log *ret) {
-        struct stat st;
-        int fd, r;
-
-        r = client_read(u, m, "h", &fd);
-        if (r != 0)
-                return r;
-        fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);     /* the message owns its own */
-        if (fd < 0 || fstat(fd, &st) < 0) {
-                r = -errno;
-                (void) ulv_close(fd);
-                return fail_errno(u, r, "open the log");
-        }
-        *ret = (struct log) { fd, st.st_dev, st.st_ino };
-        return 0;
+        while (r > 0 && b->len < TAIL_MAX)
+                r = log_next(l, b, at);
+        return r < 0 ? r : 0;
 }
 
-static int get_logs(struct uvctl *u, const char *name, struct log *ret_older, struct log *ret_current) {
-        _cleanup_message_ sd_bus_message *m = NULL;
-        struct log older;
-        int r;
+/* The same from where the last TAIL_MAX bytes begin. */
+static int read_last(const struct log_source *l, uint64_t *at, struct ulv_strbuf *b) {
+        uint64_t end = log_end(l);
 
-        r = client_call(u, &m, "Logs", "s", name);
-        if (r == 0)
-                r = take_fd(u, m, &older);
-        if (r != 0)
-                return r;
-        r = take_fd(u, m, ret_current);
-        if (r != 0) {
-                (void) ulv_close(older.fd);
-                return r;
-        }
-        *ret_older = older;
-        return 0;
-}
-
-/* Appends what is behind *at in the file, and moves *at. */
-static int read_more(int fd, off_t *at, struct ulv_strbuf *b) {
-        char buf[16384];
-        ssize_t n;
-
-        while (b->len < TAIL_MAX && (n = pread(fd, buf, sizeof(buf), *at)) != 0) {
-                if (n < 0)
-                        return -errno;
-                ulv_strbuf_add_len(b, buf, (size_t) n);
-                *at += n;
-        }
-        return ulv_strbuf_error(b);
+        if (end - ULV_MIN(*at, end) > TAIL_MAX / 2)
+                *at = end - TAIL_MAX / 2;
+        return read_rest(l, at, b);
 }
 
 /* Start of the last n lines of s. */
@@ -124,19 +89,18 @@ static int put_json(struct uvctl *u, const char *s, size_t len, bool array) {
 
 int logs_last(struct uvctl *u, const char *name, unsigned n) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
-        struct log older, current;
+        struct log_source l;
         const char *from;
-        off_t at = 0, from_older = 0;
+        uint64_t at;
         int r;
 
-        r = get_logs(u, name, &older, &current);
+        r = log_open(u, name, &l);
         if (r != 0)
                 return r;
-        r = read_more(older.fd, &from_older, &b);
+        r = log_begin(&l, &b, &at);
         if (r >= 0)
-                r = read_more(current.fd, &at, &b);
-        (void) ulv_close(older.fd);
-        (void) ulv_close(current.fd);
+                r = read_last(&l, &at, &b);
+        log_close(&l);
         if (r < 0)
                 return fail_errno(u, r, "read the log");
         from = last_lines(ulv_strbuf_str(&b), b.len, n);
@@ -166,88 +130,94 @@ static int put_complete(struct uvctl *u, struct ulv_strbuf *b, bool all) {
         return r;
 }
 
-/* Sleeps until the file grew, or for a second. */
-static void wait_growth(int inotify, int fd) {
+/* Sleeps until a file grew, or for a second. */
+static void wait_growth(int inotify, const struct log_source *l) {
         struct pollfd p = { .fd = inotify, .events = POLLIN };
         char path[64], events[4096];
 
-        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        if (inotify >= 0)
+        for (size_t i = 0; inotify >= 0 && i < ULV_ARRAY_SIZE(l->fds); i++) {
+                (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", l->fds[i]);
                 (void) inotify_add_watch(inotify, path, IN_MODIFY);     /* the same watch, once it is there */
+        }
         (void) poll(&p, inotify >= 0 ? 1 : 0, 1000);
         if (p.revents & POLLIN)
                 (void) !read(inotify, events, sizeof(events));
 }
 
-/* Goes on with `current` from *at; for ever, or until the planner is gone. */
-static int follow(struct uvctl *u, const char *name, struct log *current, off_t at, struct ulv_strbuf *b) {
+/* Shows all that is behind *at, a chunk at a time. */
+static int put_rest(struct uvctl *u, const struct log_source *l, uint64_t *at, struct ulv_strbuf *b) {
+        int r, shown = 0;
+
+        do {
+                r = log_next(l, b, at);
+                if (r >= 0)
+                        shown = put_complete(u, b, false);
+        } while (r > 0 && shown == 0);
+        return r < 0 ? fail_errno(u, r, "read the log") : shown;
+}
+
+/* Files of another partition of that name, or the first ones: from their beginning. */
+static int open_again(struct uvctl *u, const char *name, struct log_source *l, uint64_t *at, struct ulv_strbuf *b) {
+        struct log_source next;
+        int r;
+
+        r = log_open(u, name, &next);
+        if (r != 0)
+                return r;
+        log_close(l);
+        *l = next;
+        r = log_begin(l, b, at);
+        return r < 0 ? fail_errno(u, r, "read the log") : 0;
+}
+
+/* Goes on from *at; for ever, or until somebody has read enough. */
+static int follow(struct uvctl *u, const char *name, struct log_source *l, uint64_t *at, struct ulv_strbuf *b) {
         _cleanup_close_ int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        struct log older, next;
-        off_t before;
         int r;
 
         for (;;) {
-                r = put_complete(u, b, false);
+                r = put_rest(u, l, at, b);
                 if (r != 0)
                         return r;
-                wait_growth(inotify, current->fd);
-                before = at;
-                r = read_more(current->fd, &at, b);
-                if (r < 0)
-                        return fail_errno(u, r, "read the log");
-                if (at != before)
-                        continue;
-                r = get_logs(u, name, &older, &next);
-                if (r != 0)
+                wait_growth(inotify, l);
+                if (log_stale(l) && (r = open_again(u, name, l, at, b)) != 0)
                         return r;
-                (void) ulv_close(older.fd);
-                if (next.ino == current->ino && next.dev == current->dev) {
-                        (void) ulv_close(next.fd);
-                        continue;
-                }
-                /* Turned over: the rest of the old one first. What was turned over twice within a second is lost here. */
-                r = read_more(current->fd, &at, b);
-                (void) ulv_close(current->fd);
-                *current = next;
-                at = 0;
-                if (r >= 0)
-                        r = read_more(current->fd, &at, b);
-                if (r < 0)
-                        return fail_errno(u, r, "read the log");
         }
 }
 
-int verb_logs(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+/* The last lines, or all of it: into b where it has to be known as a whole, else shown as it is read. */
+static int show(struct uvctl *u, const char *name, struct log_source *l) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
-        struct log older, current;
-        off_t at = 0, from_older = 0;
-        const char *from;
-        size_t skip;
+        bool whole = given(u, OPT_LINES) || (u->output == OUTPUT_JSON && !given(u, OPT_FOLLOW));
+        uint64_t at;
         int r;
 
-        r = get_logs(u, argv[0], &older, &current);
-        if (r != 0)
-                return r;
-        r = read_more(older.fd, &from_older, &b);
-        if (r >= 0)
-                r = read_more(current.fd, &at, &b);
-        (void) ulv_close(older.fd);
-        if (r < 0) {
-                (void) ulv_close(current.fd);
+        r = log_begin(l, &b, &at);
+        if (r >= 0 && whole)
+                r = read_last(l, &at, &b);
+        if (r < 0)
                 return fail_errno(u, r, "read the log");
-        }
-        if (b.len > 0) {
-                from = given(u, OPT_LINES) ? last_lines(b.s, b.len, u->lines) : b.s;
-                skip = (size_t) (from - b.s);
+        if (given(u, OPT_LINES) && b.len > 0) {
+                size_t skip = (size_t) (last_lines(b.s, b.len, u->lines) - b.s);
                 memmove(b.s, b.s + skip, b.len - skip + 1);
                 b.len -= skip;
         }
         if (given(u, OPT_FOLLOW))
-                r = follow(u, argv[0], &current, at, &b);
-        else if (u->output == OUTPUT_JSON)
-                r = put_json(u, ulv_strbuf_str(&b), b.len, true);
-        else
-                r = put_complete(u, &b, true);
-        (void) ulv_close(current.fd);
+                return follow(u, name, l, &at, &b);
+        if (u->output == OUTPUT_JSON)
+                return put_json(u, ulv_strbuf_str(&b), b.len, true);
+        r = whole ? 0 : put_rest(u, l, &at, &b);
+        return r == 0 ? put_complete(u, &b, true) : r;
+}
+
+int verb_logs(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+        struct log_source l;
+        int r;
+
+        r = log_open(u, argv[0], &l);
+        if (r != 0)
+                return r;
+        r = show(u, argv[0], &l);
+        log_close(&l);
         return r;
 }

@@ -89,7 +89,7 @@ static void drop_init(struct port *p, const char *why) {
                 }
 }
 
-static int configure(struct port *p, int64_t limit) {
+static int configure(struct port *p, const struct ulv_port_record *c) {
         int r;
 
         if (p->configured) {
@@ -98,12 +98,12 @@ static int configure(struct port *p, int64_t limit) {
                 if (p->init >= 0)
                         (void) close(p->init);
         }
-        r = console_init(&p->console, message.fds[2], message.fds[3], limit);
+        r = console_init(&p->console, message.fds + 2, c->value, c->number);
         if (r < 0)
                 return r;
         p->pty = message.fds[0];
         p->init = message.fds[1];
-        message.n_fds = 0;      /* all four are ours now */
+        message.n_fds = 0;      /* all of them are ours now */
         p->configured = true;
         return 0;
 }
@@ -151,7 +151,7 @@ static int from_monitor(struct port *p) {
         memcpy(&r, message.buf, sizeof(r));
         int error = 0;
         if (r.kind == ULV_PORT_CONFIGURE)
-                error = configure(p, r.value);
+                error = configure(p, &r);
         else if (!p->configured)
                 error = -EPROTO;
         else
@@ -280,7 +280,7 @@ static bool parse_uid(const char *s, uid_t *ret) {
 }
 
 int main(int argc, char **argv) {
-        static struct port p = { .init = -1, .pty = -1, .console = { .fds = { -1, -1 } } };
+        static struct port p = { .init = -1, .pty = -1, .console = { .fds = { -1, -1, -1 } } };
         uid_t uid;
 
         if (argc != 4 || strcmp(argv[2], "--uid") != 0 || !parse_uid(argv[3], &uid)) {

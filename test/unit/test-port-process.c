@@ -13,12 +13,13 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
+#include "lib/logform.h"
 #include "monitor/port/record.c"
 #include "monitor/port/socket.c"
 
 #define TEST_UID "1879048300"
 
-struct bed { pid_t pid; int monitor, init, slave, logs[2]; };
+struct bed { pid_t pid; int monitor, init, slave, logs[3]; };
 
 static void uv_port_path(char *path, size_t size) {
         ssize_t n = readlink("/proc/self/exe", path, size - 32);
@@ -79,10 +80,10 @@ static int set_up(void **state) {
         b->init = pair(&near, 0);
         assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
         b->slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
-        b->logs[0] = log_file();
-        b->logs[1] = log_file();
-        const int fds[4] = { master, near, b->logs[0], b->logs[1] };
-        assert_int_equal(ulv_port_send(b->monitor, &r, sizeof(r), fds, 4, 0), 0);
+        for (int i = 0; i < 3; i++)
+                b->logs[i] = log_file();
+        const int fds[5] = { master, near, b->logs[0], b->logs[1], b->logs[2] };
+        assert_int_equal(ulv_port_send(b->monitor, &r, sizeof(r), fds, 5, 0), 0);
         (void) close(near);
         (void) close(master);
         *state = b;
@@ -97,7 +98,7 @@ static int tear_down(void **state) {
         (void) close(b->monitor);
         (void) kill(b->pid, SIGKILL);
         (void) waitpid(b->pid, NULL, 0);
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < 3; i++)
                 (void) close(b->logs[i]);
         (void) close(b->slave);
         (void) close(b->init);
@@ -249,7 +250,7 @@ static void last_words_are_kept_when_the_monitor_goes(void **state) {
         assert_int_equal(shutdown(b->monitor, SHUT_WR), 0);
         assert_int_equal(waitpid(b->pid, &status, 0), b->pid);
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-        assert_true(pread(b->logs[0], text, sizeof(text) - 1, 0) >= 0);
+        assert_true(pread(b->logs[0], text, sizeof(text) - 1, LOGFORM_HEADER) >= 0);
         assert_string_equal(text, "last words");
 }
 
