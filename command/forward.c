@@ -118,6 +118,10 @@ int method_exec(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
         return forward(userdata, call, "Exec", ACCESS_MANAGE, UINT64_MAX, false);
 }
 
+int method_console(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return forward(userdata, call, "Console", ACCESS_MANAGE, UINT64_MAX, false);
+}
+
 int method_signal(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         return forward(userdata, call, "Signal", ACCESS_MANAGE, MINUTE, false);
 }

@@ -62,6 +62,7 @@ int method_transaction(sd_bus_message *call, void *userdata, sd_bus_error *error
 int method_backup(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_restore(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_exec(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_console(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_signal(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
 /* objects.c */

@@ -24,6 +24,7 @@
  *   Restore(h file) -> (t generation)    refused while any partition is live
  *   Exec(s partition, as argv, as env, s user, s cwd, ah stdio) -> (i status)   forwarded to the monitor; 0..255,
  *        or 256 + signal. stdio: 0, 1, 2 (3 fds)
+ *   Console(s partition, u flags, q rows, q columns, h input) -> ()   forwarded
  *   Signal(s partition, i signal) -> ()  forwarded
  *   Runs(s role, u pid) -> ()            "operations", which uvd never meets, runs as pid: for its row
  *   signals: Changed(t generation, s changes)    `row` and `gone` lines, every commit, in order
@@ -39,6 +40,7 @@
  *   signal from uvd: ViewChanged(t generation)
  * org.ultravisor1.MonitorControl at /org/ultravisor1/control (uvd calls a monitor, same connection)
  *   Exec(as argv, as env, s user, s cwd, ah stdio) -> (i status)
+ *   Console(u flags, q rows, q columns, h input) -> ()
  *   Signal(i signal) -> ()
  *
  * org.ultravisor1.Operations
@@ -81,6 +83,9 @@
  *   Definition(s name) -> (s canonical_text, s files)    files: paths in the configuration directory, by a space
  *   Logs(s name) -> (h a, h b, h first)    read-only (lib/logform.h); an empty memfd where there is none
  *   Exec(s name, as argv, as env, s user, s cwd, ah stdio) -> (i status)
+ *        argv of one word "-": the user's shell, as at a login
+ *   Console(s name, u flags, q rows, q columns, h input) -> ()   what is read from input is typed into the console;
+ *        answered when input ends. One at a time: Conflict, but with flag 2 for who typed before. Its output: Logs.
  *   Signal(s name, i signal) -> ()
  *   signals: Changed(t generation, s changes), JobChanged(s job, s state, s text)
  *   A plan is lines of "NAME\tACTION\tTEXT\tNOTE", then "\n" and the summary, then, asked for, the explanation.

@@ -46,7 +46,7 @@ struct seen {
 
 struct kept { char name[64]; int fd; };
 
-struct exec_request { uint32_t number; sd_bus_message *call; };
+struct exec_request { uint32_t number; sd_bus_message *call; bool console; };  /* console: Console, else Exec */
 
 struct ulv_monitor {
         char name[ULV_NAME_MAX + 1], root[4096], token[64], cgroup[4352];
@@ -156,6 +156,7 @@ int store_find(const struct ulv_monitor *m, const char *name);
 int port_begin(struct ulv_monitor *m);                  /* console, socket to init, uv-port; idempotent */
 void port_payload_started(struct ulv_monitor *m);       /* our copy of init's end can go */
 int port_exec(struct ulv_monitor *m, sd_bus_message *call);     /* takes a reference; 0 or -errno */
+int port_console(struct ulv_monitor *m, sd_bus_message *call);  /* as port_exec() */
 int port_signal(struct ulv_monitor *m, int signo);
 void port_forget_execs(struct ulv_monitor *m);          /* the connection they came over is gone */
 void port_done(struct ulv_monitor *m);

@@ -149,18 +149,31 @@ static const char *exec_try(int64_t value) {
         }
 }
 
+/* EPIPE: uv-port died, and comes again; who types may do so at once. */
+static int console_refused(const struct ulv_monitor *m, sd_bus_message *call, int64_t value) {
+        const char *error = value == EPIPE ? ULV_ERROR_UNREACHABLE : value == EBUSY || value == ECANCELED ? ULV_ERROR_CONFLICT : ULV_ERROR_FAILED;
+
+        return sd_bus_reply_method_errorf(call, error, "cannot type into the console of %s\n%s\nuvctl console --%s %s", m->name,
+                                          ulv_port_failure(value), value == EBUSY || value == ECANCELED ? "force" : "watch", m->name);
+}
+
+static int exec_failed(const struct ulv_monitor *m, sd_bus_message *call, int64_t value) {
+        return sd_bus_reply_method_errorf(call, exec_error(value), "cannot run that program in %s\n%s\n%s", m->name,
+                                          ulv_port_failure(value), exec_try(value));
+}
+
 static void exec_answer(struct ulv_monitor *m, uint32_t number, bool failed, int64_t value) {
         for (unsigned i = 0; i < m->n_execs; i++) {
                 sd_bus_message *call = m->execs[i].call;
+                bool console = m->execs[i].console;
 
                 if (m->execs[i].number != number)
                         continue;
                 m->execs[i] = m->execs[--m->n_execs];
                 if (failed)
-                        (void) sd_bus_reply_method_errorf(call, exec_error(value), "cannot run that program in %s\n%s\n%s", m->name,
-                                                          ulv_port_failure(value), exec_try(value));
+                        (void) (console ? console_refused(m, call, value) : exec_failed(m, call, value));
                 else
-                        (void) sd_bus_reply_method_return(call, "i", (int32_t) value);
+                        (void) (console ? sd_bus_reply_method_return(call, NULL) : sd_bus_reply_method_return(call, "i", (int32_t) value));
                 sd_bus_message_unref(call);
                 return;
         }
@@ -397,7 +410,30 @@ int port_exec(struct ulv_monitor *m, sd_bus_message *call) {
         e = send_record(m, &r, ulv_strbuf_str(&b), fds, 3);
         if (e < 0)
                 return e;
-        m->execs[m->n_execs++] = (struct exec_request) { r.number, sd_bus_message_ref(call) };
+        m->execs[m->n_execs++] = (struct exec_request) { r.number, sd_bus_message_ref(call), false };
+        return 0;
+}
+
+/* The size is the typist's terminal's: a program on the console draws for whoever types. 0: leave it. */
+int port_console(struct ulv_monitor *m, sd_bus_message *call) {
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONSOLE };
+        struct winsize size = { 0 };
+        uint32_t flags;
+        int fd, e;
+
+        e = sd_bus_message_read(call, "uqqh", &flags, &size.ws_row, &size.ws_col, &fd);
+        if (e < 0)
+                return e;
+        if (m->n_execs >= MONITOR_EXECS_MAX)
+                return -EBUSY;
+        r.number = exec_number(m);
+        r.value = (flags & ULV_FLAG_FORCE) != 0;
+        e = send_record(m, &r, NULL, &fd, 1);
+        if (e < 0)
+                return e;
+        if (size.ws_row > 0 && size.ws_col > 0)
+                (void) ioctl(store_find(m, "console"), TIOCSWINSZ, &size);
+        m->execs[m->n_execs++] = (struct exec_request) { r.number, sd_bus_message_ref(call), true };
         return 0;
 }
 

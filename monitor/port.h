@@ -13,12 +13,15 @@
  *                                value = most bytes in the three files together
  *                     EXEC       number = request; text = argv, env, user, cwd, packed; fds: stdin, stdout, stderr
  *                     SIGNAL     number = signal, for uv-init's child
- *   port -> monitor   EXITED     number = request (0: the partition's own Exec=), value = status (0..255, 256 + signal)
+ *                     CONSOLE    number = request, value = 1: from whoever types now; fd: what is read from it is typed
+ *   port -> monitor   EXITED     number = request (0: the partition's own Exec=), value = status (0..255, 256 + signal);
+ *                                of CONSOLE: its fd ended
  *                     READY      uv-init has started Exec=
  *                     FAILED     number = request, value = errno of what could not be executed: ENOENT no such program,
  *                                EACCES not executable, ENOEXEC not a program, ESRCH no such user in the root's
- *                                /etc/passwd, ENOTDIR no such working directory, EAGAIN too many at once
- *   port <-> init     the same kinds, without CONFIGURE
+ *                                /etc/passwd, ENOTDIR no such working directory, EAGAIN too many at once;
+ *                                of CONSOLE: EBUSY somebody else types, ECANCELED somebody else does from now on
+ *   port <-> init     the same kinds, without CONFIGURE and CONSOLE
  *
  * The log: NAME.log.0 and .1 take turns, NAME.log.first has the first output of this life (lib/logform.h). uv-port
  * finds out by itself at each CONFIGURE how far they are, so it may be killed and configured again with the same
@@ -29,7 +32,9 @@
 #include <string.h>
 
 #define ULV_PORT_TEXT_MAX 32768
-enum ulv_port_kind { ULV_PORT_CONFIGURE = 1, ULV_PORT_EXEC, ULV_PORT_SIGNAL, ULV_PORT_EXITED, ULV_PORT_READY, ULV_PORT_FAILED };
+#define ULV_PORT_SHELL "-"             /* as argv[0] of EXEC: the user's shell, as at a login */
+enum ulv_port_kind { ULV_PORT_CONFIGURE = 1, ULV_PORT_EXEC, ULV_PORT_SIGNAL, ULV_PORT_EXITED, ULV_PORT_READY, ULV_PORT_FAILED,
+                     ULV_PORT_CONSOLE };
 
 struct ulv_port_record {
         uint32_t magic;         /* ULV_PORT_MAGIC */
@@ -51,6 +56,8 @@ static inline const char *ulv_port_failure(int64_t value) {
         case ESRCH: return "no such user in the partition's /etc/passwd";
         case ENOTDIR: return "no such working directory in the partition";
         case EAGAIN: return "too many programs at once in the partition";
+        case EBUSY: return "somebody else types into it";
+        case ECANCELED: return "somebody else has taken it over";
         case EPIPE: return "the partition can't be asked now";
         default: return strerror(value > 0 && value < 4096 ? (int) value : EIO);
         }

@@ -124,6 +124,20 @@ static int on_exec(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         return 1;       /* answered when it has ended */
 }
 
+static int on_console(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+        int r;
+
+        if (m->payload != PAYLOAD_RUNNING && m->payload != PAYLOAD_STARTING && m->payload != PAYLOAD_ENDING)
+                return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
+        if (ulv_plugin.no_port)
+                return sd_bus_error_setf(error, ULV_ERROR_USAGE, "cannot type into the console of %s\na partition of type %s has none\n", m->name, ulv_plugin.type);
+        r = port_console(m, call);
+        if (r < 0)
+                return sd_bus_error_setf(error, r == -ENOTCONN || r == -EPIPE ? ULV_ERROR_UNREACHABLE : ULV_ERROR_FAILED, "cannot type into the console of %s\n%s\n", m->name, strerror(-r));
+        return 1;       /* answered when it has ended */
+}
+
 static int on_signal(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         struct ulv_monitor *m = userdata;
         int signo, r;
@@ -145,6 +159,7 @@ static int on_signal(sd_bus_message *call, void *userdata, sd_bus_error *error) 
 static const sd_bus_vtable control_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Exec", "asasssah", "i", on_exec, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Console", "uqqh", "", on_console, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "i", "", on_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };

@@ -12,11 +12,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/signalfd.h>
-#include <termios.h>
 
+#include "uvctl/terminal.h"
 #include "uvctl/text.h"
 #include "uvctl/uvctl.h"
 
@@ -40,21 +37,13 @@ struct exec {
         int inside[3];          /* what the partition gets */
         int master;
         struct stream in, out, err;
-        struct termios saved;
-        bool raw;
-        int signals;            /* signalfd: SIGWINCH and what would end us with the terminal in raw mode */
+        struct terminal terminal;
 };
 
-static void restore_terminal(struct exec *x) {
-        if (x->raw)
-                (void) tcsetattr(STDIN_FILENO, TCSADRAIN, &x->saved);
-        x->raw = false;
-}
-
 static void copy_window_size(const struct exec *x) {
-        struct winsize size;
+        struct winsize size = terminal_size();
 
-        if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
+        if (size.ws_row > 0)
                 (void) ioctl(x->master, TIOCSWINSZ, &size);
 }
 
@@ -96,27 +85,6 @@ static int open_pipes(struct exec *x) {
         x->err = (struct stream) { .from = err[0], .to = STDERR_FILENO, .safe = x->u->tty_err && !given(x->u, OPT_RAW) };
         if (fcntl(in[1], F_SETFL, O_NONBLOCK) < 0)
                 return -errno;
-        return 0;
-}
-
-static int set_raw(struct exec *x) {
-        struct termios t;
-        sigset_t set;
-
-        sigemptyset(&set);
-        sigaddset(&set, SIGWINCH);
-        sigaddset(&set, SIGTERM);
-        sigaddset(&set, SIGHUP);
-        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || tcgetattr(STDIN_FILENO, &x->saved) < 0)
-                return -errno;
-        x->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-        if (x->signals < 0)
-                return -errno;
-        t = x->saved;
-        cfmakeraw(&t);
-        if (tcsetattr(STDIN_FILENO, TCSADRAIN, &t) < 0)
-                return -errno;
-        x->raw = true;
         return 0;
 }
 
@@ -251,23 +219,11 @@ static void move(struct stream *s, short revents) {
                 read_stream(s);
 }
 
-/* A signal that would end us: give the terminal back first. */
-static int on_signal(struct exec *x) {
-        struct signalfd_siginfo si;
-
-        while (read(x->signals, &si, sizeof(si)) == sizeof(si)) {
-                if (si.ssi_signo == SIGWINCH)
-                        copy_window_size(x);
-                else
-                        return 128 + (int) si.ssi_signo;
-        }
-        return 0;
-}
-
 /* One round of waiting and moving. Returns 0, or how it ended early. */
 static int step(struct exec *x) {
         enum { BUS, IN, OUT, ERR, SIGNALS, MAX };
         struct pollfd p[MAX];
+        bool resized = false;
         int r, events;
 
         while ((r = sd_bus_process(x->u->bus, NULL)) > 0)
@@ -281,13 +237,16 @@ static int step(struct exec *x) {
         p[IN] = wish(&x->in);
         p[OUT] = wish(&x->out);
         p[ERR] = wish(&x->err);
-        p[SIGNALS] = (struct pollfd) { .fd = x->signals, .events = POLLIN };
+        p[SIGNALS] = (struct pollfd) { .fd = x->terminal.signals, .events = POLLIN };
         if (poll(p, MAX, -1) < 0)
                 return errno == EINTR ? 0 : fail_errno(x->u, -errno, "wait");
         move(&x->in, p[IN].revents);
         move(&x->out, p[OUT].revents);
         move(&x->err, p[ERR].revents);
-        return p[SIGNALS].revents ? on_signal(x) : 0;
+        r = p[SIGNALS].revents ? terminal_signal(&x->terminal, &resized) : 0;
+        if (resized)
+                copy_window_size(x);
+        return r;
 }
 
 /* The command has ended: what it has written until now is in the pipes. What a child that it left behind
@@ -314,7 +273,7 @@ static void drain(struct stream *s) {
 }
 
 static void exec_done(struct exec *x) {
-        restore_terminal(x);
+        terminal_done(&x->terminal);
         for (int i = 0; i < 3; i++)
                 (void) ulv_close(x->inside[i]);
         x->in.owns_to ? end_stream(&x->in) : (void) 0;
@@ -323,7 +282,6 @@ static void exec_done(struct exec *x) {
         end_stream(&x->out);
         end_stream(&x->err);
         (void) ulv_close(x->master);
-        (void) ulv_close(x->signals);
 }
 
 static int run(struct exec *x, const char *name, char **argv) {
@@ -340,7 +298,7 @@ static int run(struct exec *x, const char *name, char **argv) {
         if (r != 0)
                 return r;
         if (x->pty) {
-                r = set_raw(x);
+                r = terminal_raw(&x->terminal);
                 if (r < 0)
                         return fail_errno(x->u, r, "set up the terminal");
         }
@@ -357,18 +315,45 @@ static int run(struct exec *x, const char *name, char **argv) {
         return x->status >= 256 ? 128 + (x->status - 256) : x->status;
 }
 
-int verb_exec(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+/* A program that draws has to know on what; --env=TERM= says otherwise. */
+static int add_term(struct uvctl *u, char **ret) {
+        const char *term = getenv("TERM");
+
+        *ret = NULL;
+        if (!term || !*term || strlen(term) > 64)
+                return 0;
+        if (asprintf(ret, "TERM=%s", term) < 0) {
+                *ret = NULL;
+                return -ENOMEM;
+        }
+        memmove(u->env + 1, u->env, u->n_env++ * sizeof(*u->env));     /* there is a slot more than options */
+        u->env[0] = *ret;
+        return 0;
+}
+
+static int exec_words(struct uvctl *u, const char *name, char **words) {
         _cleanup_free_ struct exec *x = calloc(1, sizeof(*x));  /* three buffers: not for the stack */
-        char **command = argv + 1;
+        _cleanup_free_ char *term = NULL;
         int r;
 
         if (!x)
                 return fail_errno(u, -ENOMEM, "run the command");
         x->u = u;
-        x->inside[0] = x->inside[1] = x->inside[2] = x->master = x->signals = -1;
+        x->inside[0] = x->inside[1] = x->inside[2] = x->master = x->terminal.signals = -1;
         x->in = x->out = x->err = (struct stream) { .from = -1, .to = -1 };
         x->pty = isatty(STDIN_FILENO) && u->tty_out;
-        r = run(x, argv[0], command);
+        if (x->pty && add_term(u, &term) < 0)
+                return fail_errno(u, -ENOMEM, "run the command");
+        r = run(x, name, words);
         exec_done(x);
         return r & 0xff;
+}
+
+int verb_exec(struct uvctl *u, int argc ULV_UNUSED, char **argv) { return exec_words(u, argv[0], argv + 1); }
+
+/* "-" is what uv-init takes for the user's shell (lib/protocol.h): only it can read the partition's passwd. */
+int verb_shell(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+        char shell[] = "-", *words[] = { shell, NULL };
+
+        return exec_words(u, argv[0], words);
 }

@@ -65,7 +65,8 @@ static uint64_t text_end(int fd, const struct logform *f) {
         return fstat(fd, &st) < 0 || st.st_size < LOGFORM_HEADER ? f->start : f->start + (uint64_t) st.st_size - LOGFORM_HEADER;
 }
 
-uint64_t log_end(const struct log_source *l) {
+/* Where the latest output ends. */
+static uint64_t log_end(const struct log_source *l) {
         struct logform f;
         uint64_t end = 0;
 
@@ -152,4 +153,42 @@ int log_begin(const struct log_source *l, struct ulv_strbuf *b, uint64_t *ret_at
         if (first.start + n < latest.start)
                 add_missing(b, latest.start - first.start - n);
         return ulv_strbuf_error(b);
+}
+
+int log_all(const struct log_source *l, struct ulv_strbuf *b, uint64_t *ret_at) {
+        uint64_t end = log_end(l);
+        int r = log_begin(l, b, ret_at);
+
+        if (r < 0)
+                return r;
+        if (end - ULV_MIN(*ret_at, end) > LOG_TAIL_MAX / 2)
+                *ret_at = end - LOG_TAIL_MAX / 2;
+        for (r = 1; r > 0 && b->len < LOG_TAIL_MAX;)
+                r = log_next(l, b, ret_at);
+        return r < 0 ? r : 0;
+}
+
+/* Start of the last n lines of s. */
+static const char *last_lines(const char *s, size_t len, unsigned n) {
+        size_t i = len;
+
+        if (n == 0)
+                return s + len;
+        if (i > 0 && s[i - 1] == '\n')
+                i--;
+        while (i > 0)
+                if (s[--i] == '\n' && --n == 0)
+                        return s + i + 1;
+        return s;
+}
+
+int log_last(const struct log_source *l, unsigned n, struct ulv_strbuf *b, uint64_t *ret_at) {
+        int r = log_all(l, b, ret_at);
+
+        if (r < 0 || b->len == 0)
+                return r;
+        size_t skip = (size_t) (last_lines(b->s, b->len, n) - b->s);
+        memmove(b->s, b->s + skip, b->len - skip + 1);
+        b->len -= skip;
+        return 0;
 }

@@ -5,6 +5,8 @@
 
 #include "uvctl/uvctl.h"
 
+#define LOG_TAIL_MAX ((size_t) 64 * 1024 * 1024)        /* most that is read to find the last lines */
+
 struct log_source { int fds[3]; };      /* .0, .1, .first; read-only */
 
 int log_open(struct uvctl *u, const char *name, struct log_source *ret) ULV_MUST_CHECK;
@@ -15,7 +17,9 @@ int log_begin(const struct log_source *l, struct ulv_strbuf *b, uint64_t *ret_at
 /* Appends at most 64K of what stands at *at, and moves it; says so where that is gone already. 1: something
  * was appended; 0: there is no more now; -errno. */
 int log_next(const struct log_source *l, struct ulv_strbuf *b, uint64_t *at) ULV_MUST_CHECK;
-/* Where the latest output ends. */
-uint64_t log_end(const struct log_source *l);
+/* Appends all that is kept, at most LOG_TAIL_MAX of its end. 0 or -errno. */
+int log_all(const struct log_source *l, struct ulv_strbuf *b, uint64_t *ret_at) ULV_MUST_CHECK;
+/* The same, cut down to its last n lines. */
+int log_last(const struct log_source *l, unsigned n, struct ulv_strbuf *b, uint64_t *ret_at) ULV_MUST_CHECK;
 /* The files aren't those of the partition any more: it was removed, or had none yet. */
 bool log_stale(const struct log_source *l);

@@ -16,40 +16,6 @@
 #include "uvctl/log-source.h"
 #include "uvctl/text.h"
 
-#define TAIL_MAX ((size_t) 64 * 1024 * 1024)    /* most that is read to find the last lines */
-
-/* Appends all that is behind *at, at most TAIL_MAX of it. */
-static int read_rest(const struct log_source *l, uint64_t *at, struct ulv_strbuf *b) {
-        int r = 1;
-
-        while (r > 0 && b->len < TAIL_MAX)
-                r = log_next(l, b, at);
-        return r < 0 ? r : 0;
-}
-
-/* The same from where the last TAIL_MAX bytes begin. */
-static int read_last(const struct log_source *l, uint64_t *at, struct ulv_strbuf *b) {
-        uint64_t end = log_end(l);
-
-        if (end - ULV_MIN(*at, end) > TAIL_MAX / 2)
-                *at = end - TAIL_MAX / 2;
-        return read_rest(l, at, b);
-}
-
-/* Start of the last n lines of s. */
-static const char *last_lines(const char *s, size_t len, unsigned n) {
-        size_t i = len;
-
-        if (n == 0)
-                return s + len;
-        if (i > 0 && s[i - 1] == '\n')
-                i--;
-        while (i > 0)
-                if (s[--i] == '\n' && --n == 0)
-                        return s + i + 1;
-        return s;
-}
-
 static int put_text(struct uvctl *u, const char *s, size_t len) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
 
@@ -90,22 +56,18 @@ static int put_json(struct uvctl *u, const char *s, size_t len, bool array) {
 int logs_last(struct uvctl *u, const char *name, unsigned n) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
         struct log_source l;
-        const char *from;
         uint64_t at;
         int r;
 
         r = log_open(u, name, &l);
         if (r != 0)
                 return r;
-        r = log_begin(&l, &b, &at);
-        if (r >= 0)
-                r = read_last(&l, &at, &b);
+        r = log_last(&l, n, &b, &at);
         log_close(&l);
         if (r < 0)
                 return fail_errno(u, r, "read the log");
-        from = last_lines(ulv_strbuf_str(&b), b.len, n);
-        r = put_text(u, from, b.len - (size_t) (from - ulv_strbuf_str(&b)));
-        if (r == 0 && b.len > 0 && *from && b.s[b.len - 1] != '\n')
+        r = put_text(u, ulv_strbuf_str(&b), b.len);
+        if (r == 0 && b.len > 0 && b.s[b.len - 1] != '\n')
                 putchar('\n');
         return r;
 }
@@ -192,16 +154,9 @@ static int show(struct uvctl *u, const char *name, struct log_source *l) {
         uint64_t at;
         int r;
 
-        r = log_begin(l, &b, &at);
-        if (r >= 0 && whole)
-                r = read_last(l, &at, &b);
+        r = given(u, OPT_LINES) ? log_last(l, u->lines, &b, &at) : whole ? log_all(l, &b, &at) : log_begin(l, &b, &at);
         if (r < 0)
                 return fail_errno(u, r, "read the log");
-        if (given(u, OPT_LINES) && b.len > 0) {
-                size_t skip = (size_t) (last_lines(b.s, b.len, u->lines) - b.s);
-                memmove(b.s, b.s + skip, b.len - skip + 1);
-                b.len -= skip;
-        }
         if (given(u, OPT_FOLLOW))
                 return follow(u, name, l, &at, &b);
         if (u->output == OUTPUT_JSON)

@@ -22,7 +22,7 @@ enum option_bit {
         OPT_IF_GENERATION = 1 << 4, OPT_REASON = 1 << 5, OPT_ALL = 1 << 6, OPT_YES = 1 << 7,
         OPT_FORCE = 1 << 8, OPT_PRUNE = 1 << 9, OPT_RUNTIME = 1 << 10, OPT_FOLLOW = 1 << 11,
         OPT_RAW = 1 << 12, OPT_LINES = 1 << 13, OPT_SIGNAL = 1 << 14, OPT_USER = 1 << 15,
-        OPT_ENV = 1 << 16, OPT_CHDIR = 1 << 17, OPT_OUTPUT = 1 << 18,
+        OPT_ENV = 1 << 16, OPT_CHDIR = 1 << 17, OPT_OUTPUT = 1 << 18, OPT_WATCH = 1 << 19,
         /* what every verb that changes something takes */
         OPT_CHANGE = OPT_DRY_RUN | OPT_EXPLAIN | OPT_WAIT | OPT_NO_BLOCK | OPT_REASON | OPT_OUTPUT,
 };
@@ -108,6 +108,8 @@ int verb_plan(struct uvctl *u, int argc, char **argv);
 int verb_verify(struct uvctl *u, int argc, char **argv);
 int verb_edit(struct uvctl *u, int argc, char **argv);          /* edit.c */
 int verb_exec(struct uvctl *u, int argc, char **argv);          /* exec.c */
+int verb_shell(struct uvctl *u, int argc, char **argv);
+int verb_console(struct uvctl *u, int argc, char **argv);       /* console.c */
 int verb_logs(struct uvctl *u, int argc, char **argv);          /* logs.c */
 int verb_events(struct uvctl *u, int argc, char **argv);        /* events.c */
 int verb_history(struct uvctl *u, int argc, char **argv);       /* query.c */

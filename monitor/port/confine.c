@@ -36,10 +36,10 @@ const char *__asan_default_options(void) { return "detect_leaks=0"; }
 static const int allowed[] = {
         SCMP_SYS(poll), SCMP_SYS(ppoll),                /* wait */
         SCMP_SYS(recvmsg), SCMP_SYS(sendmsg),           /* records */
-        SCMP_SYS(read),                                 /* the console's pty */
+        SCMP_SYS(read),                                 /* the console's pty, and who types into it */
         SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(ftruncate),     /* its log */
         SCMP_SYS(fstat), SCMP_SYS(newfstatat),          /* which log file is current (glibc uses either) */
-        SCMP_SYS(write),                                /* messages to standard error */
+        SCMP_SYS(write),                                /* the pty; messages to standard error */
         SCMP_SYS(close),                                /* fds that came with records */
         SCMP_SYS(clock_gettime),                        /* the console's rate limit */
         SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(exit_group),
@@ -47,7 +47,7 @@ static const int allowed[] = {
 
 static int limit_resources(void) {
         static const struct { int what; rlim_t most; } limits[] = {
-                { RLIMIT_NOFILE, 32 },          /* 10 of its own, and those of two records */
+                { RLIMIT_NOFILE, 32 },          /* 11 of its own, and those of two records */
                 { RLIMIT_NPROC, 0 },
                 { RLIMIT_CORE, 0 },             /* a core would hold what partitions said */
                 { RLIMIT_MEMLOCK, 0 },

@@ -5,7 +5,8 @@
  * Theory of operation. The privileged half (uv-monitor-lxc) never reads a byte that a partition wrote;
  * this process does, and is worth nothing to who takes it over (confine.c). One poll(2) loop over three
  * fds: the socket to the monitor (trusted), the socket to uv-init (hostile: whoever owns the partition's
- * root can make uv-init say anything), and the console's pty (hostile bytes, copied to the log unread).
+ * root can make uv-init say anything), and the console's pty (hostile bytes, copied to the log unread); and a fourth while
+ * somebody types (typing.h).
  *
  * From uv-init only numbers pass: which request ended, and with what status. A malformed record ends
  * that connection for good; a well-formed one that nobody asked for is dropped and counted, for after a
@@ -27,6 +28,7 @@
 #include "monitor/port/confine.h"
 #include "monitor/port/console.h"
 #include "monitor/port/socket.h"
+#include "monitor/port/typing.h"
 
 #define REQUESTS_MAX 64
 #define UNASKED_MAX 1000                        /* records nobody waits for, then uv-init is cut off */
@@ -40,6 +42,7 @@ struct port {
         uint32_t requests[REQUESTS_MAX];        /* numbers that the monitor waits for; 0 = free */
         unsigned unasked;
         struct console console;
+        struct typing typing;
         int64_t window_ms, hangup_ms;           /* the rate limit's second; when the pty may be asked again */
         size_t window_bytes;
 };
@@ -133,6 +136,25 @@ static void pass_to_init(struct port *p, const struct ulv_port_record *r) {
                 tell_monitor(ULV_PORT_FAILED, r->number, error);
 }
 
+/* One types at a time; who comes with value 1 takes it over. */
+static void start_typing(struct port *p, const struct ulv_port_record *r) {
+        if (p->typing.fd >= 0 && r->value == 0) {
+                tell_monitor(ULV_PORT_FAILED, r->number, EBUSY);
+                return;
+        }
+        if (p->typing.fd >= 0)
+                tell_monitor(ULV_PORT_FAILED, p->typing.number, ECANCELED);
+        typing_begin(&p->typing, message.fds[0], r->number);
+        message.n_fds = 0;
+}
+
+static void from_typing(struct port *p) {
+        if (typing_read(&p->typing) == 0)
+                return;
+        typing_end(&p->typing);
+        tell_monitor(ULV_PORT_EXITED, p->typing.number, 0);
+}
+
 /* 0: go on; 1: the monitor closed the socket; -errno: it spoke nonsense, or CONFIGURE failed. */
 static int from_monitor(struct port *p) {
         struct ulv_port_record r;
@@ -154,6 +176,8 @@ static int from_monitor(struct port *p) {
                 error = configure(p, &r);
         else if (!p->configured)
                 error = -EPROTO;
+        else if (r.kind == ULV_PORT_CONSOLE)
+                start_typing(p, &r);
         else
                 pass_to_init(p, &r);
         ulv_port_message_done(&message);
@@ -229,28 +253,45 @@ static bool pty_allowed(struct port *p, int64_t now, int *timeout) {
         return false;
 }
 
+enum { MONITOR, INIT, PTY, TYPING, FDS };
+
+/* What is waited for now; *timeout: when to look again in any case. */
+static void wishes(struct port *p, struct pollfd fds[FDS], int64_t now, int *timeout) {
+        bool full = typing_full(&p->typing);
+
+        *timeout = -1;
+        for (unsigned i = 0; i < FDS; i++)
+                fds[i] = (struct pollfd) { .fd = -1, .events = POLLIN };
+        fds[MONITOR].fd = ULV_PORT_FD;
+        if (!p->configured)
+                return;
+        fds[INIT].fd = p->init;
+        fds[TYPING].fd = full ? -1 : p->typing.fd;
+        fds[PTY].events = (short) ((pty_allowed(p, now, timeout) ? POLLIN : 0) | (full && now >= p->hangup_ms ? POLLOUT : 0));
+        fds[PTY].fd = fds[PTY].events ? p->pty : -1;
+}
+
 static int serve(struct port *p) {
         for (;;) {
-                struct pollfd fds[3] = {
-                        { .fd = ULV_PORT_FD, .events = POLLIN }, { .fd = -1, .events = POLLIN }, { .fd = -1, .events = POLLIN },
-                };
-                int timeout = -1;
+                struct pollfd fds[FDS];
                 int64_t now = now_ms();
+                int timeout;
 
-                if (p->configured) {
-                        fds[1].fd = p->init;
-                        fds[2].fd = pty_allowed(p, now, &timeout) ? p->pty : -1;
-                }
-                if (poll(fds, 3, timeout) < 0) {
+                wishes(p, fds, now, &timeout);
+                if (poll(fds, FDS, timeout) < 0) {
                         if (errno == EINTR)
                                 continue;
                         return -errno;
                 }
-                if (fds[2].revents)
+                if (fds[PTY].revents & ~POLLOUT)
                         from_pty(p, now);
-                if (fds[1].revents)
+                if (fds[PTY].revents & POLLOUT)
+                        typing_write(&p->typing, p->pty);
+                if (fds[TYPING].revents)
+                        from_typing(p);
+                if (fds[INIT].revents)
                         from_init(p);
-                if (fds[0].revents) {
+                if (fds[MONITOR].revents) {
                         int r = from_monitor(p);
                         if (r != 0)
                                 return r;
@@ -280,7 +321,7 @@ static bool parse_uid(const char *s, uid_t *ret) {
 }
 
 int main(int argc, char **argv) {
-        static struct port p = { .init = -1, .pty = -1, .console = { .fds = { -1, -1, -1 } } };
+        static struct port p = { .init = -1, .pty = -1, .typing = { .fd = -1 }, .console = { .fds = { -1, -1, -1 } } };
         uid_t uid;
 
         if (argc != 4 || strcmp(argv[2], "--uid") != 0 || !parse_uid(argv[3], &uid)) {

@@ -78,3 +78,64 @@ has() { grep -qF -- "$1" "$2"; }
     [ "$(log_bytes flood)" -le 262144 ]
     uv stop --force flood quiet
 }
+
+@test "shell is the user's own, a login shell in his home; without that program /bin/sh; on a terminal a pty" {
+    [ "$(echo 'echo $0 $PWD $(id -u)' | uv shell box)" = "-sh /root 0" ]
+    [ "$(echo 'echo $0 $PWD $(id -u)' | uv shell --user www box)" = "-sh /srv 33" ]
+    [ "$(echo 'pwd' | uv shell --chdir /tmp box)" = /tmp ]
+    printf 'odd:x:44:44::/nowhere:/bin/nosuchshell\n' >>"$ROOT/tree/etc/passwd"
+    [ "$(echo 'echo $0 $PWD' | uv shell --user odd box)" = "-sh /" ]
+    run -7 bash -c 'echo exit 7 | "$ULV_BIN/uvctl" --root "$ROOT" shell box'
+    # fd 0 of script is a pipe: what is typed into its pty.
+    run bash -c 'echo "[ -t 0 ] && echo yes-a-tty; echo t=\$TERM; exit 3" | TERM=vt220 script -qec "$ULV_BIN/uvctl --root $ROOT shell box" /dev/null'
+    [ "$status" = 3 ]; echo "$status $output"; [[ "$output" == *t=vt220* ]]; [[ "$output" != *"not a tty"* ]]
+}
+
+reader() { container "$1" 'sh -c "trap \"exit 0\" TERM; echo ready; while :; do read -r x && echo got \$x; done"'; uv apply -y; uv start "$1"; wait_for 5 eval 'uv logs '"$1"' | grep -q ready'; }
+
+@test "console: what is typed reaches the program, what it says is seen, by the typist and by who watches" {
+    reader con
+    "$ULV_BIN/uvctl" --root "$ROOT" console --watch con >"$ROOT/watch1" 2>&1 3>&- </dev/null & w1=$!
+    "$ULV_BIN/uvctl" --root "$ROOT" console --watch con >"$ROOT/watch2" 2>&1 3>&- </dev/null & w2=$!
+    wait_for 5 has ready "$ROOT/watch1"; wait_for 5 has ready "$ROOT/watch2"
+    echo hello | uv console con
+    wait_for 5 has "got hello" "$ROOT/watch1"; wait_for 5 has "got hello" "$ROOT/watch2"
+    kill $w1 $w2; wait $w1 $w2 || true
+}
+
+@test "console: one types at a time; a second is refused in three lines, --force takes it over and the first is told" {
+    mkfifo "$ROOT/first" "$ROOT/second"
+    "$ULV_BIN/uvctl" --root "$ROOT" console con <"$ROOT/first" >"$ROOT/out1" 2>&1 3>&- & one=$!
+    exec 7>"$ROOT/first"; echo from one >&7
+    wait_for 5 has "got from one" "$ROOT/out1"
+    run -6 uv console con </dev/null
+    [[ "$output" == *"somebody else types into it"*"try: uvctl console --force con"* ]]
+    "$ULV_BIN/uvctl" --root "$ROOT" console --force con <"$ROOT/second" >"$ROOT/out2" 2>&1 3>&- 7>&- & two=$!
+    exec 8>"$ROOT/second"; echo from two >&8
+    wait_for 5 has "got from two" "$ROOT/out2"
+    run wait $one; [ "$status" = 6 ]
+    has "somebody else has taken it over" "$ROOT/out1"
+    exec 7>&- 8>&-
+    wait $two
+}
+
+@test "console: kill -9 of uv-port, the partition monitor, the planner, uvd under it: typing goes on" {
+    mkfifo "$ROOT/typed"
+    "$ULV_BIN/uvctl" --root "$ROOT" console con <"$ROOT/typed" >"$ROOT/out3" 2>&1 3>&- & c=$!
+    exec 7>"$ROOT/typed"
+    for victim in uv-port uv-monitor-lxc uv-command uvd; do
+        wait_for 5 eval '[ -n "$(pids_of $victim)" ]'
+        kill -9 $(pids_of $victim)
+        for i in $(seq 100); do echo "after $victim $i" >&7; sleep 0.1; has "got after $victim" "$ROOT/out3" && break; done
+        has "got after $victim" "$ROOT/out3"
+    done
+    exec 7>&-
+    wait $c
+}
+
+@test "console on a terminal: Ctrl-] ends it, and the terminal is as before" {
+    run bash -c '(sleep 0.5; echo typed; sleep 0.5; printf "\035") | script -qec "$ULV_BIN/uvctl --root $ROOT console con; echo status \$?; stty -a" /dev/null'
+    [[ "$output" == *"got typed"* ]]; [[ "$output" == *"status 0"* ]]; [[ "$output" == *" icanon"* ]]; [[ "$output" != *"-icanon"* ]]
+    [ "$(field con State)" = running ]
+    uv stop --force con
+}

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "monitor/port.h"
 #include "plugins/lxc/init/uv-init.h"
 
 /* The three fds become 0, 1, 2, whatever numbers they have: first out of the way, then into place. */
@@ -44,10 +45,24 @@ static void set_environment(const struct program *p, const struct identity *id) 
                 putenv((char *) *e);            /* stays ours until the exec */
 }
 
+/* The user's shell as at a login: its name begins with '-'. A shell that isn't there (images for one service
+ * often name one in their passwd) is no reason to have none. */
+static int exec_shell(const char *path) {
+        const char *slash = strrchr(path, '/');
+        char name[258];
+
+        (void) snprintf(name, sizeof(name), "-%s", slash ? slash + 1 : path);
+        (void) execl(path, name, (char *) NULL);
+        if (errno == ENOENT || errno == EACCES)
+                (void) execl("/bin/sh", "-sh", (char *) NULL);
+        return errno;
+}
+
 /* In the child. Returns only with an errno. */
 static int become_program(const struct program *p) {
         struct identity id;
         sigset_t none;
+        bool shell;
         int r;
 
         if ((r = identity_find(p->user, &id)) != 0)
@@ -63,12 +78,16 @@ static int become_program(const struct program *p) {
         if ((r = become(&id)) != 0)
                 return r;
         /* As the user, so that nobody is put where he may not go. */
-        if (chdir(*p->cwd ? p->cwd : "/") < 0)
-                return ENOTDIR;
+        shell = strcmp(p->argv[0], ULV_PORT_SHELL) == 0;
+        if (*p->cwd || !shell || chdir(id.home) < 0)
+                if (chdir(*p->cwd ? p->cwd : "/") < 0)
+                        return ENOTDIR;
         set_environment(p, &id);
         sigemptyset(&none);
         if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
                 return errno;
+        if (shell)
+                return exec_shell(id.shell);
         (void) execvp(p->argv[0], (char *const *) p->argv);
         return errno;
 }
