@@ -253,6 +253,8 @@ static bool pty_allowed(struct port *p, int64_t now, int *timeout) {
         return false;
 }
 
+#define LAST_WORDS_MS 50
+
 enum { MONITOR, INIT, PTY, TYPING, FDS };
 
 /* What is waited for now; *timeout: when to look again in any case. */
@@ -299,11 +301,12 @@ static int serve(struct port *p) {
         }
 }
 
-/* A last look at the console: the guest's dying words are the ones that people look for. */
+/* A last look at the console: the guest's dying words are the ones that people look for. The kernel moves
+ * them from one end of a pty to the other in a work queue, so that they may be on their way for a moment. */
 static void drain(struct port *p) {
         for (unsigned i = 0; p->configured && i < 64; i++) {
                 struct pollfd fd = { .fd = p->pty, .events = POLLIN };
-                if (poll(&fd, 1, 0) <= 0 || !(fd.revents & POLLIN))
+                if (poll(&fd, 1, LAST_WORDS_MS) <= 0 || !(fd.revents & POLLIN))
                         return;
                 from_pty(p, 0);
         }
