@@ -67,7 +67,8 @@ void ulv_plan_summary(struct planner *p, bool fits) {
         else if (!fits)
                 ulv_cut(summary, size, TEXT("Not all of it can run at once now. %s", p->lost.len > 0 ? ulv_strbuf_str(&p->lost) : "Nobody loses anything."));
         else
-                ulv_plan_use_summary(&p->use, p->lost.len > 0 ? ulv_strbuf_str(&p->lost) : "", summary, size);
+                ulv_plan_use_summary(&p->use, p->lost.len > 0 ? ulv_strbuf_str(&p->lost) :
+                                     p->r->verb == ULV_REQUEST_MOVE ? "Nobody else loses anything." : "", summary, size);
         for (size_t n = strlen(summary); n > 0 && summary[n - 1] == ' '; n--)
                 summary[n - 1] = 0;
 }

@@ -1,191 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Questions and housekeeping: history why backup restore reload version. */
+/* Questions and housekeeping: why backup restore reload version. */
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "uvctl/rows.h"
 #include "uvctl/text.h"
 
 #define BACKUP_MAX ((off_t) 1024 * 1024 * 1024)
-#define HISTORY_PAGE 100
 
 static int put_json(struct uvctl *u, struct json *j) {
         int r = put(u, &j->b);
 
         ulv_strbuf_done(&j->b);
-        return r;
-}
-
-/* --- history ---------------------------------------------------------------------------------------- */
-
-struct history {
-        struct ulv_op *ops; size_t n;
-        bool reports;           /* also what partition monitors reported; people ask for what people did */
-        uint64_t last;          /* sequence of the oldest entry read */
-};
-
-static void history_done(struct history *h) {
-        for (size_t i = 0; i < h->n; i++)
-                ulv_op_done(&h->ops[i]);
-        free(h->ops);
-}
-
-static int history_line(const char *line, size_t len, void *userdata) {
-        struct history *h = userdata;
-        _cleanup_op_ struct ulv_op op = { 0 };
-        struct ulv_op *ops;
-        int r;
-
-        r = ulv_op_parse(line, len, &op, NULL);
-        if (r != 0)
-                return r < 0 ? r : -EBADMSG;
-        h->last = strtoull(op.id, NULL, 10);
-        if (!h->reports && ulv_startswith(row_str(&op, "id"), "report-"))
-                return 0;
-        ops = reallocarray(h->ops, h->n + 1, sizeof(*ops));
-        if (!ops)
-                return -ENOMEM;
-        h->ops = ops;
-        ops[h->n++] = op;
-        op = (struct ulv_op) { 0 };
-        return 0;
-}
-
-/* Newest first, page by page, until there are `limit`. */
-static int get_history(struct uvctl *u, const char *owner, size_t limit, struct history *h) {
-        uint64_t before = 0;
-        int r;
-
-        while (h->n < limit) {
-                _cleanup_message_ sd_bus_message *m = NULL;
-                const char *lines;
-
-                r = client_call(u, &m, "History", "stu", owner, before, (uint32_t) HISTORY_PAGE);
-                if (r == 0)
-                        r = client_read(u, m, "s", &lines);
-                if (r != 0)
-                        return r;
-                r = ulv_op_each_line(lines, strlen(lines), history_line, h);
-                if (r < 0)
-                        return fail_errno(u, r, "read the history");
-                if (h->last <= 1 || h->last == before || !*lines)
-                        break;
-                before = h->last;
-        }
-        while (h->n > limit)
-                ulv_op_done(&h->ops[--h->n]);
-        return 0;
-}
-
-struct summary { struct ulv_strbuf *b; unsigned n; };
-
-static int add_operation(const char *line, size_t len, void *userdata) {
-        struct summary *s = userdata;
-        _cleanup_op_ struct ulv_op op = { 0 };
-
-        if (s->n++ >= 3)
-                return 0;
-        int r = ulv_op_parse(line, len, &op, NULL);
-
-        if (r < 0)
-                s->b->error = r;
-        if (r != 0)
-                return 0;       /* > 0: an operation of a later version; the others tell enough */
-        const char *const words[] = { op.verb, op.kind, op.id, op.owner, ulv_op_get(&op, "state") };
-
-        ulv_strbuf_add(s->b, s->n > 1 ? ";" : "");
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(words); i++)
-                if (words[i] && *words[i] && !ulv_streq(words[i], "-") && (i == 0 || !ulv_streq(words[i], words[i - 1])))
-                        ulv_strbuf_addf(s->b, "%s%s", i == 0 && s->n == 1 ? "" : " ", words[i]);
-        return 0;
-}
-
-/* What a transaction did, short: its operations without their keys, at most three. */
-static void add_operations(struct ulv_strbuf *b, const char *operations) {
-        struct summary s = { .b = b };
-
-        (void) ulv_op_each_line(operations, strlen(operations), add_operation, &s);
-        if (s.n > 3)
-                ulv_strbuf_addf(b, "; %u more", s.n - 3);
-}
-
-static void add_history_row(struct table *t, const struct ulv_op *op) {
-        _cleanup_strbuf_ struct ulv_strbuf what = { 0 };
-        time_t seconds = (time_t) (row_u64(op, "time") / 1000000);
-        char when[32] = "-";
-        struct tm tm;
-
-        if (localtime_r(&seconds, &tm))
-                (void) strftime(when, sizeof(when), "%F %T", &tm);
-        if (row_str(op, "reason")[0])
-                ulv_strbuf_add(&what, row_str(op, "reason"));
-        else
-                add_operations(&what, row_str(op, "operations"));
-        table_add(t, row_str(op, "id"));
-        table_add(t, when);
-        table_add(t, row_str(op, "subject")[0] ? row_str(op, "subject") : NULL);
-        table_add(t, row_str(op, "state")[0] ? row_str(op, "state") : NULL);
-        table_add(t, row_str(op, "undo")[0] ? "yes" : "no");
-        table_add_buffer(t, &what);
-}
-
-static int history_table(struct uvctl *u, const struct history *h) {
-        static const struct table_column columns[] = {
-                { "TRANSACTION", false }, { "WHEN", false }, { "WHO", false }, { "STATE", false }, { "UNDO", false }, { "WHAT", false },
-        };
-        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
-        struct table t;
-        int r = 0;
-
-        table_init(&t, columns, ULV_ARRAY_SIZE(columns));
-        for (size_t i = 0; i < h->n; i++)
-                if (u->output == OUTPUT_NAME)
-                        ulv_strbuf_addf(&b, "%s\n", row_str(&h->ops[i], "id"));
-                else
-                        add_history_row(&t, &h->ops[i]);
-        if (u->output != OUTPUT_NAME)
-                r = table_write(&t, u->legend, u->colour, 0, &b);
-        table_done(&t);
-        return r < 0 ? fail_errno(u, r, "show the table") : put(u, &b);
-}
-
-static int history_json(struct uvctl *u, const struct history *h) {
-        static const struct { const char *name, *key; bool number; } keys[] = {
-                { "Time", "time", true }, { "Generation", "generation", true }, { "Id", "id", false },
-                { "Subject", "subject", false }, { "Reason", "reason", false }, { "State", "state", false },
-                { "Operations", "operations", false }, { "Undo", "undo", false }, { "After", "after", false },
-        };
-        struct json j = { 0 };
-
-        json_array(&j, NULL);
-        for (size_t i = 0; i < h->n; i++) {
-                json_object(&j, NULL);
-                json_u64(&j, "Sequence", strtoull(h->ops[i].id, NULL, 10));
-                for (size_t k = 0; k < ULV_ARRAY_SIZE(keys); k++)
-                        if (keys[k].number)
-                                json_u64(&j, keys[k].name, row_u64(&h->ops[i], keys[k].key));
-                        else
-                                json_string(&j, keys[k].name, row_str(&h->ops[i], keys[k].key));
-                json_end(&j);
-        }
-        json_end(&j);
-        return put_json(u, &j);
-}
-
-int verb_history(struct uvctl *u, int argc, char **argv) {
-        struct history h = { .reports = given(u, OPT_ALL) };
-        size_t limit = given(u, OPT_ALL) ? SIZE_MAX : given(u, OPT_LINES) ? u->lines : 20;
-        int r;
-
-        r = get_history(u, argc > 0 ? argv[0] : "", limit, &h);
-        if (r == 0)
-                r = u->output == OUTPUT_JSON ? history_json(u, &h) : history_table(u, &h);
-        history_done(&h);
         return r;
 }
 

@@ -112,8 +112,8 @@ int verb_shell(struct uvctl *u, int argc, char **argv);
 int verb_console(struct uvctl *u, int argc, char **argv);       /* console.c */
 int verb_logs(struct uvctl *u, int argc, char **argv);          /* logs.c */
 int verb_events(struct uvctl *u, int argc, char **argv);        /* events.c */
-int verb_history(struct uvctl *u, int argc, char **argv);       /* query.c */
-int verb_why(struct uvctl *u, int argc, char **argv);
+int verb_history(struct uvctl *u, int argc, char **argv);       /* history.c */
+int verb_why(struct uvctl *u, int argc, char **argv);           /* query.c */
 int verb_backup(struct uvctl *u, int argc, char **argv);
 int verb_restore(struct uvctl *u, int argc, char **argv);
 int verb_reload(struct uvctl *u, int argc, char **argv);

@@ -67,6 +67,22 @@ teardown() { uv stop -a --force >/dev/null 2>&1; uv reload >/dev/null; uv apply 
     [[ "${lines[-1]}" != *"of 0 idle"* ]]
 }
 
+@test "history tells who, when and what in words; the operations with -o wide" {
+    uv stop -a --force >/dev/null 2>&1 || true
+    sim ha Cores=2 1G; sim hb Cores=1 64M
+    uv apply -y; uv start ha hb; uv set --runtime ha memory=512M; uv move --reason "night job" cores=1 ha hb; uv stop ha hb
+    run uv history --lines=7
+    who=$(id -un)
+    [[ "${lines[0]}" == WHEN*WHO*STATE*TRANSACTION*UNDO*WHAT ]]
+    [[ "$output" == *" $who "*" no    stop h"* ]]
+    [[ "$output" == *"change ha: -1 core; change hb: +1 core (night job)"* ]]
+    [[ "$output" == *"change ha: -512M"* ]]
+    [[ "$output" == *"start ha: 2 cores, 1G"* ]]
+    [[ "$output" == *"define ha; define hb"* ]]
+    [[ "$output" != *"claim core"* ]]
+    run uv history --lines=7 -o wide; [[ "$output" == *"claim core "*"; claim memory "* ]]
+}
+
 @test "a refusal is three lines with what, why and a try that works; exit 7" {
     sim big Cores=12 1G; sim more Cores=8 1G
     uv apply -y; uv start big

@@ -45,6 +45,10 @@ static void isolation_is_what_is_enforced(void **state) {
                 { "container", "userns seccomp nocaps", "limit", "limit", false, ULV_ISOLATION_FIRM },
                 { "container", "userns seccomp nocaps", "affinity", "limit", true, ULV_ISOLATION_SOFT },
                 { "container", "userns seccomp nocaps", "limit", "tracked", true, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps", "affinity", "tracked", true, ULV_ISOLATION_SOFT },
+                /* No controller at all: what contains it is there, what limits it is only asked for. */
+                { "container", "userns seccomp nocaps", "tracked", "tracked", true, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps", "", "", false, ULV_ISOLATION_SOFT },
                 { "container", "userns seccomp", "limit", "limit", true, ULV_ISOLATION_SOFT },
                 { "container", "", "tracked", "tracked", true, ULV_ISOLATION_NONE },
                 { "container", "", "", "", false, ULV_ISOLATION_NONE },
