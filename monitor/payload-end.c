@@ -105,6 +105,10 @@ void leader_status(struct ulv_monitor *m) {
                 result_of_exit(m, n >= 256 ? n - 256 : n, n >= 256);
         if (m->leader_pidfd < 0)
                 return;
+        /* Why the partition's program could not be executed is uv-init's to tell, and its death may be seen
+         * here before its word has come through uv-port: the word is waited for. */
+        if (m->init_used && !m->init_ready && !m->stop_wanted && m->gone_delay < STATUS_WAIT_USEC)
+                return;
         if (waitid(P_PIDFD, (id_t) m->leader_pidfd, &si, WEXITED | WNOHANG | __WALL) == 0 && si.si_pid > 0)
                 result_of_exit(m, si.si_status, si.si_code != CLD_EXITED);
         else if (ioctl(m->leader_pidfd, PIDFD_EXIT_INFO, &info) == 0 && (info.mask & PIDFD_EXIT_MASK))

@@ -200,7 +200,7 @@ static bool record_ok(const struct ulv_port_record *r, ssize_t n) {
 static void on_record(struct ulv_monitor *m, const struct ulv_port_record *r) {
         if (r->kind == ULV_PORT_READY)
                 monitor_ready(m);
-        else if (r->kind == ULV_PORT_FAILED && r->number == 0 && m->payload == PAYLOAD_STARTING)
+        else if (r->kind == ULV_PORT_FAILED && r->number == 0 && !m->init_ready && (m->payload == PAYLOAD_STARTING || m->payload == PAYLOAD_ENDING))
                 payload_exec_failed(m, r->value);
         else if (r->kind == ULV_PORT_EXITED && r->number == 0) {
                 (void) snprintf(m->exited, sizeof(m->exited), "%d", (int) r->value);

@@ -19,15 +19,16 @@ CPUs=8-15,24-31
 ThreadStride=16
 Memory=16G'
 
-# A part of this machine that enforces what the machine can: both CPUs, 4G.
-PART='[Machine]
+# A part of this machine that enforces what the machine can: both CPUs, 4G. Prefix and uids of its own, so that
+# two runs of the tests on one machine don't meet.
+PART="[Machine]
 Name=part
 Kind=part
-Prefix=bats
-UIDRanges=100-300
-[Node "0"]
+Prefix=b$$
+UIDRanges=$((100 + $$ % 1700))-$((250 + $$ % 1700))
+[Node \"0\"]
 CPUs=0-1
-Memory=4G'
+Memory=4G"
 
 instance_make() {
     ROOT=$(mktemp -d /tmp/uv-bats-XXXXXX); chmod 755 "$ROOT"; export ROOT
