@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Verbs that change definitions and the ledger: set, remove, apply. In this order: plan; let operations
+/* Verbs that change definitions and the ledger: set, remove, apply (and move, in move.c). In this order: plan; let operations
  * write the files, which makes them count; submit. If the ledger refuses in the end, or the change is
  * taken back, operations takes the files back (job.c). Nothing is written for a plan that doesn't fit. */
 
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "command/change.h"
 #include "command/dropin.h"
 #include "command/preview.h"
 #include "command/public.h"
@@ -108,8 +109,7 @@ static void send_call(struct job *j, sd_bus_message *call, int r, sd_bus_message
                 job_refuse_errno(j, sent);
 }
 
-/* false: the job has ended, as a dry run or refused. */
-static bool plan(struct job *j) {
+bool change_plan(struct job *j) {
         struct ulv_diag d = { 0 };
         int r = preview(j, &d);
 
@@ -126,9 +126,8 @@ static bool plan(struct job *j) {
 
 /* --- set ---------------------------------------------------------------------------------------------- */
 
-static int set_dropin(struct job *j, char **ret, struct ulv_diag *d) {
-        const struct ulv_request *q = &j->items[0].request;
-        const struct ulv_definition *def = ulv_bundle_definition(j->m->bundle, q->name);
+int change_dropin(const struct manager *m, const struct ulv_request *q, char **ret, struct ulv_diag *d) {
+        const struct ulv_definition *def = ulv_bundle_definition(m->bundle, q->name);
         struct ulv_strbuf cores = { 0 }, share = { 0 }, memory = { 0 };
         struct dropin_value v[4];
         size_t n = 0;
@@ -152,7 +151,7 @@ static int set_dropin(struct job *j, char **ret, struct ulv_diag *d) {
         }
         r = cores.error ? cores.error : share.error ? share.error : memory.error;
         if (r == 0)
-                r = dropin_text(j->m->bundle, q->name, v, n, ret, d);
+                r = dropin_text(m->bundle, q->name, v, n, ret, d);
         ulv_strbuf_done(&cores);
         ulv_strbuf_done(&share);
         ulv_strbuf_done(&memory);
@@ -169,7 +168,7 @@ static void set_go(struct job *j) {
                 job_run(j);
                 return;
         }
-        r = set_dropin(j, &text, &d);
+        r = change_dropin(j->m, &j->items[0].request, &text, &d);
         if (r > 0)
                 job_refuse(j, &d);
         else if (r < 0)
@@ -228,8 +227,9 @@ int method_set(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
         j = job_new(pp->m, call, "set", 1, flags, if_generation, reason);
         if (!j)
                 return 1;
+        q.runtime = flags & ULV_FLAG_RUNTIME;
         j->items[0].request = q;
-        if (item_name(&j->items[0], name, "") && plan(j))
+        if (item_name(&j->items[0], name, "") && change_plan(j))
                 set_go(j);
         return 1;
 }
@@ -265,8 +265,8 @@ static int bundle_without(const struct job *j, int *ret_fd, bool *ret_same) {
         return r < 0 ? r : ulv_memfd_sealed("ultravisor-bundle", ulv_strbuf_str(&text), text.len, ret_fd);
 }
 
-static void install(struct job *j) {
-        sd_bus_message *write = operations_call(j, "Install", install);
+void change_install(struct job *j) {
+        sd_bus_message *write = operations_call(j, "Install", change_install);
 
         if (write)
                 send_call(j, write, sd_bus_message_append(write, "h", j->bundle), on_written);
@@ -282,7 +282,7 @@ static void remove_go(struct job *j) {
         else if (same)          /* in the ledger only: its files went before */
                 job_run(j);
         else
-                install(j);
+                change_install(j);
 }
 
 static bool name_all(struct job *j, char **names) {
@@ -317,7 +317,7 @@ int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
                 ulv_diag_what(&d, ULV_EXIT_USAGE, "remove takes 1 to %u names", NAMES_MAX);
                 (void) ulv_bus_reply_diag(call, &d);
         } else if (r >= 0 && !public_too_long(call, reason) && (j = job_new(pp->m, call, "remove", n, flags, if_generation, reason))) {
-                if (name_all(j, names) && plan(j))
+                if (name_all(j, names) && change_plan(j))
                         remove_go(j);
         }
         ulv_strv_free(names);
@@ -369,8 +369,8 @@ static int on_checked(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_e
                 r = take_candidate(j, fd);
         if (r < 0)
                 job_refuse_errno(j, r);
-        else if (plan(j))
-                install(j);
+        else if (change_plan(j))
+                change_install(j);
         return 0;
 }
 

@@ -176,7 +176,7 @@ int method_stop(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
         return read_and_run(call, userdata, true);
 }
 
-/* --- move --------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------- */
 
 int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr) {
         int k;
@@ -205,40 +205,12 @@ int verb_value(struct ulv_request *r, const char *key, const char *value, struct
 }
 
 /* "cores=1" */
-static int read_what(struct ulv_request *r, const char *what, struct ulv_diag *reterr) {
+int verb_what(struct ulv_request *r, const char *what, struct ulv_diag *reterr) {
         const char *eq = strchr(what, '=');
         char key[16];
 
         (void) snprintf(key, sizeof(key), "%.*s", (int) (eq ? eq - what : 15), what);
         return verb_value(r, key, eq ? eq + 1 : "", reterr);
-}
-
-int method_move(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        struct public_peer *pp = userdata;
-        struct ulv_request request = { .verb = ULV_REQUEST_MOVE };
-        const char *what, *from, *to, *reason;
-        uint64_t if_generation;
-        struct ulv_diag d = { 0 };
-        uint32_t flags;
-        struct job *j;
-        int r;
-
-        if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, true))
-                return 1;
-        r = sd_bus_message_read(call, "sssuts", &what, &from, &to, &flags, &if_generation, &reason);
-        if (r < 0)
-                return r;
-        if (public_too_long(call, what) || public_too_long(call, reason))
-                return 1;
-        if (read_what(&request, what, &d) != 0)
-                return ulv_bus_reply_diag(call, &d);
-        j = job_new(pp->m, call, "move", 1, flags, if_generation, reason);
-        if (!j)
-                return 1;
-        j->items[0].request = request;
-        if (item_name(&j->items[0], from, to))
-                plan_and_go(j);
-        return 1;
 }
 
 /* --- wait, why ---------------------------------------------------------------------------------------- */
@@ -290,7 +262,7 @@ static int read_why(sd_bus_message *call, struct ulv_request *ret, struct ulv_di
                 if (ulv_streq(key, "to"))
                         ret->other = value;
                 else if (ulv_streq(key, "what"))
-                        r = read_what(ret, value, reterr);
+                        r = verb_what(ret, value, reterr);
                 else
                         r = verb_value(ret, key, value, reterr);
                 if (r == 1 && !ulv_streq(key, "to"))

@@ -191,6 +191,15 @@ static uint64_t round_memory(uint64_t bytes) {
         return bytes > UINT64_C(1) << 52 ? UINT64_C(1) << 52 : (bytes + ULV_MEMORY_UNIT - 1) / ULV_MEMORY_UNIT * ULV_MEMORY_UNIT;
 }
 
+/* What it runs by (own) can't be redefined by files that say another thing. */
+static int check_same_definition(struct planner *p, const char *name, const struct ulv_definition *own) {
+        if (p->r->runtime || !own || !ulv_bundle_definition(p->b, name))
+                return 0;
+        return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot set anything of %s but for this run", name),
+                               TEXT("%s.partition is another now than what it runs by, in type, zone, or cores for a share", name),
+                               TEXT("uvctl stop %s, then uvctl start %s", name, name));
+}
+
 int ulv_plan_set(struct planner *p) {
         const struct ulv_request *q = p->r;
         const struct values v = {
@@ -214,10 +223,8 @@ int ulv_plan_set(struct planner *p) {
         else if (!live && q->runtime)
                 r = ulv_plan_refuse(p, ULV_EXIT_NOT_ACTIVE, TEXT("cannot set anything of %s for this run", q->name), "it is not running",
                                     TEXT("uvctl set %s without --runtime, or uvctl start %s", q->name, q->name));
-        else if (!q->runtime && own && ulv_bundle_definition(p->b, q->name))
-                r = ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot set anything of %s but for this run", q->name),
-                                    TEXT("%s.partition is another now than what it runs by, in type, zone, or cores for a share", q->name),
-                                    TEXT("uvctl stop %s, then uvctl start %s", q->name, q->name));
+        else
+                r = check_same_definition(p, q->name, own);
         if (r == 0)
                 r = check_values(p, d, &v);
         if (r == 0 && !q->runtime)
@@ -288,7 +295,8 @@ static int move_amounts(struct planner *p, const struct move *m) {
         return r;
 }
 
-static int check_move(struct planner *p, const struct move *m) {
+/* Bounds of both ends; and, unless it is for this run only, what their definitions say from now on. */
+static int redefine_both(struct planner *p, const struct move *m) {
         const struct ulv_request *q = p->r;
         struct values from = m->was_from, to = m->was_to;
         int r;
@@ -303,7 +311,11 @@ static int check_move(struct planner *p, const struct move *m) {
         to.share += q->has_share ? q->share : 0;
         to.memory += q->has_memory ? round_memory(q->memory) : 0;
         r = check_values(p, m->from, &from);
-        return r == 0 ? check_values(p, m->to, &to) : r;
+        if (r == 0)
+                r = check_values(p, m->to, &to);
+        if (r == 0 && !q->runtime)
+                r = set_defined(p, m->from, &from, true);
+        return r == 0 && !q->runtime ? set_defined(p, m->to, &to, true) : r;
 }
 
 static void line_move(struct planner *p, const struct ulv_definition *d, const struct values *was) {
@@ -318,7 +330,7 @@ static int move_between(struct planner *p, const struct ulv_definition *from, co
         struct move m = { .from = from, .to = to, .was_from = ulv_plan_wanted(p, from), .was_to = ulv_plan_wanted(p, to) };
         int r;
 
-        r = check_move(p, &m);
+        r = redefine_both(p, &m);
         if (r == 0)
                 r = move_amounts(p, &m);
         if (r != 0)
@@ -359,6 +371,10 @@ int ulv_plan_move(struct planner *p) {
                 r = ulv_plan_need_definition(p, p->r->name, &from, &own_from);
         if (r == 0)
                 r = ulv_plan_need_definition(p, p->r->other, &to, &own_to);
+        if (r == 0)
+                r = check_same_definition(p, p->r->name, own_from);
+        if (r == 0)
+                r = check_same_definition(p, p->r->other, own_to);
         if (r == 0)
                 r = move_between(p, from, to);
         ulv_definition_free(own_from);

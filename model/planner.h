@@ -29,7 +29,7 @@ struct ulv_request {
         bool has_cores, has_share, has_memory;
         uint64_t cores, share, memory;          /* SET: absolute; MOVE: the amount; memory in bytes */
         bool force, prune;
-        bool runtime;                           /* SET: until the next start only, the definition stays as it is */
+        bool runtime;                           /* SET, MOVE: until the next start only, the definition stays as it is */
 };
 
 /* One line of the answer for people: "web  change  memory 2G -> 3G  live". */

@@ -124,6 +124,25 @@ teardown() { uv stop -a --force >/dev/null 2>&1; uv reload >/dev/null; uv apply 
     [ "$(field a CoresReached)" = 2 ]; [ "$(field b CoresReached)" = 3 ]
 }
 
+@test "a move is in both drop-ins and stays with the next apply; undo takes both back; --runtime writes nothing" {
+    sim ma Cores=4 1G; sim mb Cores=1 1G; d=$ROOT/etc/ultravisor/partitions
+    sed -i 's/^Cores=4/Cores=4\nCoresMin=1/' "$d/ma.partition"; sed -i 's/^Cores=1/Cores=1\nCoresMax=4/' "$d/mb.partition"
+    uv apply -y; uv start ma mb
+    uv move --runtime cores=1 ma mb
+    [ ! -e "$d/ma.partition.d" ]; [ "$(field ma CoresReached) $(field mb CoresReached)" = "3 2" ]
+    uv apply -y                                         # back to what the files say
+    [ "$(field ma CoresReached) $(field mb CoresReached)" = "4 1" ]
+    run uv move cores=2 ma mb; [ "$status" = 0 ]
+    undo=${lines[-1]#*uvctl undo }
+    grep -qx Cores=2 "$d/ma.partition.d/50-set.conf"; grep -qx Cores=3 "$d/mb.partition.d/50-set.conf"
+    run uv apply -y; [[ "$output" == *"Nothing to do"* ]]
+    [ "$(field ma CoresReached) $(field mb CoresReached)" = "2 3" ]
+    uv undo $undo
+    [ "$(field ma CoresReached) $(field mb CoresReached)" = "4 1" ]
+    ! grep -qs Cores= "$d/ma.partition.d/50-set.conf" "$d/mb.partition.d/50-set.conf"
+    run uv apply -y; [[ "$output" == *"Nothing to do"* ]]
+}
+
 @test "After= is the start order; a cycle is refused with its path" {
     sim one Share=0.5 128M "After=two"; sim two Share=0.5 128M "After=three"; sim three Share=0.5 128M
     uv apply -y; uv start -a
