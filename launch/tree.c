@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "lib/image.h"
 #include "lib/protocol.h"
 #include "model/inventory.h"
 
@@ -19,11 +20,14 @@ static const struct { const char *path; uid_t uid; gid_t gid; mode_t mode; } dir
         { "etc/ultravisor", ULV_UID_OPERATIONS, ULV_UID_OPERATIONS, 0755 },
         { "etc/ultravisor/partitions", ULV_UID_OPERATIONS, ULV_UID_OPERATIONS, 0755 },
         { "etc/ultravisor/policies", ULV_UID_OPERATIONS, ULV_UID_OPERATIONS, 0755 },
+        { "etc/ultravisor/templates", ULV_UID_OPERATIONS, ULV_UID_OPERATIONS, 0755 },
         { "var", 0, 0, 0755 },
         { "var/lib", 0, 0, 0755 },
         { "var/lib/ultravisor", 0, 0, 0755 },
         { "var/lib/ultravisor/uvd", ULV_UID_UVD, ULV_UID_UVD, 0700 },
         { "var/lib/ultravisor/operations", ULV_UID_OPERATIONS, ULV_UID_OPERATIONS, 0700 },
+        { ULV_IMAGES, 0, 0, 0700 },
+        { ULV_WRITABLE, 0, 0, 0700 },
         { "var/log", 0, 0, 0755 },
         { ULV_LOG_DIR, 0, ULV_UID_COMMAND, 0750 },
         { "run", 0, 0, 0755 },

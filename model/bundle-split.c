@@ -23,7 +23,7 @@ static bool has_form(const char *s, const char *suffix) {
         return len > n && ulv_streq(s + len - n, suffix) && stem_is_valid(s, len - n);
 }
 
-static bool partition_path_is_valid(const char *s) {
+static bool partition_path_is_valid(const char *s, bool drop_ins) {
         const char *end = strstr(s, ".partition");
         char name[ULV_NAME_MAX + 1];
 
@@ -34,14 +34,16 @@ static bool partition_path_is_valid(const char *s) {
         if (!ulv_name_is_valid(name))
                 return false;
         end += strlen(".partition");
-        return *end == 0 || (ulv_startswith(end, ".d/") && has_form(end + strlen(".d/"), ".conf"));
+        return *end == 0 || (drop_ins && ulv_startswith(end, ".d/") && has_form(end + strlen(".d/"), ".conf"));
 }
 
 bool ulv_bundle_path_is_valid(const char *path) {
         if (strlen(path) > PATH_MAX_)
                 return false;
         if (ulv_startswith(path, "partitions/"))
-                return partition_path_is_valid(path + strlen("partitions/"));
+                return partition_path_is_valid(path + strlen("partitions/"), true);
+        if (ulv_startswith(path, ULV_TEMPLATES))
+                return partition_path_is_valid(path + strlen(ULV_TEMPLATES), false);
         if (ulv_startswith(path, "policies/"))
                 return has_form(path + strlen("policies/"), ".policy");
         return false;
@@ -78,7 +80,7 @@ static int take_file(struct reader *r, char *line, struct ulv_bundle_files *f, s
         if (ulv_uint_parse(line, ULV_INI_FILE_MAX, &len) < 0)
                 return bad(reterr, "a file is longer than 64K, or its length isn't a number");
         if (!ulv_bundle_path_is_valid(path))
-                return bad(reterr, "a path is none of a definition, a drop-in or a policy");
+                return bad(reterr, "a path is none of a definition, a drop-in, a template or a policy");
         if (f->n_files > 0 && strcmp(f->files[f->n_files - 1].file, path) >= 0)
                 return bad(reterr, "the files aren't sorted by path, or one is there twice");
         if ((uint64_t) (r->end - r->p) <= len || r->p[len] != '\n')

@@ -67,12 +67,14 @@ static bool ends_with(const char *s, const char *suffix) {
         return n > m && ulv_streq(s + n - m, suffix);
 }
 
-enum file_kind { FILE_DEFINITION, FILE_DROP_IN, FILE_POLICY };
+enum file_kind { FILE_DEFINITION, FILE_DROP_IN, FILE_POLICY, FILE_TEMPLATE };
 
 /* Of a path that ulv_bundle_path_is_valid() accepts. */
 static enum file_kind kind_of(const char *path) {
         if (ulv_startswith(path, "policies/"))
                 return FILE_POLICY;
+        if (ulv_startswith(path, ULV_TEMPLATES))
+                return FILE_TEMPLATE;
         return ends_with(path, ".partition") ? FILE_DEFINITION : FILE_DROP_IN;
 }
 
@@ -94,16 +96,51 @@ static size_t count_drop_ins(const struct ulv_bundle *b, size_t i) {
         return k - i - 1;
 }
 
-static int parse_definition(struct ulv_bundle *b, struct errors *e, size_t i, size_t n_drop_ins) {
-        struct ulv_diag d = {};
+static int by_file(const void *a, const void *b) {
+        return strcmp(((const struct ulv_source *) a)->file, ((const struct ulv_source *) b)->file);
+}
+
+/* The template that a definition names; NULL: none, or it isn't there. */
+static int find_template(const struct ulv_bundle *b, const struct ulv_source *definition, const struct ulv_source **ret) {
+        char name[ULV_NAME_MAX + 1], path[sizeof(ULV_TEMPLATES) + ULV_NAME_MAX + sizeof(".partition")] = ULV_TEMPLATES;
+        const struct ulv_source key = { .file = path };
         int r;
 
-        r = ulv_definition_parse(&b->files[i], 1 + n_drop_ins, &b->definitions[b->n_definitions], &d);
+        r = ulv_definition_template(definition, name);
+        if (r < 0)
+                return r;
+        memcpy(path + strlen(ULV_TEMPLATES), name, strlen(name));
+        memcpy(path + strlen(ULV_TEMPLATES) + strlen(name), ".partition", sizeof(".partition"));
+        *ret = name[0] ? bsearch(&key, b->files, b->n_files, sizeof(key), by_file) : NULL;
+        return 0;
+}
+
+static int parse_definition(struct ulv_bundle *b, struct errors *e, size_t i, size_t n_drop_ins) {
+        const struct ulv_source *template = NULL;
+        struct ulv_diag d = {}, of_template = {};
+        int r;
+
+        r = find_template(b, &b->files[i], &template);
+        if (r == 0)
+                r = ulv_definition_parse_with(template, &b->files[i], 1 + n_drop_ins, &b->definitions[b->n_definitions], &d);
+        /* What is wrong with the template itself is told once, not for each that uses it. */
+        if (r > 0 && template && ulv_streq(d.file, template->file)) {
+                int k = ulv_definition_check_template(template, &of_template);
+                if (k != 0)
+                        return k < 0 ? k : 0;
+        }
         if (r > 0)
                 return add_error(e, &d);
         if (r == 0)
                 b->n_definitions++;
         return r;
+}
+
+static int check_template(const struct ulv_bundle *b, struct errors *e, size_t i) {
+        struct ulv_diag d = {};
+        int r = ulv_definition_check_template(&b->files[i], &d);
+
+        return r > 0 ? add_error(e, &d) : r;
 }
 
 /* One error of each file, or, if each alone is good, of the set. */
@@ -147,6 +184,9 @@ static int parse_files(struct ulv_bundle *b, struct errors *e) {
                         i += n;
                         break;
                 }
+                case FILE_TEMPLATE:
+                        r = check_template(b, e, i);
+                        break;
                 case FILE_DROP_IN:
                         r = refuse_drop_in(e, b->files[i].file);
                         break;

@@ -8,7 +8,7 @@
  *   version N\n
  *   file LENGTH PATH\n  followed by LENGTH bytes and \n      (sorted by PATH; paths are relative to the
  *   ...                                                       configuration directory: partitions/web.partition,
- *   end\n                                                     partitions/web.partition.d/50-set.conf, policies/50-x.policy)
+ *   end\n                                                     partitions/web.partition.d/50-set.conf, policies/50-x.policy, templates/t.partition)
  */
 
 #include "model/definition.h"
@@ -38,7 +38,7 @@ struct ulv_bundle_files {
 int ulv_bundle_split(const char *buf, size_t len, struct ulv_bundle_files *ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
 void ulv_bundle_files_done(struct ulv_bundle_files *f);
 /* May a file of a bundle have this path? partitions/NAME.partition, partitions/NAME.partition.d/X.conf,
- * policies/X.policy; X of [A-Za-z0-9._-], not beginning with a dot. Nothing else is ever read or written. */
+ * templates/NAME.partition, policies/X.policy; X of [A-Za-z0-9._-], not beginning with a dot. Nothing else is ever read or written. */
 bool ulv_bundle_path_is_valid(const char *path);
 
 /* Splits and, with the whole set, checks: every file parses, After= names exist and have no cycle.

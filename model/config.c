@@ -100,8 +100,9 @@ const char *ulv_config_short_name(const char *file) {
 
         if (!last)
                 return file;
-        /* NAME.partition.d/50-set.conf says more than 50-set.conf. */
-        if (last - file < 2 || memcmp(last - 2, ".d", 2) != 0)
+        /* NAME.partition.d/50-set.conf says more than 50-set.conf; a template isn't the partition of its name. */
+        if (!(last - file >= 2 && memcmp(last - 2, ".d", 2) == 0) &&
+            !(last - file >= 9 && memcmp(last - 9, "templates", 9) == 0 && (last - file == 9 || last[-10] == '/')))
                 return last + 1;
         for (before = last; before > file && before[-1] != '/'; before--)
                 ;

@@ -12,7 +12,7 @@
 const struct ulv_definition ulv_definition_defaults = {
         .zone = "default", .role = "guest", .priority = 50, .isolation = ULV_ISOLATION_NONE,
         .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000, .log_max = ULV_LOG_MAX,
-        .cpu_node = -1, .memory_node = -1, .pages = "4K", .fault = "none",
+        .cpu_node = -1, .memory_node = -1, .pages = "4K", .writable = "kept", .fault = "none",
 };
 
 /* --- text ------------------------------------------------------------------------------------------ */
@@ -125,12 +125,21 @@ static int parse_fault(const char *v, struct ulv_definition *d, void *field) {
         return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->fault));
 }
 
-static int parse_zone(const char *v, struct ulv_definition *d, void *field) {
+static int parse_writable(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "kept", "ephemeral" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->writable));
+}
+
+/* Of a zone, an image, a template. */
+static int parse_name(const char *v, struct ulv_definition *d, void *field) {
         if (!ulv_name_is_valid(v))
                 return -EINVAL;
         ulv_cut(field, sizeof(d->zone), v);
         return 0;
 }
+
+/* The canonical text is whole by itself. */
+static void format_nothing(ULV_UNUSED struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, ULV_UNUSED const void *field) {}
 
 static void format_chars(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
         ulv_strbuf_add(b, field);
@@ -345,7 +354,10 @@ KIND_TEXT(exec, "a command (words, \"...\" and '...', each quote closed)", parse
 KIND_TEXT(user, "a user's name or a uid up to 65534", parse_user);
 KIND_TEXT(hostname, "a host name (letters, digits, - and ., at most 64)", parse_hostname);
 KIND_PLAIN(type, "a type (container or sim)", SIZEOF(type), parse_type, format_chars);
-KIND_PLAIN(zone, "a zone's name (a-z, 0-9 and -, at most 63)", SIZEOF(zone), parse_zone, format_chars);
+KIND_PLAIN(zone, "a zone's name (a-z, 0-9 and -, at most 63)", SIZEOF(zone), parse_name, format_chars);
+KIND_PLAIN(template, "a template's name (a-z, 0-9 and -, at most 63)", SIZEOF(template), parse_name, format_nothing);
+KIND_PLAIN(image, "an image's name (a-z, 0-9 and -, at most 63)", SIZEOF(image), parse_name, format_chars);
+KIND_PLAIN(writable, "what becomes of written files (kept or ephemeral)", SIZEOF(writable), parse_writable, format_chars);
 KIND_PLAIN(pages, "a page size (4K, 2M or 1G)", SIZEOF(pages), parse_pages, format_chars);
 KIND_PLAIN(fault, "a fault (none, start-fails, start-hangs, dies, refuses-shrink or stop-hangs)", SIZEOF(fault), parse_fault, format_chars);
 KIND_PLAIN(priority, "a priority from 0 to 100", SIZEOF(priority), parse_priority, format_unsigned);
@@ -368,6 +380,7 @@ static const struct definition_kind kind_environment = {
         { .section = in, .name = word, .kind = &kind_##form, .offset = offsetof(struct ulv_definition, field) }
 
 const struct definition_key ulv_definition_keys[KEY_MAX_] = {
+        [KEY_TEMPLATE] = KEY("Partition", "Template", template, template),
         [KEY_DESCRIPTION] = KEY("Partition", "Description", description, description),
         [KEY_TYPE] = KEY("Partition", "Type", type, type),
         [KEY_ZONE] = KEY("Partition", "Zone", zone, zone),
@@ -389,6 +402,8 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_SIZE_MAX] = KEY("Memory", "SizeMax", size, memory_max),
         [KEY_MEMORY_NODE] = KEY("Memory", "Node", node, memory_node),
         [KEY_PAGES] = KEY("Memory", "Pages", pages, pages),
+        [KEY_IMAGE] = KEY("Container", "Image", image, image),
+        [KEY_WRITABLE] = KEY("Container", "Writable", writable, writable),
         [KEY_ROOT] = KEY("Container", "Root", root, root),
         [KEY_EXEC] = KEY("Container", "Exec", exec, exec),
         [KEY_USER] = KEY("Container", "User", user, user),

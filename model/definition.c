@@ -3,7 +3,8 @@
 #include "model/op.h"
 
 /* Reading a definition: each file of the list is scanned once and its keys, found in the table of
- * definition-keys.c, are stored as they come, so that a drop-in wins over what stood before it. Where
+ * definition-keys.c, are stored as they come, so that a drop-in wins over what stood before it. A template
+ * is one more file, before the first; which one is found out by a look at Template= alone. Where
  * each key was written is kept, and what needs more than one key (bounds, Cores= beside Share=) is
  * checked at the end, when all files are in. */
 
@@ -31,6 +32,7 @@ struct parser {
         struct ulv_definition *d;
         const char *file;                       /* the one that is scanned now */
         const char *first;                      /* NAME.partition */
+        const char *template;                   /* templates/T.partition, NULL if there is none */
         struct ulv_key_place at[KEY_MAX_];
         struct ulv_diag *reterr;
 };
@@ -42,7 +44,7 @@ static const char *const sections[] = { "Partition", "CPU", "Memory", "Container
 static const char *const later_sections[] = { "VM", "Block", "Network", "Channel", "Credential", "Device" };
 static const struct { const char *section, *key; } later_keys[] = {
         { "Partition", "Role" }, { "Partition", "Apart" }, { "Partition", "Restart" },
-        { "Container", "Image" }, { "Container", "Writable" }, { "Container", "Init" },
+        { "Container", "Init" },
 };
 
 static bool is_in(const char *word, const char *const *words, size_t n) {
@@ -104,11 +106,24 @@ static int bad_value(struct parser *p, const struct ulv_ini_item *item, size_t k
         return ulv_config_bad_value(item, ulv_definition_keys[k].kind->expected, p->reterr);
 }
 
+/* A chain of templates, or one that a drop-in changes, would be hard to follow at three in the morning. */
+static int check_template_key(struct parser *p, const struct ulv_ini_item *item) {
+        if (p->file == p->template)
+                return ulv_ini_error(item, false, p->reterr, "Template= stands in a definition, not in a template");
+        if (p->file != p->first)
+                return ulv_ini_error(item, false, p->reterr, "Template= stands in %s itself, not in a drop-in", ulv_config_short_name(p->first));
+        if (item->value[0] && !p->template && ulv_name_is_valid(item->value))
+                return ulv_ini_error(item, true, p->reterr, "Template=%s: there is no " ULV_TEMPLATES "%s.partition", item->value, item->value);
+        return 0;
+}
+
 static int take_key(struct parser *p, const struct ulv_ini_item *item, size_t k) {
         const struct definition_kind *kind = ulv_definition_keys[k].kind;
         struct ulv_key_place *at = &p->at[k];
         int r;
 
+        if (k == KEY_TEMPLATE && (r = check_template_key(p, item)) != 0)
+                return r;
         if (at->line > 0 && at->file == p->file && !kind->repeatable)
                 return ulv_ini_error(item, false, p->reterr, "%s= is given twice (first in line %u)", item->key, at->line);
         *at = (struct ulv_key_place) {
@@ -239,10 +254,30 @@ static int check_memory(struct parser *p) {
 }
 
 /* Sections of another type than the partition's say that somebody erred. */
+static int check_root(struct parser *p) {
+        bool image = is_given(p, KEY_IMAGE), root = is_given(p, KEY_ROOT);
+
+        if (image && root) {
+                enum definition_key_id at = is_before(p, KEY_IMAGE, KEY_ROOT) ? KEY_ROOT : KEY_IMAGE,
+                        other = at == KEY_ROOT ? KEY_IMAGE : KEY_ROOT;
+
+                return FAIL_AT(p, at, "%s= and %s= exclude each other (%s= is in %s)", ulv_definition_keys[at].name,
+                               ulv_definition_keys[other].name, ulv_definition_keys[other].name, other_place(p, other, at).s);
+        }
+        if (!image && !root)
+                return FAIL_AT(p, p->at[KEY_IMAGE].line ? KEY_IMAGE : KEY_ROOT,
+                               "[Container] has neither Image= (as in uvctl image list) nor Root= (the directory that becomes its /)");
+        if (root && p->at[KEY_WRITABLE].line > 0 && p->d->writable[0] && is_given(p, KEY_WRITABLE))
+                return FAIL_AT(p, KEY_WRITABLE, "Writable= is for Image=, and Root= is written as it is (%s)", other_place(p, KEY_ROOT, KEY_WRITABLE).s);
+        return 0;
+}
+
 static int check_type(struct parser *p) {
+        int r;
+
         if (!is_given(p, KEY_TYPE))
                 return FAIL_AT(p, KEY_TYPE, "[Partition] Type= is missing (container or sim)");
-        for (size_t k = KEY_ROOT; k < KEY_MAX_; k++) {
+        for (size_t k = KEY_IMAGE; k < KEY_MAX_; k++) {
                 bool container = ulv_streq(ulv_definition_keys[k].section, "Container");
 
                 if (is_given(p, k) && container != ulv_streq(p->d->type, "container"))
@@ -250,8 +285,8 @@ static int check_type(struct parser *p) {
                                        ulv_definition_keys[k].name, container ? "container" : "sim", p->d->type,
                                        other_place(p, KEY_TYPE, k).s);
         }
-        if (ulv_streq(p->d->type, "container") && !p->d->root)
-                return FAIL_AT(p, KEY_ROOT, "[Container] Root= is missing (the directory that becomes its /)");
+        if (ulv_streq(p->d->type, "container") && (r = check_root(p)) != 0)
+                return r;
         if (ulv_streq(p->d->type, "container") && !p->d->exec)
                 return FAIL_AT(p, KEY_EXEC, "[Container] Exec= is missing (the command that it runs)");
         return 0;
@@ -302,6 +337,7 @@ static int take_name(struct parser *p) {
         return 0;
 }
 
+/* files: all of them, NAME.partition first. */
 static int keep_places(struct parser *p, const struct ulv_source *files, size_t n_files) {
         struct ulv_definition *d = p->d;
         const struct { struct ulv_place *place; enum definition_key_id key; } wanted[] = {
@@ -346,30 +382,84 @@ static int check_size(struct parser *p) {
         return r == -E2BIG ? ulv_ini_error(&top, false, p->reterr, "the definition with its drop-ins is larger than %dK", ULV_DEFINITION_MAX / 1024) : r;
 }
 
-int ulv_definition_parse(const struct ulv_source *files, size_t n_files, struct ulv_definition **ret, struct ulv_diag *reterr) {
-        ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *d = NULL;
-        struct parser p = { .first = files[0].file, .reterr = reterr };
+static struct ulv_definition *new_definition(void) {
+        struct ulv_definition *d = malloc(sizeof(*d));
+
+        if (d)
+                memcpy(d, &ulv_definition_defaults, sizeof(*d));
+        return d;
+}
+
+static int take_file(struct parser *p, const struct ulv_source *f) {
+        p->file = f->file;
+        return ulv_ini_scan(f->file, f->buf, f->len, NULL, take_item, p, p->reterr);
+}
+
+static int parse_all(struct parser *p, const struct ulv_source *template, const struct ulv_source *files, size_t n_files) {
+        _cleanup_free_ struct ulv_source *all = calloc(n_files + 1, sizeof(*all));
         int r;
 
-        d = malloc(sizeof(*d));
+        if (!all)
+                return -ENOMEM;
+        memcpy(all, files, n_files * sizeof(*all));
+        if (template)
+                all[n_files] = *template;
+        r = take_name(p);
+        if (r == 0 && template)
+                r = take_file(p, template);
+        for (size_t i = 0; r == 0 && i < n_files; i++)
+                r = take_file(p, &files[i]);
+        if (r == 0)
+                r = check_whole(p);
+        if (r == 0)
+                r = check_size(p);
+        return r == 0 ? keep_places(p, all, n_files + (template ? 1 : 0)) : r;
+}
+
+int ulv_definition_parse_with(const struct ulv_source *template, const struct ulv_source *files, size_t n_files,
+                              struct ulv_definition **ret, struct ulv_diag *reterr) {
+        ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *d = new_definition();
+        struct parser p = { .d = d, .first = files[0].file, .template = template ? template->file : NULL, .reterr = reterr };
+        int r;
+
         if (!d)
                 return -ENOMEM;
-        memcpy(d, &ulv_definition_defaults, sizeof(*d));
-        p.d = d;
-        r = take_name(&p);
-        for (size_t i = 0; r == 0 && i < n_files; i++) {
-                p.file = files[i].file;
-                r = ulv_ini_scan(files[i].file, files[i].buf, files[i].len, NULL, take_item, &p, reterr);
-        }
-        if (r == 0)
-                r = check_whole(&p);
-        if (r == 0)
-                r = check_size(&p);
-        if (r == 0)
-                r = keep_places(&p, files, n_files);
+        r = parse_all(&p, template, files, n_files);
         if (r == 0)
                 r = fill_texts(d);
         if (r == 0)
                 *ret = ulv_steal(d);
         return r;
+}
+
+int ulv_definition_parse(const struct ulv_source *files, size_t n_files, struct ulv_definition **ret, struct ulv_diag *reterr) {
+        return ulv_definition_parse_with(NULL, files, n_files, ret, reterr);
+}
+
+/* --- templates ------------------------------------------------------------------------------------------- */
+
+static int find_template(const struct ulv_ini_item *item, void *userdata, ULV_UNUSED struct ulv_diag *reterr) {
+        if (item->type == ULV_INI_KEY && ulv_streq(item->section, "Partition") && ulv_streq(item->key, "Template") &&
+            (!item->value[0] || ulv_name_is_valid(item->value)))
+                ulv_cut(userdata, ULV_NAME_MAX + 1, item->value);
+        return 0;
+}
+
+int ulv_definition_template(const struct ulv_source *file, char ret[static ULV_NAME_MAX + 1]) {
+        struct ulv_diag ignored = {};
+        char name[ULV_NAME_MAX + 1] = "";
+        int r;
+
+        r = ulv_ini_scan(file->file, file->buf, file->len, NULL, find_template, name, &ignored);
+        if (r < 0)
+                return r;
+        memcpy(ret, name, sizeof(name));
+        return 0;
+}
+
+int ulv_definition_check_template(const struct ulv_source *template, struct ulv_diag *reterr) {
+        ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *d = new_definition();
+        struct parser p = { .d = d, .first = "", .template = template->file, .reterr = reterr };
+
+        return d ? take_file(&p, template) : -ENOMEM;
 }

@@ -2,16 +2,17 @@
 #pragma once
 
 /* A partition's definition: NAME.partition and its drop-ins (NAME.partition.d/NN-x.conf, in name order;
- * a key set later wins; an empty value unsets). uv-partition(5) is the reference.
+ * a key set later wins; an empty value unsets). Template=T in NAME.partition puts the keys of
+ * templates/T.partition before its own. uv-partition(5) is the reference.
  *
- *   [Partition] Description= Type=container|sim Zone= Priority=0..100 Isolation=none|soft|firm|hard
+ *   [Partition] Template= Description= Type=container|sim Zone= Priority=0..100 Isolation=none|soft|firm|hard
  *               After=NAMES StopTimeout=30s StartTimeout= LogMax=8M
  *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
  *   [Memory]    Size= SizeMin= SizeMax= Node= Pages=4K|2M|1G
- *   [Container] Root= Exec= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
+ *   [Container] Image=NAME Writable=kept|ephemeral   or   Root=; Exec= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
  *   [Sim]       Fault=none|start-fails|start-hangs|dies|refuses-shrink|stop-hangs  Delay=
- * Sections and keys of later stages (VM, Block, Network, Channel, Credential, Device, Image=, Init=,
- * Restart= ...) are refused by name: "[Block] is not served by this version". */
+ * Sections and keys of later stages (VM, Block, Network, Channel, Credential, Device, Init=, Restart= ...)
+ * are refused by name: "[Block] is not served by this version". */
 
 #include "lib/ini.h"
 #include "model/name.h"
@@ -41,6 +42,9 @@ struct ulv_definition {
         int memory_node;                /* -1: that of the CPUs, else any */
         char pages[8];                  /* "4K" */
 
+        char template[ULV_NAME_MAX + 1];        /* "" if none; not in the canonical text, which is whole by itself */
+        char image[ULV_NAME_MAX + 1];           /* "": Root= */
+        char writable[16];                      /* "kept", "ephemeral" */
         char *root, *exec, *user, *cwd, *hostname;
         char **environment; size_t n_environment;
         char fault[32]; uint64_t fault_delay;
@@ -57,6 +61,14 @@ struct ulv_source { const char *file; const char *buf; size_t len; };
 /* files[0] is NAME.partition (the name comes from it), the rest are drop-ins in order. 0; 1 (reterr);
  * -ENOMEM. Reports the first error; ulv_definition_parse is called again by who wants the next. */
 int ulv_definition_parse(const struct ulv_source *files, size_t n_files, struct ulv_definition **ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* The same with the template that files[0] names (NULL if it names none, or one that isn't there). */
+int ulv_definition_parse_with(const struct ulv_source *template, const struct ulv_source *files, size_t n_files,
+                              struct ulv_definition **ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* The name that NAME.partition gives in Template=, "" if none; what is wrong in the file is left to the parser. */
+int ulv_definition_template(const struct ulv_source *file, char ret[static ULV_NAME_MAX + 1]) ULV_MUST_CHECK;
+/* Is each line of a template good by itself? What is missing may come from whoever names it. 0; 1 (reterr); -ENOMEM. */
+int ulv_definition_check_template(const struct ulv_source *template, struct ulv_diag *reterr) ULV_MUST_CHECK;
+#define ULV_TEMPLATES "templates/"      /* in a bundle, and below etc/ultravisor */
 void ulv_definition_free(struct ulv_definition *d);
 ULV_DEFINE_CLEANUP(struct ulv_definition, ulv_definition_free)
 

@@ -198,6 +198,8 @@ int config_files_read(int etc, struct config_files *ret, struct ulv_strbuf *prob
         r = read_directory(etc, "partitions", "partitions/", &f, problems);
         if (r == 0)
                 r = read_directory(etc, "policies", "policies/", &f, problems);
+        if (r == 0)
+                r = read_directory(etc, "templates", ULV_TEMPLATES, &f, problems);
         if (r == 0 && problems->len > 0)
                 r = sort_lines(problems);
         if (r == 0)

@@ -2,8 +2,8 @@
 #pragma once
 
 /* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it; start.c: its
- * beginning. cgroup.c, enforce.c: limits. build.c: the processes that build it; tree.c: its mounts; enter.c: the last steps
- * inside; filter.c: its system calls. narrow.c: what the monitor gives up. */
+ * beginning. cgroup.c, enforce.c: limits. build.c: the processes that build it; tree.c: its mounts; image.c, layers.c: a root
+ * of an image and a writable layer; enter.c: the last steps inside; filter.c: its system calls. narrow.c: what the monitor gives up. */
 
 #include <sys/types.h>
 
@@ -73,7 +73,10 @@ int lxc_set_affinity(pid_t tid, const struct ulv_cpus *cpus);
 /* All that the builder needs, prepared by the monitor; the builder has it by fork. */
 struct lxc_build {
         const char *name;               /* of the partition */
-        const char *hostname, *root;
+        const char *hostname, *root;    /* root: as Root= says; "Image=NAME" for messages where that is given */
+        const char *image;              /* NULL: Root= */
+        const char *instance_root;      /* ULTRAVISOR_ROOT */
+        bool kept;                      /* the writable layer outlives the container */
         const struct ulv_grant *grant;
         uid_t uid_base;
         char **argv, **env;             /* of uv-init */
@@ -83,7 +86,8 @@ struct lxc_build {
         int status;                     /* to the monitor: struct lxc_word */
         int go;                         /* enter.c: end of file without a byte = the builder failed */
 
-        int source, tree;               /* Root= as it is on the host; its clone, to be the root */
+        int source, tree;               /* the root's tree as it is on the host; its clone, to be the root */
+        int layer, layer_tree, usr;     /* the writable layer, its clone; a clone of the host's /usr; -1 if none */
         int devices[8];                 /* clones of host device nodes, by tree.c's table */
         int console_tree;
         int nothing;                    /* an empty read-only directory, once attached; -1 before */
@@ -107,6 +111,16 @@ _Noreturn void lxc_build_fail(struct lxc_build *b, int r, const char *what_faile
 void lxc_tree_open(struct lxc_build *b);        /* in the host's mount namespace */
 void lxc_tree_map(struct lxc_build *b);         /* root's files appear with the container's ids */
 void lxc_tree_furnish(struct lxc_build *b);     /* in the container's pid, net and ipc namespaces */
+
+/* A small new tmpfs of the host's root, detached. */
+int lxc_make_scratch(struct lxc_build *b);
+
+/* image.c. In the host's mount namespace: source, tree and layer of Image=. */
+void lxc_image_open(struct lxc_build *b);
+/* In the monitor: removes the partition's ephemeral layer, if there is one. 0; -errno. */
+int lxc_image_end(const char *root, const char *partition);
+/* layers.c. As lxc_tree_furnish(), before it: image and layer become one tree. */
+void lxc_layers_join(struct lxc_build *b);
 
 /* enter.c. The container's first process, until it is uv-init. */
 _Noreturn void lxc_enter(struct lxc_build *b);

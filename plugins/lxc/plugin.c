@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "lib/log.h"
 #include "plugins/lxc/lxc.h"
 
 #define END_TRIES 300           /* of 10 ms: how long killed processes may take to be gone */
@@ -111,6 +112,9 @@ static int cleanup(struct ulv_monitor *m) {
         if (r != 0)
                 return r < 0 ? r : -EBUSY;
         c->leader = ulv_close(c->leader);
+        r = lxc_image_end(ulv_monitor_root(m), ulv_monitor_name(m));
+        if (r < 0)              /* nothing hangs on it: the partition is gone, its layer is out of the way or reused never */
+                ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");
         return lxc_cgroup_remove(ulv_monitor_cgroup(m));
 }
 

@@ -8,6 +8,7 @@
  * It reports over a socket; the event loop goes on meanwhile. */
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -148,17 +149,20 @@ static int on_status(sd_event_source *s ULV_UNUSED, int fd ULV_UNUSED, uint32_t 
 
 static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, int init, char **words) {
         struct ulv_monitor *m = c->m;
+        char root[PATH_MAX];
         _cleanup_free_ void *filter = NULL;
         _cleanup_free_ char **argv = NULL, **env = NULL;
         struct lxc_build b = {
-                .name = ulv_monitor_name(m), .root = d->root, .grant = g,
+                .name = ulv_monitor_name(m), .root = root, .image = *d->image ? d->image : NULL, .grant = g,
+                .instance_root = ulv_monitor_root(m), .kept = ulv_streq(d->writable, "kept"),
                 .hostname = d->hostname && *d->hostname ? d->hostname : ulv_monitor_name(m),
                 .uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE,
                 .cgroup = cgroup, .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
-                .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1,
+                .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1, .layer = -1, .layer_tree = -1, .usr = -1,
         };
         int r;
 
+        (void) snprintf(root, sizeof(root), "%s%s", *d->image ? "Image=" : "", *d->image ? d->image : d->root);
         if ((r = lxc_filter_make(&filter, &b.filter_len)) < 0 || (r = make_argv(d, words, &argv)) < 0 ||
             (r = make_env(d, b.init_socket >= 0, &env)) < 0)
                 return r;
@@ -186,8 +190,8 @@ static int check_definition(const struct ulv_definition *d, const struct ulv_gra
                 return r;
         if (r > 0 || !**ret_words)
                 return because(reterr, -EINVAL, "Exec=/path/of/program argument ... in [Container]", "Exec= of its definition isn't a command");
-        if (!d->root || d->root[0] != '/')
-                return because(reterr, -EINVAL, "Root=/path/of/tree in [Container]", "Root= of its definition isn't an absolute path");
+        if (!*d->image && (!d->root || d->root[0] != '/'))
+                return because(reterr, -EINVAL, "Image=NAME or Root=/path/of/tree in [Container]", "its definition says neither Image= nor Root=");
         if (g->uids == 0 || g->uids > ULV_UID_RANGES)
                 return because(reterr, -EINVAL, "uvctl resources", "the view grants it no range of user ids");
         return 0;

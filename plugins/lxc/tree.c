@@ -140,30 +140,57 @@ static void open_console(struct lxc_build *b) {
 }
 
 void lxc_tree_open(struct lxc_build *b) {
-        open_source(b);
-        make_mount_points(b);
+        if (b->image)
+                lxc_image_open(b);      /* it came with its mount points */
+        else {
+                open_source(b);
+                make_mount_points(b);
+        }
         open_devices(b);
         open_console(b);
 }
 
 /* Files of root on disk are files of root inside, and so on up. The host's root owns the tree, the
  * container's root has it as its own; neither needs a chown. */
-void lxc_tree_map(struct lxc_build *b) {
+static void map_ids(struct lxc_build *b, int mnt, uint64_t attrs) {
         struct mount_attr a = {
-                .attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NODEV, .propagation = MS_PRIVATE, .userns_fd = (uint64_t) b->user_ns,
+                .attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NODEV | attrs, .propagation = MS_PRIVATE, .userns_fd = (uint64_t) b->user_ns,
         };
         struct utsname u;
         struct statfs fs;
         char text[512];
 
-        if (mount_setattr(b->tree, "", AT_EMPTY_PATH, &a, sizeof(a)) == 0)
+        if (mount_setattr(mnt, "", AT_EMPTY_PATH, &a, sizeof(a)) == 0)
                 return;
         int r = -errno;
-        if (r != -EINVAL || uname(&u) < 0 || fstatfs(b->tree, &fs) < 0)
+        if (r != -EINVAL || uname(&u) < 0 || fstatfs(mnt, &fs) < 0)
                 fail_at(b, r, "mapping the ids of", b->root);
-        snprintf(text, sizeof(text), "the file system of Root=%.300s (type 0x%lx) can't show its files under other ids on kernel %.60s",
-                 b->root, (unsigned long) fs.f_type, u.release);
+        snprintf(text, sizeof(text), "the file system of %s%.300s (type 0x%lx) can't show its files under other ids on kernel %.60s",
+                 b->image ? "" : "Root=", b->root, (unsigned long) fs.f_type, u.release);
         lxc_build_fail(b, 0, text, "a directory on ext4, xfs or btrfs");
+}
+
+/* The host's /usr, to be seen by a container: never written. Where its file system can't map ids, files belong to
+ * nobody inside; they can be read all the same. */
+static void map_usr(struct lxc_build *b) {
+        struct mount_attr a = {
+                .attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY, .propagation = MS_PRIVATE, .userns_fd = (uint64_t) b->user_ns,
+        };
+
+        if (mount_setattr(b->usr, "", AT_EMPTY_PATH, &a, sizeof(a)) == 0)
+                return;
+        a.attr_set &= ~(uint64_t) MOUNT_ATTR_IDMAP;
+        a.userns_fd = 0;
+        if (errno != EINVAL || mount_setattr(b->usr, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0)
+                fail_at(b, -errno, "making read-only", "the host's /usr");
+}
+
+void lxc_tree_map(struct lxc_build *b) {
+        map_ids(b, b->tree, b->image ? MOUNT_ATTR_RDONLY : 0);
+        if (b->layer_tree >= 0)
+                map_ids(b, b->layer_tree, 0);
+        if (b->usr >= 0)
+                map_usr(b);
 }
 
 /* --- in the container's pid, net and ipc namespaces ---------------------------------------------------- */
@@ -196,6 +223,12 @@ static int make_tmpfs(struct lxc_build *b, const char *mode, uint64_t bytes, uns
         snprintf(size, sizeof(size), "%llu", (unsigned long long) bytes);
         snprintf(inodes, sizeof(inodes), "%u", files);
         return make_fs(b, "tmpfs", options, attrs);
+}
+
+int lxc_make_scratch(struct lxc_build *b) {
+        static const struct option options[] = { { "mode", "0755" }, { "size", "64k" }, { "nr_inodes", "16" }, { "source", "tmpfs" }, { 0 } };
+
+        return make_fs(b, "tmpfs", options, ATTR_DATA);
 }
 
 /* A name in one of our own mounts, or in the tree's: never through a link, never out of that mount. */
@@ -351,18 +384,33 @@ static void furnish_tmp(struct lxc_build *b, uint64_t memory) {
         attach(b, tmp, "tmp");
 }
 
+/* Would the host's root still lie over ours, ".." would lead to it. */
+static void prove_root(struct lxc_build *b) {
+        struct statx root, above;
+
+        if (statx(b->tree, "", AT_EMPTY_PATH, STATX_MNT_ID, &root) < 0 || statx(AT_FDCWD, "/dev/..", 0, STATX_MNT_ID, &above) < 0)
+                fail_at(b, -errno, "looking at", b->root);
+        if (root.stx_mnt_id != above.stx_mnt_id)
+                fail_at(b, 0, "the host's root can't be taken away from over", b->root);
+}
+
 /* The tree becomes /, the host's goes. */
 static void pivot(struct lxc_build *b) {
         if (fchdir(b->tree) < 0 || sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
                 fail_at(b, -errno, "making a root of", b->root);
+        prove_root(b);
 }
 
 void lxc_tree_furnish(struct lxc_build *b) {
         uint64_t memory = b->grant->memory_bytes > 0 ? b->grant->memory_bytes : UINT64_C(64) << 20;
 
         (void) umask(0);
+        if (b->layer_tree >= 0)
+                lxc_layers_join(b);
         if (move_mount(b->tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
                 fail_at(b, -errno, "attaching", b->root);
+        if (b->usr >= 0)
+                attach(b, b->usr, "usr");
         furnish_dev(b, memory);         /* first: its null is the mask of files */
         furnish_proc(b);
         furnish_sys(b);

@@ -37,7 +37,10 @@ static int run_definition(const struct ulv_source *files, size_t n, struct ulv_s
         struct ulv_diag diag = {};
         int r;
 
-        r = ulv_definition_parse(files, n, &d, &diag);
+        /* A template stands last. */
+        const struct ulv_source *template = n > 1 && strncmp(files[n - 1].file, ULV_TEMPLATES, strlen(ULV_TEMPLATES)) == 0 ? &files[n - 1] : NULL;
+
+        r = ulv_definition_parse_with(template, files, n - (template ? 1 : 0), &d, &diag);
         if (r > 0)
                 add_diag(b, &diag);
         return r == 0 ? ulv_definition_format(d, b) : r;
