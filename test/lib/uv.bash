@@ -37,7 +37,7 @@ instance_make() {
 }
 instance_start() {
     # fd 3 is Bats' own; a daemon that inherits it keeps Bats waiting.
-    setsid "$ULV_BIN/uvd" --standalone --root "$ROOT" --inventory "$ROOT/machine.inventory" >>"$ROOT/log" 2>&1 </dev/null 3>&- &
+    setsid ${ULV_UNDER:-} "$ULV_BIN/uvd" --standalone --root "$ROOT" --inventory "$ROOT/machine.inventory" >>"$ROOT/log" 2>&1 </dev/null 3>&- &
     LAUNCH=$!
     local i
     for i in $(seq 200); do
