@@ -2,6 +2,7 @@
 
 /* Verbs that change something by one call: start stop kill set move remove undo. */
 
+#include "uvctl/image.h"
 #include "uvctl/job.h"
 
 /* No names and no --all is a slip of the finger, not a wish for everything. */
@@ -39,7 +40,43 @@ int verb_stop(struct uvctl *u, int argc, char **argv) {
         return r != 0 ? r : change_names(u, "Stop", argv);
 }
 
-int verb_remove(struct uvctl *u, int argc ULV_UNUSED, char **argv) { return change_names(u, "Remove", argv); }
+/* What a container wrote (Writable=kept) outlives its definition, unless it is said otherwise. */
+static int purge(struct uvctl *u, struct image_store *s, const char *name) {
+        int r = store_purge(s, name);
+
+        if (r == 0 && !u->quiet)
+                printf("%s  what it wrote is deleted\n", name);
+        return r < 0 ? fail_errno(u, r, "delete what it wrote") : 0;
+}
+
+static void tell_kept(const struct uvctl *u, const struct image_store *s, const char *name) {
+        if (!u->quiet && u->output == OUTPUT_TABLE && store_has_layer(s, name))
+                printf("what %s wrote is kept; uvctl remove --purge %s deletes it\n", name, name);
+}
+
+int verb_remove(struct uvctl *u, int argc, char **argv) {
+        struct image_store s = { -1, -1 };
+        bool purging = given(u, OPT_PURGE) && !given(u, OPT_DRY_RUN);
+        int r = 0;
+
+        if (purging || geteuid() == 0)
+                r = store_open(u, &s, false);
+        if (r == 0) {
+                r = change_names(u, "Remove", argv);
+                /* Removed before, without --purge: then that is what is left to do. */
+                if (r == ULV_EXIT_NOT_FOUND && purging && argc == 1 && store_has_layer(&s, argv[0])) {
+                        u->diag = (struct ulv_diag) { 0 };
+                        r = 0;
+                }
+        }
+        for (int i = 0; i < argc && r == 0 && !given(u, OPT_DRY_RUN); i++)
+                if (purging)
+                        r = purge(u, &s, argv[i]);
+                else
+                        tell_kept(u, &s, argv[i]);
+        store_done(&s);
+        return r;
+}
 
 int verb_kill(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
         _cleanup_message_ sd_bus_message *reply = NULL;

@@ -158,6 +158,11 @@ static int edited_set(struct uvctl *u, const struct edit *e, const char *text, s
                         f.v[i].buf = copy;
                         f.v[i].len = len;
                 }
+        r = files_find_template(u, &f, NULL);   /* the edited text may name another */
+        if (r != 0) {
+                files_done(&f);
+                return r;
+        }
         *ret = f;
         return 0;
 }

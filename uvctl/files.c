@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "lib/fd.h"
 #include "uvctl/text.h"
 
 void files_done(struct file_set *f) {
@@ -13,6 +14,8 @@ void files_done(struct file_set *f) {
                 free((char *) f->v[i].buf);
         }
         free(f->v);
+        free((char *) f->template.file);
+        free((char *) f->template.buf);
         free(f->base);
         *f = (struct file_set) { 0 };
 }
@@ -110,7 +113,7 @@ static int add_folder(struct uvctl *u, struct file_set *f, int dir, const char *
                         continue;
                 (void) snprintf(full, sizeof(full), "%s/%s", path, e->d_name);
                 r = add_file(u, f, dirfd(d), e->d_name, full);
-                if (r == 0 && ulv_streq(suffix, ".partition")) {
+                if (r == 0 && ulv_streq(folder, "partitions")) {
                         char drop_ins[300];
 
                         (void) snprintf(full, sizeof(full), "%s/%s.d", path, e->d_name);
@@ -133,6 +136,8 @@ static int load_directory(struct uvctl *u, const char *path, struct file_set *f)
         r = add_folder(u, f, dir, "partitions", "partitions", ".partition");
         if (r == 0)
                 r = add_folder(u, f, dir, "policies", "policies", ".policy");
+        if (r == 0)
+                r = add_folder(u, f, dir, "templates", "templates", ".partition");
         if (r == 0 && f->n == 0 && faccessat(dir, "partitions", F_OK, 0) < 0 && faccessat(dir, "policies", F_OK, 0) < 0) {
                 ulv_diag_what(&u->diag, ULV_EXIT_NOT_FOUND, "%.200s holds no definitions and no policies", path);
                 ulv_diag_why(&u->diag, "they are looked for in %.200s/partitions and /policies", path);
@@ -167,6 +172,37 @@ static int load_file(struct uvctl *u, const char *path, struct file_set *f) {
         return add_folder(u, f, dir, folder, full, ".conf");
 }
 
+int files_find_template(struct uvctl *u, struct file_set *f, const char *base) {
+        _cleanup_free_ char *etc = files_configuration(u), *buf = NULL;
+        char name[ULV_NAME_MAX + 1] = "", path[sizeof(ULV_TEMPLATES) + ULV_NAME_MAX + 16];
+        size_t len = 0;
+        int r = etc ? 0 : -ENOMEM;
+
+        free((char *) f->template.file);
+        free((char *) f->template.buf);
+        f->template = (struct ulv_source) { 0 };
+        if (f->n == 0 || !ulv_startswith(f->v[0].file, "partitions/"))
+                return 0;
+        if (r == 0)
+                r = ulv_definition_template(&f->v[0], name);
+        if (r < 0)
+                return fail_errno(u, r, "read files");
+        if (!name[0])
+                return 0;
+        (void) snprintf(path, sizeof(path), ULV_TEMPLATES "%s.partition", name);
+        const char *const places[] = { base, etc };
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(places) && !buf; i++) {
+                _cleanup_close_ int dir = places[i] ? open(places[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+                if (dir >= 0 && (r = ulv_read_file_at(dir, path, ULV_INI_FILE_MAX, &buf, &len)) < 0 && r != -ENOENT)
+                        return cannot_read(u, places[i], path, r);
+        }
+        if (!buf)
+                return 0;
+        f->template = (struct ulv_source) { .file = strdup(path), .buf = ulv_steal(buf), .len = len };
+        return f->template.file ? 0 : fail_errno(u, -ENOMEM, "read files");
+}
+
 static int by_path(const void *a, const void *b) {
         return strcmp(((const struct ulv_source *) a)->file, ((const struct ulv_source *) b)->file);
 }
@@ -192,6 +228,17 @@ int files_load(struct uvctl *u, const char *path, struct file_set *ret) {
                 return r;
         }
         qsort(f.v, f.n, sizeof(*f.v), by_path);         /* drop-ins in the order of their names */
+        if (!f.directory) {
+                _cleanup_free_ char *beside = NULL;
+
+                if (asprintf(&beside, "%s../", f.base) < 0)
+                        beside = NULL;
+                r = beside ? files_find_template(u, &f, beside) : fail_errno(u, -ENOMEM, "read files");
+                if (r != 0) {
+                        files_done(&f);
+                        return r;
+                }
+        }
         *ret = f;
         return 0;
 }
@@ -239,7 +286,7 @@ static int check_single(const struct file_set *f, struct problems *p) {
         if (ulv_startswith(f->v[0].file, "policies/"))
                 r = ulv_policy_parse(f->v, f->n, &policy, &d);
         else
-                r = ulv_definition_parse(f->v, f->n, &definition, &d);
+                r = ulv_definition_parse_with(f->template.file ? &f->template : NULL, f->v, f->n, &definition, &d);
         if (r > 0)
                 add_problem(&d, p);
         return r < 0 ? r : 0;

@@ -10,6 +10,7 @@
 struct file_set {
         char *base;             /* what stands before a source's path for people: "DIR/"; owned */
         bool directory;
+        struct ulv_source template;     /* of a single definition: what its Template= names; NULL, NULL, 0 if none was found */
         struct ulv_source *v;   /* file (the path in a bundle) and buf are owned */
         size_t n, size;
 };
@@ -18,6 +19,8 @@ int files_load(struct uvctl *u, const char *path, struct file_set *ret) ULV_MUST
 void files_done(struct file_set *f);
 /* ROOT/etc/ultravisor, to be freed; NULL: no memory. */
 char *files_configuration(const struct uvctl *u);
+/* Looks for the template that the first file names, below `base`templates/ (NULL: nowhere). Not there: the parser will say so. */
+int files_find_template(struct uvctl *u, struct file_set *f, const char *base) ULV_MUST_CHECK;
 /* path: as in a bundle; text is copied. */
 int files_add(struct file_set *f, const char *path, const char *text, size_t len) ULV_MUST_CHECK;
 

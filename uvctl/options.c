@@ -19,16 +19,18 @@ const struct verb uvctl_verbs[] = {
         { "plan", verb_plan, "[FILE|DIR]", "what apply would change", 0, 1, OPT_OUTPUT | OPT_EXPLAIN | OPT_PRUNE },
         { "apply", verb_apply, "[FILE|DIR]", "bring the host to these files, as one transaction", 0, 1, OPT_CHANGE | OPT_IF_GENERATION | OPT_YES | OPT_PRUNE },
         { "edit", verb_edit, "NAME", "edit a definition, check it, apply it", 1, 1, OPT_CHANGE | OPT_YES },
+        { "new", verb_new, "NAME [-- COMMAND...]", "define a partition from an image (--image, --start)", 1, -1, OPT_CHANGE | OPT_FRESH },
         { "start", verb_start, "NAME... | -a", "start partitions, in the order of After=", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "stop", verb_stop, "NAME... | -a", "stop partitions (--force: kill at once)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },
         { "set", verb_set, "NAME KEY=VALUE...", "resize it now: cores=, share=, memory=", 2, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "move", verb_move, "KEY=AMOUNT FROM TO", "move cores, share or memory, as one transaction", 3, 3, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
-        { "remove", verb_remove, "NAME...", "forget partitions that are not running", 1, -1, OPT_CHANGE | OPT_IF_GENERATION },
+        { "remove", verb_remove, "NAME...", "forget partitions that are not running", 1, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_PURGE },
         { "exec", verb_exec, "NAME [--] COMMAND...", "run a command inside", 2, -1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW },
         { "shell", verb_shell, "NAME", "a login shell inside", 1, 1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW },
         { "console", verb_console, "NAME", "its console: see and type (Ctrl-] ends it)", 1, 1, OPT_FORCE | OPT_WATCH | OPT_LINES | OPT_RAW },
         { "logs", verb_logs, "NAME", "what it wrote to its console", 1, 1, OPT_OUTPUT | OPT_FOLLOW | OPT_LINES | OPT_RAW },
+        { "image", verb_image, "build|import|list|remove ...", "what containers start from", 1, -1, OPT_OUTPUT },
         { "events", verb_events, "[NAME...]", "changes of the ledger as they happen", 0, -1, OPT_OUTPUT | OPT_FOLLOW | OPT_WAIT },
         { "why", verb_why, "VERB [WORD...]", "would it be refused, by which line, what helps", 1, -1, OPT_OUTPUT },
         { "history", verb_history, "[NAME]", "transactions: who, when, what, how to undo", 0, 1, OPT_OUTPUT | OPT_ALL | OPT_LINES },
@@ -65,6 +67,14 @@ static const struct option_word {
         { "user", 'u', required_argument, "USER", "run as, inside", OPT_USER },
         { "env", 'E', required_argument, "K=V", "set inside", OPT_ENV },
         { "chdir", 'C', required_argument, "DIR", "run there, inside", OPT_CHDIR },
+        { "image", 'I', required_argument, "IMAGE", "to start from", OPT_FRESH },
+        { "template", 'T', required_argument, "T", "whose keys to take", OPT_FRESH },
+        { "cores", 'K', required_argument, "N", "whole cores", OPT_FRESH },
+        { "share", 'S', required_argument, "N", "threads of the pool", OPT_FRESH },
+        { "memory", 'M', required_argument, "SIZE", "like 512M", OPT_FRESH },
+        { "writable", 'B', required_argument, "WORD", "kept or ephemeral", OPT_FRESH },
+        { "start", 'Z', no_argument, NULL, "and start it", OPT_FRESH },
+        { "purge", 'X', no_argument, NULL, "and what it wrote (Writable=kept)", OPT_PURGE },
         { "quiet", 'q', no_argument, NULL, "errors only", 0 },
         { "root", 'D', required_argument, "DIR", "instance ($ULTRAVISOR_ROOT)", 0 },
         { "help", 'h', optional_argument, NULL, "this, or of a verb", 0 },
@@ -231,6 +241,13 @@ static int read_option(struct uvctl *u, const struct option_word *o, const char 
         case 'r': u->reason = value; break;
         case 'u': u->user = value; break;
         case 'C': u->chdir = value; break;
+        case 'I': u->fresh.image = value; break;
+        case 'T': u->fresh.template = value; break;
+        case 'K': u->fresh.cores = value; break;
+        case 'S': u->fresh.share = value; break;
+        case 'M': u->fresh.memory = value; break;
+        case 'B': u->fresh.writable = value; break;
+        case 'Z': u->fresh.start = true; break;
         case 's': return read_signal(u, value);
         case 'E': return read_env(u, value);
         case 'g':

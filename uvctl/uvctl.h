@@ -23,9 +23,13 @@ enum option_bit {
         OPT_FORCE = 1 << 8, OPT_PRUNE = 1 << 9, OPT_RUNTIME = 1 << 10, OPT_FOLLOW = 1 << 11,
         OPT_RAW = 1 << 12, OPT_LINES = 1 << 13, OPT_SIGNAL = 1 << 14, OPT_USER = 1 << 15,
         OPT_ENV = 1 << 16, OPT_CHDIR = 1 << 17, OPT_OUTPUT = 1 << 18, OPT_WATCH = 1 << 19,
+        OPT_FRESH = 1 << 24, OPT_PURGE = 1 << 25,
         /* what every verb that changes something takes */
         OPT_CHANGE = OPT_DRY_RUN | OPT_EXPLAIN | OPT_WAIT | OPT_NO_BLOCK | OPT_REASON | OPT_OUTPUT,
 };
+
+/* Of `new`: values as typed, NULL if not given. */
+struct fresh { const char *image, *template, *share, *cores, *memory, *writable; bool start; };
 
 struct uvctl {
         const char *root;               /* "/" or the directory of a standalone instance */
@@ -39,6 +43,7 @@ struct uvctl {
         int signal;
         const char *user, *chdir;
         const char **env; unsigned n_env;
+        struct fresh fresh;
         bool tty_out, tty_err, colour;  /* colour: of standard output */
 
         sd_bus *bus;                    /* NULL until client_connect() */
@@ -107,6 +112,8 @@ int verb_apply(struct uvctl *u, int argc, char **argv);         /* files.c */
 int verb_plan(struct uvctl *u, int argc, char **argv);
 int verb_verify(struct uvctl *u, int argc, char **argv);
 int verb_edit(struct uvctl *u, int argc, char **argv);          /* edit.c */
+int verb_new(struct uvctl *u, int argc, char **argv);           /* new.c */
+int verb_image(struct uvctl *u, int argc, char **argv);         /* image.c */
 int verb_exec(struct uvctl *u, int argc, char **argv);          /* exec.c */
 int verb_shell(struct uvctl *u, int argc, char **argv);
 int verb_console(struct uvctl *u, int argc, char **argv);       /* console.c */
