@@ -357,7 +357,7 @@ KIND_PLAIN(type, "a type (container or sim)", SIZEOF(type), parse_type, format_c
 KIND_PLAIN(zone, "a zone's name (a-z, 0-9 and -, at most 63)", SIZEOF(zone), parse_name, format_chars);
 KIND_PLAIN(template, "a template's name (a-z, 0-9 and -, at most 63)", SIZEOF(template), parse_name, format_nothing);
 KIND_PLAIN(image, "an image's name (a-z, 0-9 and -, at most 63)", SIZEOF(image), parse_name, format_chars);
-KIND_PLAIN(writable, "what becomes of written files (kept or ephemeral)", SIZEOF(writable), parse_writable, format_chars);
+KIND_PLAIN(writable, "kept or ephemeral", SIZEOF(writable), parse_writable, format_chars);
 KIND_PLAIN(pages, "a page size (4K, 2M or 1G)", SIZEOF(pages), parse_pages, format_chars);
 KIND_PLAIN(fault, "a fault (none, start-fails, start-hangs, dies, refuses-shrink or stop-hangs)", SIZEOF(fault), parse_fault, format_chars);
 KIND_PLAIN(priority, "a priority from 0 to 100", SIZEOF(priority), parse_priority, format_unsigned);

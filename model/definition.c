@@ -267,7 +267,7 @@ static int check_root(struct parser *p) {
         if (!image && !root)
                 return FAIL_AT(p, p->at[KEY_IMAGE].line ? KEY_IMAGE : KEY_ROOT,
                                "[Container] has neither Image= (as in uvctl image list) nor Root= (the directory that becomes its /)");
-        if (root && p->at[KEY_WRITABLE].line > 0 && p->d->writable[0] && is_given(p, KEY_WRITABLE))
+        if (root && is_given(p, KEY_WRITABLE))
                 return FAIL_AT(p, KEY_WRITABLE, "Writable= is for Image=, and Root= is written as it is (%s)", other_place(p, KEY_ROOT, KEY_WRITABLE).s);
         return 0;
 }

@@ -19,7 +19,7 @@ const struct verb uvctl_verbs[] = {
         { "plan", verb_plan, "[FILE|DIR]", "what apply would change", 0, 1, OPT_OUTPUT | OPT_EXPLAIN | OPT_PRUNE },
         { "apply", verb_apply, "[FILE|DIR]", "bring the host to these files, as one transaction", 0, 1, OPT_CHANGE | OPT_IF_GENERATION | OPT_YES | OPT_PRUNE },
         { "edit", verb_edit, "NAME", "edit a definition, check it, apply it", 1, 1, OPT_CHANGE | OPT_YES },
-        { "new", verb_new, "NAME [-- COMMAND...]", "define a partition from an image (--image, --start)", 1, -1, OPT_CHANGE | OPT_FRESH },
+        { "new", verb_new, "NAME [-- COMMAND...]", "define one from an image (--start: and run it)", 1, -1, OPT_CHANGE | OPT_FRESH },
         { "start", verb_start, "NAME... | -a", "start partitions, in the order of After=", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "stop", verb_stop, "NAME... | -a", "stop partitions (--force: kill at once)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },
