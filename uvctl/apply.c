@@ -17,6 +17,20 @@
 
 /* --- the bundle and the call ------------------------------------------------------------------------- */
 
+/* A definition brings the template along that it was checked with: that one may not be in force yet. */
+static int build_bundle(const struct file_set *f, struct ulv_strbuf *b) {
+        _cleanup_free_ struct ulv_source *v = NULL;
+
+        if (!f->template.file)
+                return ulv_bundle_build(0, f->v, f->n, b);
+        v = calloc(f->n + 1, sizeof(*v));
+        if (!v)
+                return -ENOMEM;
+        memcpy(v, f->v, f->n * sizeof(*v));
+        v[f->n] = f->template;
+        return ulv_bundle_build(0, v, f->n + 1, b);
+}
+
 static int bundle_memfd(struct uvctl *u, const struct file_set *f, int *ret) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
         _cleanup_close_ int fd = -1;
@@ -25,7 +39,7 @@ static int bundle_memfd(struct uvctl *u, const struct file_set *f, int *ret) {
         fd = memfd_create("ultravisor-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
                 return fail_errno(u, -errno, "make a bundle");
-        r = f ? ulv_bundle_build(0, f->v, f->n, &b) : 0;
+        r = f ? build_bundle(f, &b) : 0;
         if (r < 0)
                 return fail_errno(u, r, "make a bundle");
         for (size_t at = 0; at < b.len;) {
