@@ -68,7 +68,7 @@ static const struct option_word {
         { "env", 'E', required_argument, "K=V", "set inside", OPT_ENV },
         { "chdir", 'C', required_argument, "DIR", "run there, inside", OPT_CHDIR },
         { "image", 'I', required_argument, "IMAGE", "to start from", OPT_FRESH },
-        { "template", 'T', required_argument, "T", "whose keys to take", OPT_FRESH },
+        { "template", 'J', required_argument, "T", "whose keys to take", OPT_FRESH },
         { "cores", 'K', required_argument, "N", "whole cores", OPT_FRESH },
         { "share", 'S', required_argument, "N", "threads of the pool", OPT_FRESH },
         { "memory", 'M', required_argument, "SIZE", "like 512M", OPT_FRESH },
@@ -242,7 +242,7 @@ static int read_option(struct uvctl *u, const struct option_word *o, const char 
         case 'u': u->user = value; break;
         case 'C': u->chdir = value; break;
         case 'I': u->fresh.image = value; break;
-        case 'T': u->fresh.template = value; break;
+        case 'J': u->fresh.template = value; break;
         case 'K': u->fresh.cores = value; break;
         case 'S': u->fresh.share = value; break;
         case 'M': u->fresh.memory = value; break;

@@ -283,12 +283,12 @@ PY
     mkdir -p "$ROOT/etc/ultravisor/templates"
     printf '[Partition]\nType=container\nStopTimeout=7s\n\n[CPU]\nShare=0.1\n\n[Memory]\nSize=64M\n\n[Container]\nImage=busybox\nWritable=ephemeral\nExec=sleep infinity\nEnvironment=A=template\n' >"$ROOT/etc/ultravisor/templates/front.partition"
     uv new f1 --template front -q
-    uv new f2 --template front --memory 96M -q -- sleep 1000
+    uv new f2 --template front --memory 96M -q -- sh -c 'echo "A is $A"; sleep 1000'
     uv verify; uv verify "$ROOT/etc/ultravisor/partitions/f1.partition"
     uv start f1 f2
     [ "$(field f1 MemoryWanted)" = $((64 << 20)) ]; [ "$(field f2 MemoryWanted)" = $((96 << 20)) ]
-    uv exec f1 -- sh -c "tr \"\\0\" \"\\n\" </proc/1/environ" | grep -qx A=template
     run uv exec f2 -- ps; [[ "$output" == *"sleep 1000"* ]]
+    wait_for 5 bash -c '"$ULV_BIN/uvctl" --root "$ROOT" logs f2 | grep -q "A is template"'
     sed -i 's/^Size=64M/Size=80M/' "$ROOT/etc/ultravisor/templates/front.partition"
     uv apply -y
     [ "$(field f1 MemoryWanted)" = $((80 << 20)) ]; [ "$(field f2 MemoryWanted)" = $((96 << 20)) ]
