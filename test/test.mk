@@ -32,7 +32,10 @@ $(SIM): $(B)/test/%: test/sim/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
 # Each fuzz target defines LLVMFuzzerTestOneInput; test/fuzz/replay-main.c feeds it the corpus.
 $(FUZZ): $(B)/test/%: test/fuzz/%.c test/fuzz/replay-main.inc $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -include test/fuzz/replay-main.inc -o $@ $< $(filter %.o,$^)
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) $(FUZZ_EXTRA) -include test/fuzz/replay-main.inc -o $@ $< $(filter %.o,$^)
+
+fuzz-build: $(FUZZ)
+.PHONY: fuzz-build
 
 tests-build: all $(UNIT) $(FUZZ) $(SIM)
 

@@ -12,4 +12,7 @@ for t in "$S"/test/fuzz-*; do
     n=$(basename "$t"); one "san-$n" 120 bash -c '"$0" "$1" >&2 && echo "ok 1 - $2 survives its corpus"' "$t" "test/fuzz/corpus/${n#fuzz-}" "$n"
 done
 one san-sim-ledger 120 bash -c '"$0" --steps 5000 --seed 7 >&2 && echo "ok 1 - the simulation runs clean under the sanitizers"' "$S/test/sim-ledger"
-ULV_BIN="$PWD/$S/bin" one san-bats 240 bats --tap test/bats/10-lifecycle.bats
+# One pass of Bats here; under LONG=1 all of them.
+for t in $([ -n "${LONG:-}" ] && ls test/bats/*.bats || echo test/bats/10-lifecycle.bats); do
+    ULV_BIN="$PWD/$S/bin" one "san-$(basename "$t")" 600 bats --tap "$t"
+done
