@@ -19,7 +19,7 @@
 
 #include "lib/protocol.h"
 
-#define ROUND_USEC 500000
+#define ROUND_USEC 200000
 #define CLIENTS 64
 
 static struct instance inst;
@@ -100,6 +100,8 @@ static double ours_one(ULV_UNUSED void *userdata) {
         return (double) n * 1e6 / (double) (now_usec() - start);
 }
 
+/* One process that polls 64 connections, as etcd's clients below: sd-event would ask each of them for its
+ * wishes in every turn, and measure that. */
 static struct { sd_bus *bus; unsigned number; } clients[CLIENTS];
 static uint64_t many_id, many_done;
 static bool many_stop;
@@ -120,34 +122,40 @@ static int submit(unsigned k) {
                                         "sstsss", key, "default", (uint64_t) 0, "bench", "", ops);
 }
 
+static int turn(struct pollfd *p) {
+        int r = poll(p, CLIENTS, 1000);
+
+        for (unsigned k = 0; r > 0 && k < CLIENTS; k++)
+                if (p[k].revents)
+                        while ((r = sd_bus_process(clients[k].bus, NULL)) > 0)
+                                ;
+        return r;
+}
+
 static double ours_many(ULV_UNUSED void *userdata) {
-        static sd_event *event;
+        static struct pollfd p[CLIENTS];
         uint64_t start, before;
 
-        if (!event) {
-                if (sd_event_new(&event) < 0)
-                        return -1;
-                for (unsigned k = 0; k < CLIENTS; k++) {
-                        clients[k].number = k;
-                        clients[k].bus = instance_ledger(&inst);
-                        if (!clients[k].bus || sd_bus_attach_event(clients[k].bus, event, 0) < 0)
-                                return -1;
-                }
-        }
         many_stop = false;
-        for (unsigned k = 0; k < CLIENTS; k++)
-                if (submit(k) < 0)
+        for (unsigned k = 0; k < CLIENTS; k++) {
+                clients[k].number = k;
+                if (!clients[k].bus && !(clients[k].bus = instance_ledger(&inst)))
                         return -1;
+                p[k] = (struct pollfd) { .fd = sd_bus_get_fd(clients[k].bus), .events = POLLIN };
+                if (submit(k) < 0 || sd_bus_flush(clients[k].bus) < 0)
+                        return -1;
+        }
         start = now_usec();
         before = many_done;
         while (now_usec() < start + ROUND_USEC)
-                if (sd_event_run(event, 100000) < 0)
+                if (turn(p) < 0)
                         return -1;
         before = many_done - before;
         start = now_usec() - start;
         many_stop = true;
-        while (sd_event_run(event, 50000) > 0)
-                ;
+        while (many_done < many_id)
+                if (turn(p) < 0)
+                        return -1;
         return (double) before * 1e6 / (double) start;
 }
 
@@ -249,8 +257,8 @@ int main(void) {
         if (pid == 0) {
                 become_command();
                 one = instance_ledger(&inst);
-                bench_run("Durable transactions, one client; goal: >= 0.80x SQLite", "a second", single, 3, 7, 0);
-                bench_run("Durable transactions, 64 clients; goal: >= 4x etcd", "a second", many, 3, 7, 0);
+                bench_run("Durable transactions, one client; goal: >= 0.80x SQLite", "a second", single, 3, 21, 0);
+                bench_run("Durable transactions, 64 clients; goal: >= 4x etcd", "a second", many, 3, 21, 0);
                 exit(0);
         }
         waitpid(pid, &status, 0);

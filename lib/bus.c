@@ -4,12 +4,20 @@
  * a pidfd) is taken and judged by the owner's allow() before one byte is read, then an sd_bus in server
  * mode is started on the socket. sd-bus itself ends connections that don't authenticate. Its Disconnected
  * signal, synthesized locally, ends the peer's life here. A reserve fd is held so that a process at its
- * limit of fds can still take connections off the queue and close them, instead of spinning. */
+ * limit of fds can still take connections off the queue and close them, instead of spinning.
+ *
+ * The connections aren't attached with sd_bus_attach_event(): its prepare callbacks ask every connection
+ * for its wishes in every turn of the loop, and with a thousand of them that takes longer than the work.
+ * Here a connection has a source for its socket, drains what has arrived when that becomes readable, and only
+ * then says what it waits for; sd-bus's own time-outs get a timer while there is one. What others queued on
+ * it meanwhile (signals, late replies) and the socket didn't take at once is found by one walk before each
+ * turn, a few nanoseconds per connection. */
 
 #include "lib/bus.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -20,10 +28,15 @@
 #define SO_PEERPIDFD 77 /* linux 6.5, asm-generic/socket.h */
 #endif
 
+#define DRAIN_MAX 256   /* messages of one connection in one turn of the loop */
+
 struct connection {
         struct ulv_bus_peer peer;
         struct connection *next, *previous;
+        sd_event_source *io, *timer;    /* timer: NULL while sd-bus waits for no time */
+        int events;             /* what io waits for */
         bool known;             /* connected() took it, so disconnected() will be told */
+        bool draining, ended;   /* ended: by a handler, while drain() still looks at it */
 };
 
 struct ulv_bus_listener {
@@ -71,14 +84,96 @@ static void connection_free(struct connection *c) {
         l->n_connections--;
         if (c->known && l->ops->disconnected)
                 l->ops->disconnected(&c->peer, l->userdata);
+        sd_event_source_disable_unref(c->io);
+        sd_event_source_disable_unref(c->timer);
         sd_bus_close_unref(c->peer.bus);
         (void) ulv_close(c->peer.pidfd);
-        free(c);
+        if (c->draining)
+                c->ended = true;
+        else
+                free(c);
 }
 
 static int on_disconnected(ULV_UNUSED sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         connection_free(userdata);
         return 1;
+}
+
+static int on_time(sd_event_source *s, uint64_t usec, void *userdata);
+
+/* Edges, not levels: with a hundred sockets readable, each turn of the loop would look at all of them. */
+static int watch_events(struct connection *c, int events) {
+        int r;
+
+        if (events == c->events)
+                return 0;
+        r = sd_event_source_set_io_events(c->io, (uint32_t) events | EPOLLET);
+        if (r >= 0)
+                c->events = events;
+        return r;
+}
+
+static int watch_time(struct connection *c, uint64_t until) {
+        int r;
+
+        if (until == UINT64_MAX) {
+                c->timer = sd_event_source_disable_unref(c->timer);
+                return 0;
+        }
+        if (!c->timer)
+                return sd_event_add_time(c->peer.listener->event, &c->timer, CLOCK_MONOTONIC, until, 1, on_time, c);
+        r = sd_event_source_set_time(c->timer, until);
+        return r < 0 ? r : sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+}
+
+/* What sd-bus waits for now. `more`: it wasn't asked until it had nothing left, so no edge will come. */
+static int watch(struct connection *c, bool more) {
+        int events = sd_bus_get_events(c->peer.bus), r;
+        uint64_t until = UINT64_MAX;
+
+        if (events < 0)
+                return events;
+        r = watch_events(c, events);
+        if (r >= 0)
+                r = sd_bus_get_timeout(c->peer.bus, &until);
+        return r < 0 ? r : watch_time(c, more ? 0 : until);
+}
+
+/* Takes all that has arrived. Any handler may end any connection, this one too. */
+static void drain(struct connection *c) {
+        int r = 1;
+
+        c->draining = true;
+        for (unsigned n = 0; r > 0 && !c->ended && n < DRAIN_MAX; n++)
+                r = sd_bus_process(c->peer.bus, NULL);
+        c->draining = false;
+        if (c->ended)
+                free(c);
+        else if (r < 0 || watch(c, r > 0) < 0)
+                connection_free(c);
+}
+
+static int on_time(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
+        drain(userdata);
+        return 0;
+}
+
+static int on_io(ULV_UNUSED sd_event_source *s, ULV_UNUSED int fd, ULV_UNUSED uint32_t revents, void *userdata) {
+        drain(userdata);
+        return 0;
+}
+
+/* Before each turn of the loop: whoever has something left to write is told when there is room for it. */
+static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
+        struct ulv_bus_listener *l = userdata;
+
+        for (struct connection *c = l->connections; c; c = c->next) {
+                uint64_t n = 0;
+
+                if (sd_bus_get_n_queued_write(c->peer.bus, &n) >= 0 && n > 0 && c->io)
+                        (void) watch_events(c, EPOLLIN | EPOLLOUT);
+        }
+        return 0;
 }
 
 static int peer_pidfd(int fd, pid_t pid) {
@@ -151,8 +246,11 @@ static void connection_new(struct ulv_bus_listener *l, int fd) {
                 return;
         }
         c->known = true;
-        if (sd_bus_attach_event(c->peer.bus, l->event, SD_EVENT_PRIORITY_NORMAL) < 0)
+        c->events = EPOLLIN;
+        if (sd_event_add_io(l->event, &c->io, fd, EPOLLIN | EPOLLET, on_io, c) < 0)
                 connection_free(c);
+        else
+                drain(c);
 }
 
 static int on_connect(ULV_UNUSED sd_event_source *s, int fd, ULV_UNUSED uint32_t revents, void *userdata) {
@@ -196,6 +294,8 @@ int ulv_bus_listen(sd_event *e, const char *path, mode_t mode, const struct ulv_
         *l = (struct ulv_bus_listener) { .event = sd_event_ref(e), .fd = ulv_steal_fd(&fd), .ops = ops, .userdata = userdata,
                                          .reserve = open("/dev/null", O_RDONLY | O_CLOEXEC) };
         r = sd_event_add_io(e, &l->source, l->fd, EPOLLIN, on_connect, l);
+        if (r >= 0)
+                r = sd_event_source_set_prepare(l->source, on_turn);
         if (r < 0) {
                 ulv_bus_listener_free(l);
                 return r;

@@ -16,7 +16,8 @@
  *        -> (u result, t generation, s state, s undo)   result 0; state "done" or "reaching". A repeat of an
  *        id gives the first outcome. A refusal is an error org.ultravisor1.Error.*; a commit that failed is
  *        Error.OutcomeUnknown. Replied after the commit.
- *   Rows(s kind) -> (t generation, s epoch, s rows)      kind "" = all
+ *   Rows(s kind) -> (t generation, s epoch, s rows)      kind "" = all, and from then on the
+ *        connection gets Changed and Settled: without the rows they would mean nothing
  *   Transaction(s id) -> (s state, t generation, s undo) state: done, undone, reaching; unknown = error NotFound
  *   History(s owner, t before_seq, u limit) -> (s lines)  newest first; lines: "row history SEQ - time= generation= id=
  *        subject= reason= state= operations= undo= after=" in the one text form

@@ -70,6 +70,8 @@ static int method_rows(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_erro
         if (r < 0)
                 return reply_errno(m, "cannot list the ledger's rows", r);
         (void) snprintf(epoch, sizeof(epoch), "%016llx", (unsigned long long) u->epoch);
+        if (!kind[0])
+                publish_subscribe(u, sd_bus_message_get_bus(m));
         return sd_bus_reply_method_return(m, "tss", ulv_ledger_generation(u->ledger), epoch, ulv_strbuf_str(&b));
 }
 

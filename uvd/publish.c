@@ -25,9 +25,19 @@ static void publish_views(struct uvd *u) {
         }
 }
 
+static int subscribe_peer(struct ulv_bus_peer *p, void *userdata) {
+        if (p->bus == userdata)
+                p->userdata = p;        /* anything: whoever has it follows the changes */
+        return 0;
+}
+
+void publish_subscribe(struct uvd *u, sd_bus *bus) { (void) ulv_bus_listener_each(u->commands, subscribe_peer, bus); }
+
 static int signal_peer(struct ulv_bus_peer *p, void *userdata) {
         const struct published *c = userdata;
 
+        if (!p->userdata)
+                return 0;
         if (c->changes.len > 0)
                 (void) sd_bus_emit_signal(p->bus, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Changed", "ts", c->generation, ulv_strbuf_str(&c->changes));
         if (c->settled.len > 0)

@@ -87,6 +87,7 @@ static int open_db(const char *path, int flags, struct store **ret) {
         (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        s->unpruned = UINT64_MAX;       /* not known: the first commit cuts */
         *ret = s;
         return 0;
 }

@@ -16,6 +16,8 @@
 #include "model/op.h"
 
 static const char *const statement_sql[ST_MAX_] = {
+        [ST_BEGIN] = "BEGIN IMMEDIATE",
+        [ST_COMMIT] = "COMMIT",
         [ST_PUT] = "INSERT INTO state(key, row) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET row = ?2",
         /* A unit that went to another owner comes as `row` (new) and `gone` (old), in either order. */
         [ST_GONE] = "DELETE FROM state WHERE key = ?1 AND substr(row || ' ', 1, length(?2)) = ?2",
@@ -75,22 +77,40 @@ int store_exec(struct store *s, const char *sql) {
         return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_errno(s);
 }
 
-int store_begin(struct store *s) {
-        return s->broken[0] ? -EROFS : store_exec(s, "BEGIN IMMEDIATE");
+/* A statement without values. */
+static int run_plain(struct store *s, enum statement which) {
+        sqlite3_stmt *st = statement(s, which);
+
+        return st ? run(s, st, true) : store_errno(s);
 }
+
+int store_begin(struct store *s) { return s->broken[0] ? -EROFS : run_plain(s, ST_BEGIN); }
 
 void store_rollback(struct store *s) {
         if (!sqlite3_get_autocommit(s->db))
                 (void) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
+/* In strides of a sixteenth: each cut writes other pages than those that entries are added to. */
+static int prune(struct store *s, uint64_t history_keep) {
+        sqlite3_stmt *st;
+        int r;
+
+        if (s->unpruned < history_keep / 16)
+                return 0;
+        st = statement(s, ST_PRUNE);
+        r = st ? run(s, st, bind_number(st, 1, history_keep)) : store_errno(s);
+        if (r >= 0)
+                s->unpruned = 0;
+        return r;
+}
+
 int store_commit(struct store *s, uint64_t history_keep) {
-        sqlite3_stmt *prune = statement(s, ST_PRUNE);
         int moved = 0, r;
 
-        r = prune ? run(s, prune, bind_number(prune, 1, history_keep)) : store_errno(s);
+        r = prune(s, history_keep);
         if (r >= 0)
-                r = store_exec(s, "COMMIT");
+                r = run_plain(s, ST_COMMIT);
         /* Deleted or replaced behind our back: then the commit is durable in a file that nobody will find. */
         if (r >= 0 && sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved) {
                 (void) snprintf(s->broken, sizeof(s->broken), "ledger.db was moved or deleted");
@@ -210,6 +230,8 @@ int store_add(struct store *s, const struct store_entry *e) {
         (void) ulv_op_each_line(e->after, strlen(e->after), line_owners, &owners);
         if (ulv_strbuf_error(&owners) < 0)
                 return ulv_strbuf_error(&owners);
+        if (s->unpruned < UINT64_MAX)
+                s->unpruned++;
         return run(s, st, bind_number(st, 1, e->seq) && bind_number(st, 2, e->time) && bind_number(st, 3, e->generation) &&
                           bind_string(st, 4, e->id) && bind_string(st, 5, ulv_strbuf_str(&owners)) &&
                           bind_string(st, 6, e->state) && bind_string(st, 7, e->subject) && bind_string(st, 8, e->reason) &&

@@ -101,6 +101,7 @@ void transact_done(struct uvd *u);
 struct published { uint64_t generation; struct ulv_strbuf changes, settled; };
 void publish_commit(struct uvd *u, const struct published *p);
 void publish_replaced(struct uvd *u);          /* another ledger is in force: mirrors load it anew */
+void publish_subscribe(struct uvd *u, sd_bus *bus);     /* this connection of command follows the changes from now on */
 
 /* --- channel.c */
 int channel_listen(struct uvd *u) ULV_MUST_CHECK;
