@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bench/bench.h"
 
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
 static int by_value(const void *a, const void *b) {
         double x = *(const double *) a, y = *(const double *) b;
 
@@ -10,6 +16,21 @@ static int by_value(const void *a, const void *b) {
 double bench_median(double *v, size_t n) {
         qsort(v, n, sizeof(*v), by_value);
         return n == 0 ? 0 : n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+int bench_spawn(char *const argv[]) {
+        posix_spawn_file_actions_t actions;
+        int status = -1, r;
+        pid_t pid;
+
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+        r = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+        posix_spawn_file_actions_destroy(&actions);
+        if (r != 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
+                return -1;
+        return WEXITSTATUS(status);
 }
 
 bool bench_has(const char *program) {

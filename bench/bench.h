@@ -18,5 +18,7 @@ struct contender {
 /* Runs them in turn and prints a table: median, min, max, and the median of the ratios to contender `base`. */
 void bench_run(const char *title, const char *unit, struct contender *c, size_t n, unsigned rounds, size_t base);
 double bench_median(double *v, size_t n);
+/* A program from PATH, waited for, without a shell and without its output. Its exit status, -1 if there is none. */
+int bench_spawn(char *const argv[]);
 /* Is this program in PATH? */
 bool bench_has(const char *program);

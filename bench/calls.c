@@ -5,10 +5,7 @@
 
 #include "bench/bench.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -60,22 +57,12 @@ static double call(void *userdata) {
         return (double) (now_usec() - start) / 2000;
 }
 
-extern char **environ;
 static double process(void *userdata) {
-        char **argv = userdata;
-        posix_spawn_file_actions_t actions;
-        uint64_t start;
-        int status;
-        pid_t pid;
+        uint64_t start = now_usec();
 
-        posix_spawn_file_actions_init(&actions);
-        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-        start = now_usec();
         for (int i = 0; i < 20; i++)
-                if (posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) != 0 || waitpid(pid, &status, 0) < 0)
+                if (bench_spawn(userdata) != 0)
                         return -1;
-        posix_spawn_file_actions_destroy(&actions);
         return (double) (now_usec() - start) / 20 / 1000;
 }
 
@@ -95,9 +82,8 @@ int main(void) {
                 { .name = "busctl --version (loads libsystemd)", .run = process, .userdata = busctl },
                 { .name = "virsh --version", .run = process, .userdata = virsh, .missing = bench_has("virsh") ? NULL : "no virsh here" },
         };
-        sd_bus_message *m = NULL;
+        char *apply[] = { uvctl, (char *) "--root", inst.root, (char *) "-q", (char *) "apply", (char *) "-y", NULL };
         pid_t server;
-        int empty;
 
         instance_make(&inst, "bench", "[Machine]\nName=bench\nKind=imagined\n[Node \"0\"]\nCPUs=0-255\nMemory=256G\n");
         for (int i = 0; i < PARTITIONS; i++) {
@@ -109,8 +95,7 @@ int main(void) {
         snprintf(path, sizeof(path), "%s/bare", inst.root);
         server = bare_server(path);
         ours = instance_manager(&inst);
-        empty = memfd_create("empty", MFD_CLOEXEC);
-        if (!ours || sd_bus_call_method(ours, NULL, ULV_PATH, ULV_IF_MANAGER, "Apply", NULL, &m, "hbuts", empty, 0, 0, (uint64_t) 0, "bench") < 0)
+        if (!ours || bench_spawn(apply) != 0)
                 FAIL("cannot define %d partitions", PARTITIONS);
         while (ulv_bus_connect(NULL, path, &bare) < 0)
                 msleep(5);

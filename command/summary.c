@@ -81,16 +81,21 @@ void summary_done(struct summary *s) {
         *s = (struct summary) { 0 };
 }
 
+static void add_amount(struct ulv_strbuf *b, const char *key, uint64_t v) {
+        if (v > 0)
+                ulv_op_add_u64(b, key, v);
+}
+
 void summary_add_keys(struct ulv_strbuf *b, const struct summary *s, const char *name) {
         ulv_op_add(b, "isolation", ulv_isolation_name(s->isolation));
         if (s->cores[0])
                 ulv_op_add(b, "cores", s->cores);
-        ulv_op_add_u64(b, "cores-wanted", s->cores_wanted);
-        ulv_op_add_u64(b, "cores-reached", s->cores_reached);
-        ulv_op_add_u64(b, "share-wanted", s->share_wanted);
-        ulv_op_add_u64(b, "share-reached", s->share_reached);
-        ulv_op_add_u64(b, "memory-wanted", s->memory_wanted);
-        ulv_op_add_u64(b, "memory-reached", s->memory_reached);
+        add_amount(b, "cores-wanted", s->cores_wanted);
+        add_amount(b, "cores-reached", s->cores_reached);
+        add_amount(b, "share-wanted", s->share_wanted);
+        add_amount(b, "share-reached", s->share_reached);
+        add_amount(b, "memory-wanted", s->memory_wanted);
+        add_amount(b, "memory-reached", s->memory_reached);
         if (s->cpu_how[0])
                 ulv_op_add(b, "cpu-how", s->cpu_how);
         if (s->memory_how[0])

@@ -48,7 +48,8 @@ static inline void ulv_closep(int *fd) { *fd = ulv_close(*fd); }
 #define ulv_steal(p) ({ __typeof__(p) _v = (p); (p) = NULL; _v; })
 static inline int ulv_steal_fd(int *fd) { int v = *fd; *fd = -1; return v; }
 
-static inline bool ulv_streq(const char *a, const char *b) { return strcmp(a, b) == 0; }
+/* Most strings that differ do so in their first byte: no call for those. */
+static inline bool ulv_streq(const char *a, const char *b) { return *a == *b && strcmp(a, b) == 0; }
 static inline bool ulv_streq0(const char *a, const char *b) {
         return (!a && !b) || (a && b && strcmp(a, b) == 0);
 }

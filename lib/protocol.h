@@ -63,7 +63,7 @@
  *   Rows(s kind) -> (t generation, s rows)               ledger rows; partition rows carry extra computed keys:
  *        isolation= cores= (numbers, "1,3-4") cores-wanted= cores-reached= share-wanted= share-reached= (1/1000)
  *        memory-wanted= memory-reached= (bytes) cpu-how= memory-how= degraded= description= unit=, and no text= (that
- *        is Definition's). The ledger row carries stale=yes while uvd can't be reached.
+ *        is Definition's). A number that is 0 is left out. The ledger row carries stale=yes while uvd can't be reached.
  *   Start(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)   names empty: all
  *   Stop(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
  *   Set(s name, a{ss} values, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)      values: cores share memory

@@ -79,7 +79,7 @@ struct resource {
                 bool missing;
                 uint64_t total;         /* of memory: what the holdings sum to, always */
         } b, old;
-        struct holding *holdings;       /* of any owner, in no order */
+        struct holding *holdings;       /* of any owner, by name */
         struct transfer *transfers;
         UT_hash_handle hh;
 };

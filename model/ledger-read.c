@@ -140,27 +140,27 @@ struct walk {
 static int visit(const struct walk *w, const struct holding *h) {
         struct ulv_holding_info info;
 
-        if (!h || (!ulv_holding_has_row(h) && h->b.in == 0))
+        if (!ulv_holding_has_row(h) && h->b.in == 0)
                 return 0;
         fill_holding(h, &info);
         return w->f(&info, w->userdata);
 }
 
+/* By the owners' names, and idle's share among them. */
 static int walk_resource(const struct ulv_ledger *l, const struct resource *r, const struct walk *w) {
+        bool share = r->kind == KIND_SHARE;
         struct ulv_holding_info info;
         int q = 0;
 
-        if (ulv_kinds[r->kind].unit) {
-                for (const struct holding *h = r->holdings; h && q == 0; h = h->r_next)
-                        q = visit(w, h);
-                return q;
-        }
-        for (size_t i = 0; i < l->by_name.n && q == 0; i++) {
-                if (r->kind == KIND_SHARE && l->by_name.v[i] == l->infra[INFRA_IDLE]) {
+        for (const struct holding *h = r->holdings; q == 0 && (h || share); ) {
+                if (share && (!h || strcmp(h->key.p->name, "idle") > 0)) {
                         fill_idle_share(l, &info);
                         q = w->f(&info, w->userdata);
-                } else
-                        q = visit(w, ulv_find_holding(l, r, l->by_name.v[i]));
+                        share = false;
+                        continue;
+                }
+                q = visit(w, h);
+                h = h->r_next;
         }
         return q;
 }

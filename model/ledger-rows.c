@@ -173,18 +173,9 @@ static void dump_resources(const struct ulv_ledger *l, int kind, struct ulv_strb
         for (size_t i = 0; i < l->sorted[kind].n; i++) {
                 const struct resource *r = l->sorted[kind].v[i];
 
-                if (ulv_kinds[kind].unit) {
-                        for (const struct holding *h = r->holdings; h; h = h->r_next)
-                                if (ulv_holding_has_row(h))
-                                        row_holding(b, h);
-                        continue;
-                }
-                for (size_t k = 0; k < l->by_name.n; k++) {
-                        const struct holding *h = ulv_find_holding(l, r, l->by_name.v[k]);
-
-                        if (h && ulv_holding_has_row(h))
+                for (const struct holding *h = r->holdings; h; h = h->r_next)
+                        if (ulv_holding_has_row(h))
                                 row_holding(b, h);
-                }
         }
 }
 

@@ -218,6 +218,18 @@ static void link_to_owner(struct partition *p, struct holding *h) {
                 DL_PREPEND2(p->holdings, h, p_prev, p_next);
 }
 
+/* And into the resource's, by name: a walk over all owners of it is a walk over those that have some. */
+static void link_to_resource(struct resource *r, struct holding *h) {
+        struct holding *after = r->holdings ? r->holdings->r_prev : NULL;
+
+        while (after && strcmp(after->key.p->name, h->key.p->name) > 0)
+                after = after == r->holdings ? NULL : after->r_prev;
+        if (after)
+                DL_APPEND_ELEM2(r->holdings, after, h, r_prev, r_next);
+        else
+                DL_PREPEND2(r->holdings, h, r_prev, r_next);
+}
+
 struct holding *ulv_need_holding(struct ulv_ledger *l, struct resource *r, struct partition *p) {
         struct holding *h = ulv_find_holding(l, r, p);
 
@@ -237,7 +249,7 @@ struct holding *ulv_need_holding(struct ulv_ledger *l, struct resource *r, struc
                 return NULL;
         }
         link_to_owner(p, h);
-        DL_APPEND2(r->holdings, h, r_prev, r_next);
+        link_to_resource(r, h);
         ulv_touch_new(l, &h->o);
         return h;
 }

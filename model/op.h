@@ -38,9 +38,9 @@
 
 struct ulv_op {
         const char *verb, *kind, *id, *owner;           /* decoded; in storage */
-        struct { const char *key, *value; } kv[ULV_OP_KEYS_MAX];
+        struct ulv_op_kv { const char *key, *value; } *kv;      /* in storage too */
         unsigned n_kv;
-        char *storage;                                  /* owned */
+        void *storage;                                  /* owned: one block for all of it */
 };
 #define _cleanup_op_ ULV_CLEANUP(ulv_op_done)
 

@@ -5,12 +5,10 @@
 
 #define ROWS_MAX 1000000        /* of a machine that nobody has yet: a bound on a bad answer */
 
-/* ulv_op_get(), but most keys are told apart without a call: a list asks twenty times a partition. */
 const char *row_str(const struct ulv_op *op, const char *key) {
-        for (unsigned i = 0; i < op->n_kv; i++)
-                if (op->kv[i].key[0] == key[0] && ulv_streq(op->kv[i].key, key))
-                        return op->kv[i].value;
-        return "";
+        const char *value = ulv_op_get(op, key);
+
+        return value ? value : "";
 }
 
 uint64_t row_u64(const struct ulv_op *op, const char *key) {

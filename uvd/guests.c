@@ -193,6 +193,7 @@ void guest_started(struct uvd *u, const char *name, const char *token) {
                 return;
         g->asked = false;
         (void) snprintf(g->token, sizeof(g->token), "%s", token);
+        monitors_resume(g);
 }
 
 void guest_failed(struct uvd *u, const char *name, int error) {
@@ -204,6 +205,7 @@ void guest_failed(struct uvd *u, const char *name, int error) {
         g->asked = false;
         g->token[0] = 0;
         g->failures++;
+        monitors_resume(g);
         if (!is_live(u, name, &p)) {
                 forget_if_idle(u, g);
                 return;
@@ -223,6 +225,7 @@ void guest_exited(struct uvd *u, const char *name, int status) {
                 return;
         g->asked = false;
         g->token[0] = 0;
+        monitors_resume(g);
         if (!is_live(u, name, &p)) {
                 forget_if_idle(u, g);
                 return;
@@ -244,6 +247,7 @@ void guests_forget_tokens(struct uvd *u) {
         for (struct guest *g = u->guests; g; g = g->hh.next) {
                 g->asked = false;
                 g->token[0] = 0;
+                monitors_resume(g);
         }
 }
 

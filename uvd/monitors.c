@@ -2,8 +2,9 @@
 
 /* Connections of monitors: org.ultravisor1.Monitor (lib/protocol.h). A connection is bound to one partition
  * by Hello, once; before that nothing else is answered, and after it the monitor can speak about that
- * partition only. In the other direction, calls of command that concern what runs (exec, signal) are passed
- * on over the same connection, fds and all, and their answers back. */
+ * partition only. A monitor may be quicker than the starter's word on it: its Hello waits for that word
+ * while a start was asked for and isn't answered. In the other direction, calls of command that concern
+ * what runs (exec, signal) are passed on over the same connection, fds and all, and their answers back. */
 
 #include "uvd/uvd.h"
 
@@ -21,6 +22,8 @@ struct link {
         struct uvd *uvd;
         struct ulv_bus_peer *peer;
         struct guest *guest;            /* NULL until Hello */
+        sd_bus_message *hello;          /* owned: a Hello that waits, */
+        struct guest *waits_for;        /* whose `held` we are; NULL: none does */
 };
 
 static int hello_checks(struct uvd *u, const struct ulv_bus_peer *p, struct guest *g, const char *token, const char *type, struct ulv_diag *reterr) {
@@ -61,8 +64,35 @@ static void drop_older(struct ulv_bus_peer *p) {
         ulv_bus_peer_drop(p);
 }
 
-static int method_hello(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        struct link *l = userdata;
+static void let_go(struct link *l) {
+        if (l->waits_for)
+                l->waits_for->held = NULL;
+        l->waits_for = NULL;
+        l->hello = sd_bus_message_unref(l->hello);
+}
+
+static int refuse_hello(struct link *l, sd_bus_message *m, const char *name, const struct ulv_diag *d) {
+        ulv_log(ULV_LOG_WARNING, "refused process %d as monitor of %s: %s", (int) l->peer->creds.pid, name, d->why);
+        return ulv_bus_reply_diag(m, d);
+}
+
+/* One Hello waits for a partition's start: of two, the later one more likely has the token. */
+static int hold(struct link *l, sd_bus_message *m, struct guest *g) {
+        if (l->hello || g->held == l)
+                return reply_diag_simple(m, ULV_EXIT_DENIED, "Hello was said before", "it waits for the starter", "");
+        if (g->held) {
+                struct link *earlier = g->held;
+
+                (void) reply_diag_simple(earlier->hello, ULV_EXIT_DENIED, "this process is not the monitor", "another one came", "");
+                let_go(earlier);
+        }
+        g->held = l;
+        l->waits_for = g;
+        l->hello = sd_bus_message_ref(m);
+        return 1;
+}
+
+static int hello(struct link *l, sd_bus_message *m) {
         struct uvd *u = l->uvd;
         const char *name, *token, *type, *held;
         struct ulv_diag d = {};
@@ -77,13 +107,11 @@ static int method_hello(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_err
         g = guest_find(u, name);
         if (!g)         /* The starter named every monitor that it keeps, before this one could connect. */
                 return reply_diag_simple(m, ULV_EXIT_DENIED, "this process is not a monitor", "the starter keeps no monitor of that name", "");
+        if (g->asked)
+                return hold(l, m, g);
         r = hello_checks(u, l->peer, g, token, type, &d);
-        if (r > 0) {
-                ulv_log(ULV_LOG_WARNING, "refused process %d as monitor of %s: %s", (int) l->peer->creds.pid, g->name, d.why);
-                return ulv_bus_reply_diag(m, &d);
-        }
-        if (r < 0)
-                return r;
+        if (r != 0)
+                return r < 0 ? r : refuse_hello(l, m, name, &d);
         if (u->rebuilding) {
                 if (strlen(held) > HELD_VIEW_MAX)
                         return -E2BIG;
@@ -96,6 +124,25 @@ static int method_hello(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_err
         l->guest = g;
         guest_connected(g, l->peer);
         return reply_hello(u, m, g);
+}
+
+static int method_hello(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) { return hello(userdata, m); }
+
+void monitors_resume(struct guest *g) {
+        struct link *l = g->held;
+        sd_bus_message *m;
+        int r;
+
+        if (!l)
+                return;
+        m = ulv_steal(l->hello);
+        let_go(l);
+        r = sd_bus_message_rewind(m, true);
+        if (r >= 0)
+                r = hello(l, m);
+        if (r < 0)
+                (void) sd_bus_reply_method_errno(m, r, NULL);
+        sd_bus_message_unref(m);
 }
 
 static int method_report(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -229,6 +276,7 @@ static int on_connected(struct ulv_bus_peer *p, void *userdata) {
 static void on_disconnected(struct ulv_bus_peer *p, void *userdata) {
         struct link *l = p->userdata;
 
+        let_go(l);
         if (l->guest)
                 guest_disconnected(userdata, l->guest);
         free(l);

@@ -40,6 +40,7 @@ struct guest {
         unsigned failures;              /* starts in a row that came to nothing */
         sd_event_source *retry;
         struct ulv_bus_peer *peer;      /* the monitor's connection, NULL if there is none */
+        struct link *held;              /* said Hello before the starter told its token, NULL if none */
         int view_fd;                    /* read-only; -1 if there is no view */
         void *view;
         UT_hash_handle hh;
@@ -47,6 +48,7 @@ struct guest {
 
 struct request;                         /* transact.c */
 struct starter;                         /* starter.c */
+struct link;                            /* monitors.c */
 
 struct uvd {
         sd_event *event;
@@ -125,6 +127,8 @@ void guests_forget_tokens(struct uvd *u);       /* the starter is gone: what it 
 
 /* --- monitors.c, identity.c */
 int monitors_listen(struct uvd *u) ULV_MUST_CHECK;
+/* The starter's answer is there, or won't come: answers the Hello that waits for it, if one does. */
+void monitors_resume(struct guest *g);
 /* Passes the rest of m on to the partition's monitor as MonitorControl.MEMBER and its answer back. */
 int monitors_forward(struct uvd *u, sd_bus_message *m, const char *name, const char *member);
 /* 0: p is the monitor of g. 1: it isn't, reterr says why. */
