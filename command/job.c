@@ -305,7 +305,9 @@ static bool may_go(const struct item *i) {
 }
 
 static const char *past(const struct job *j) {
-        return ulv_streq(j->verb, "stop") ? "stopped" : ulv_streq(j->verb, "start") ? "running" : "done";
+        if (ulv_streq(j->verb, "pause"))
+                return "paused";
+        return ulv_streq(j->verb, "resume") ? "running" : ulv_streq(j->verb, "stop") ? "stopped" : ulv_streq(j->verb, "start") ? "running" : "done";
 }
 
 static void add_end(struct ulv_strbuf *b, const struct item *i, bool first) {

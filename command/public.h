@@ -32,6 +32,8 @@ void public_operations_away(struct ulv_diag *d, const char *verb);
 /* verb.c */
 int method_start(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_stop(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_pause(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_move(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_wait(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_why(sd_bus_message *call, void *userdata, sd_bus_error *error);

@@ -226,20 +226,27 @@ static void not_sent(struct manager *m, struct item *i, int r) {
         i->planned = ulv_ledger_generation(m->ledger);  /* not at once */
 }
 
+static void join(struct item *i, const char *txn) {
+        (void) snprintf(i->txn, sizeof(i->txn), "%s", txn);
+        i->joined = true;
+        i->state = ITEM_REACHING;
+        job_answer(i->job);
+}
+
 /* There is nothing to submit. If what was asked for is under way already (somebody else's start, or our own that was asked for again), it ends
  * with that one's transaction; else it is as it was asked for. */
 static void nothing_to_do(struct manager *m, struct item *i) {
         bool starts = i->request.verb == ULV_REQUEST_START, stops = i->request.verb == ULV_REQUEST_STOP;
         bool sets = i->request.verb == ULV_REQUEST_SET;
+        bool pauses = i->request.verb == ULV_REQUEST_PAUSE, resumes = i->request.verb == ULV_REQUEST_RESUME;
         struct ulv_partition_info p;
 
-        if ((starts || stops || sets) && ulv_ledger_partition(m->ledger, i->name, &p) == 0 && p.txn[0] &&
-            (sets || p.state == (starts ? ULV_STARTING : ULV_STOPPING))) {
-                (void) snprintf(i->txn, sizeof(i->txn), "%s", p.txn);
-                i->joined = true;
-                i->state = ITEM_REACHING;
-                job_answer(i->job);
-        } else
+        if ((pauses || resumes) && ulv_ledger_partition(m->ledger, i->name, &p) == 0 && p.txn[0] && p.state != p.wanted)
+                join(i, p.txn);
+        else if ((starts || stops || sets) && ulv_ledger_partition(m->ledger, i->name, &p) == 0 && p.txn[0] &&
+            (sets || p.state == (starts ? ULV_STARTING : ULV_STOPPING)))
+                join(i, p.txn);
+        else
                 item_end(i, ITEM_DONE, NULL);
 }
 

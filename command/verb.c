@@ -62,9 +62,10 @@ static int add_order(struct job *j, bool stop) {
         return 0;
 }
 
-static void run_names(struct manager *m, sd_bus_message *call, const char *const *names, size_t n, bool stop, uint32_t flags,
-                      uint64_t if_generation, const char *reason) {
-        struct job *j = job_new(m, call, stop ? "stop" : "start", n, flags, if_generation, reason);
+static void run_names(struct manager *m, sd_bus_message *call, const char *const *names, size_t n, enum ulv_request_verb verb,
+                      uint32_t flags, uint64_t if_generation, const char *reason) {
+        struct job *j = job_new(m, call, ulv_request_verb_name(verb), n, flags, if_generation, reason);
+        bool stop = verb == ULV_REQUEST_STOP;
         int r;
 
         if (!j)
@@ -73,10 +74,10 @@ static void run_names(struct manager *m, sd_bus_message *call, const char *const
                 /* Stopping turns the order round, so that what comes first is first in the plan too. */
                 if (!item_name(&j->items[i], names[stop ? n - 1 - i : i], ""))
                         return;
-                j->items[i].request.verb = stop ? ULV_REQUEST_STOP : ULV_REQUEST_START;
+                j->items[i].request.verb = verb;
                 j->items[i].request.force = stop && (flags & ULV_FLAG_FORCE);
         }
-        r = n > 1 ? add_order(j, stop) : 0;
+        r = n > 1 && (stop || verb == ULV_REQUEST_START) ? add_order(j, stop) : 0;
         if (r < 0)
                 job_refuse_errno(j, r);
         else
@@ -125,7 +126,8 @@ static int stop_names(struct manager *m, const char **given, size_t n_given, con
         return 0;
 }
 
-static void start_or_stop(struct manager *m, sd_bus_message *call, char **given, bool stop, uint32_t flags, uint64_t if_generation, const char *reason) {
+static void run_verb(struct manager *m, sd_bus_message *call, char **given, enum ulv_request_verb verb, uint32_t flags, uint64_t if_generation,
+                     const char *reason) {
         _cleanup_free_ const char **names = NULL;
         struct ulv_diag d = { 0 };
         size_t n_given = 0, n = 0;
@@ -138,7 +140,8 @@ static void start_or_stop(struct manager *m, sd_bus_message *call, char **given,
                 (void) ulv_bus_reply_diag(call, &d);
                 return;
         }
-        if (stop)
+        /* What runs may have no definition any more, and can be stopped or paused all the same. */
+        if (verb != ULV_REQUEST_START)
                 r = stop_names(m, (const char **) given, n_given, &names, &n);
         else
                 r = ulv_plan_order(m->bundle, (const char *const *) given, n_given, n_given == 0, &names, &n, &d);
@@ -147,10 +150,10 @@ static void start_or_stop(struct manager *m, sd_bus_message *call, char **given,
         else if (r < 0)
                 (void) public_reply_errno(call, r);
         else
-                run_names(m, call, names, n, stop, flags, if_generation, reason);
+                run_names(m, call, names, n, verb, flags, if_generation, reason);
 }
 
-static int read_and_run(sd_bus_message *call, struct public_peer *pp, bool stop) {
+static int read_and_run(sd_bus_message *call, struct public_peer *pp, enum ulv_request_verb verb) {
         uint64_t if_generation;
         char **given = NULL;
         const char *reason;
@@ -163,17 +166,25 @@ static int read_and_run(sd_bus_message *call, struct public_peer *pp, bool stop)
         if (r >= 0)
                 r = sd_bus_message_read(call, "uts", &flags, &if_generation, &reason);
         if (r >= 0 && !public_too_long(call, reason))
-                start_or_stop(pp->m, call, given, stop, flags, if_generation, reason);
+                run_verb(pp->m, call, given, verb, flags, if_generation, reason);
         ulv_strv_free(given);
         return r < 0 ? r : 1;
 }
 
 int method_start(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        return read_and_run(call, userdata, false);
+        return read_and_run(call, userdata, ULV_REQUEST_START);
 }
 
 int method_stop(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        return read_and_run(call, userdata, true);
+        return read_and_run(call, userdata, ULV_REQUEST_STOP);
+}
+
+int method_pause(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return read_and_run(call, userdata, ULV_REQUEST_PAUSE);
+}
+
+int method_resume(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return read_and_run(call, userdata, ULV_REQUEST_RESUME);
 }
 
 /* --- values ------------------------------------------------------------------------------------------- */
@@ -235,6 +246,7 @@ int method_wait(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
 
 static const struct { const char *name; enum ulv_request_verb verb; } why_verbs[] = {
         { "start", ULV_REQUEST_START }, { "stop", ULV_REQUEST_STOP }, { "set", ULV_REQUEST_SET },
+        { "pause", ULV_REQUEST_PAUSE }, { "resume", ULV_REQUEST_RESUME },
         { "move", ULV_REQUEST_MOVE }, { "apply", ULV_REQUEST_APPLY }, { "remove", ULV_REQUEST_REMOVE },
 };
 
@@ -251,7 +263,7 @@ static int read_why(sd_bus_message *call, struct ulv_request *ret, struct ulv_di
                 i++;
         if (i == ULV_ARRAY_SIZE(why_verbs)) {
                 ulv_diag_what(reterr, ULV_EXIT_USAGE, "why %.32s: no such verb", verb);
-                ulv_diag_try(reterr, "why start, stop, set, move, apply or remove");
+                ulv_diag_try(reterr, "why start, stop, pause, resume, set, move, apply or remove");
                 return 1;
         }
         *ret = (struct ulv_request) { .verb = why_verbs[i].verb, .name = name };

@@ -120,6 +120,7 @@ struct world_core *ulv_core_to_give(struct world *w, const char *owner, int node
 /* --- planner-request.c --------------------------------------------------------------------------- */
 int ulv_plan_start(struct planner *p) ULV_MUST_CHECK;
 int ulv_plan_stop(struct planner *p) ULV_MUST_CHECK;
+int ulv_plan_pause(struct planner *p, bool pause) ULV_MUST_CHECK;
 int ulv_plan_set(struct planner *p) ULV_MUST_CHECK;
 int ulv_plan_move(struct planner *p) ULV_MUST_CHECK;
 int ulv_plan_remove(struct planner *p) ULV_MUST_CHECK;

@@ -5,10 +5,11 @@
 
 /* --- common refusals ----------------------------------------------------------------------------------- */
 
-static const char *verb_name(enum ulv_request_verb v) {
+const char *ulv_request_verb_name(enum ulv_request_verb v) {
         static const char *const names[] = {
                 [ULV_REQUEST_START] = "start", [ULV_REQUEST_STOP] = "stop", [ULV_REQUEST_SET] = "set",
                 [ULV_REQUEST_MOVE] = "move", [ULV_REQUEST_APPLY] = "apply", [ULV_REQUEST_REMOVE] = "remove",
+                [ULV_REQUEST_PAUSE] = "pause", [ULV_REQUEST_RESUME] = "resume",
         };
         return names[v];
 }
@@ -34,11 +35,11 @@ static int refuse_unknown(struct planner *p, const char *name) {
         nearest = ulv_config_nearest(name, names.v, names.n);
         free(names.v);
         return ulv_plan_refuse(p, ULV_EXIT_NOT_FOUND, TEXT("no partition %s", ULV_Q(name)), "no definition has this name, and the ledger doesn't know it",
-                               nearest ? TEXT("uvctl %s %s", verb_name(p->r->verb), nearest) : "uvctl list");
+                               nearest ? TEXT("uvctl %s %s", ulv_request_verb_name(p->r->verb), nearest) : "uvctl list");
 }
 
 static int refuse_infrastructure(struct planner *p, const char *name) {
-        return ulv_plan_refuse(p, ULV_EXIT_USAGE, TEXT("cannot %s %s", verb_name(p->r->verb), name), "it belongs to the ultravisor itself",
+        return ulv_plan_refuse(p, ULV_EXIT_USAGE, TEXT("cannot %s %s", ulv_request_verb_name(p->r->verb), name), "it belongs to the ultravisor itself",
                                "uvctl list, to see the partitions");
 }
 
@@ -62,7 +63,7 @@ int ulv_plan_need_definition(struct planner *p, const char *name, const struct u
         r = ulv_plan_definition(p, name, ret, ret_own);
         if (r <= 0)
                 return r;
-        return ulv_plan_refuse(p, ULV_EXIT_FAILED, TEXT("cannot %s %s", verb_name(p->r->verb), name),
+        return ulv_plan_refuse(p, ULV_EXIT_FAILED, TEXT("cannot %s %s", ulv_request_verb_name(p->r->verb), name),
                                "the ledger's definition of it is none that this version can read, and no file defines it",
                                TEXT("write %s.partition, then uvctl apply", name));
 }
@@ -218,6 +219,50 @@ int ulv_plan_stop(struct planner *p) {
         }
         ulv_plan_op_state(p, name, ULV_STOPPING, p->r->force);
         ulv_plan_line(p, name, p->r->force ? "kill" : "stop", "", "all that it has goes back to idle");
+        return 0;
+}
+
+/* --- pause, resume ------------------------------------------------------------------------------------- */
+
+static bool is_on_the_way(enum ulv_state state, enum ulv_state wanted, bool pause) {
+        return pause ? state == ULV_PAUSING && wanted == ULV_PAUSED : (state == ULV_PAUSING || state == ULV_PAUSED) && wanted == ULV_RUNNING;
+}
+
+/* The monitor has said whether there is something to hold it in. */
+static int refuse_pause(struct planner *p, const char *name, const struct ulv_partition_info *info) {
+        if (info->state != ULV_RUNNING && info->state != ULV_PAUSING && info->state != ULV_PAUSED)
+                return ulv_plan_refuse(p, ulv_state_is_live(info->state) ? ULV_EXIT_CONFLICT : ULV_EXIT_NOT_ACTIVE,
+                                       TEXT("cannot %s %s", ulv_request_verb_name(p->r->verb), name), TEXT("it is %s", ulv_state_name(info->state)),
+                                       ulv_state_is_live(info->state) ? TEXT("uvctl status %s, and again when it runs", name) :
+                                       TEXT("uvctl start %s", name));
+        if (!strstr(info->contain, "freezer"))
+                return ulv_plan_refuse(p, ULV_EXIT_FAILED, TEXT("cannot %s %s", ulv_request_verb_name(p->r->verb), name),
+                                       "there is no cgroup v2 here in which it could be held (cgroup.freeze)",
+                                       "a kernel with cgroup v2 mounted, and uvctl restart; or uvctl stop");
+        return 0;
+}
+
+int ulv_plan_pause(struct planner *p, bool pause) {
+        const char *name = p->r->name;
+        struct ulv_partition_info info;
+        bool known;
+        int r;
+
+        r = ulv_plan_look_up(p, name, &info, &known);
+        if (r == 0)
+                r = refuse_pause(p, name, &info);
+        if (r != 0)
+                return r;
+        if (info.state == (pause ? ULV_PAUSED : ULV_RUNNING) && info.wanted == info.state) {
+                ulv_plan_line(p, name, "kept", "", pause ? "already paused" : "already running");
+                return 0;
+        }
+        if (is_on_the_way(info.state, info.wanted, pause)) {
+                ulv_plan_line(p, name, "kept", "", pause ? "already pausing" : "already resuming");
+                return 0;
+        }
+        ulv_plan_op_state(p, name, pause ? ULV_PAUSING : ULV_RUNNING, false);
+        ulv_plan_line(p, name, pause ? "pause" : "resume", "", pause ? "nothing of it runs; it keeps what it has" : "it goes on");
         return 0;
 }
 

@@ -240,6 +240,8 @@ int ulv_plan_decide(struct planner *p) {
         switch (p->r->verb) {
         case ULV_REQUEST_START: return ulv_plan_start(p);
         case ULV_REQUEST_STOP: return ulv_plan_stop(p);
+        case ULV_REQUEST_PAUSE: return ulv_plan_pause(p, true);
+        case ULV_REQUEST_RESUME: return ulv_plan_pause(p, false);
         case ULV_REQUEST_SET: return ulv_plan_set(p);
         case ULV_REQUEST_MOVE: return ulv_plan_move(p);
         case ULV_REQUEST_APPLY: return ulv_plan_apply(p);
@@ -273,7 +275,8 @@ int ulv_plan_make(const struct ulv_ledger *l, const struct ulv_bundle *b, const 
                 return k;
         ulv_plan_remember_idle(&p);
         k = ulv_plan_decide(&p);
-        if (k == 0 && r->verb != ULV_REQUEST_APPLY && r->verb != ULV_REQUEST_STOP && r->verb != ULV_REQUEST_REMOVE)
+        if (k == 0 && r->verb != ULV_REQUEST_APPLY && r->verb != ULV_REQUEST_STOP && r->verb != ULV_REQUEST_REMOVE &&
+            r->verb != ULV_REQUEST_PAUSE && r->verb != ULV_REQUEST_RESUME)
                 ulv_plan_summary(&p, true);
         ulv_world_done(&p.w);
         plan->use = p.use;

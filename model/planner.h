@@ -16,12 +16,16 @@
 enum ulv_request_verb {
         ULV_REQUEST_START,      /* name; claims everything, state=starting */
         ULV_REQUEST_STOP,       /* name; state=stopping; force: kill at once */
+        ULV_REQUEST_PAUSE,      /* name; state=pausing: nothing of it runs, it keeps what it has */
+        ULV_REQUEST_RESUME,     /* name; state=running */
         ULV_REQUEST_SET,        /* name, cores/share/memory: resize a live partition */
         ULV_REQUEST_MOVE,       /* name -> other: cores or memory or share from one to the other, one transaction */
         ULV_REQUEST_APPLY,      /* bring ledger to bundle: define, redefine, resize live ones to the definition, host and
                                    pool to the policy; prune: remove what has no definition (only if not live) */
         ULV_REQUEST_REMOVE,     /* name: remove its definition from the ledger */
 };
+
+const char *ulv_request_verb_name(enum ulv_request_verb v);      /* "start" */
 
 struct ulv_request {
         enum ulv_request_verb verb;

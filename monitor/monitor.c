@@ -106,6 +106,8 @@ static void say_status(const struct ulv_monitor *m) {
 static void running(struct ulv_monitor *m) {
         m->payload = PAYLOAD_RUNNING;
         (void) sd_event_source_set_enabled(m->start_timer, SD_EVENT_OFF);
+        m->may_freeze = ulv_plugin.freeze && ulv_plugin.may_freeze(m);
+        m->frozen = FROZEN_UNKNOWN;
         m->enforcement = ENFORCED_NOT;  /* now with the payload there: applied again, and read back */
         if (!m->narrowed && ulv_plugin.narrow) {
                 int r = ulv_plugin.narrow(m, ULV_STAGE_STARTED);
@@ -326,8 +328,10 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
                 end_begin(m, true, m->payload == PAYLOAD_STARTING || (m->seen.valid && m->seen.force));
         else if (m->payload == PAYLOAD_ENDING && wanted_end(m))
                 end_begin(m, true, m->seen.valid && m->seen.force);
-        if (m->payload == PAYLOAD_RUNNING && m->greeted)
+        if (m->payload == PAYLOAD_RUNNING && m->greeted) {
                 follow_grant(m);
+                pause_follow(m);
+        }
         if (m->payload == PAYLOAD_ENDING)
                 end_prove(m);
         if (m->payload == PAYLOAD_ENDED && m->greeted && m->incarnation > 0 && m->seen.incarnation != m->incarnation) {

@@ -34,7 +34,7 @@ struct seen {
         bool valid;
         uint64_t generation;
         char *text;             /* as it came */
-        enum ulv_state state;
+        enum ulv_state state, wanted;
         bool force;             /* stopping: kill at once */
         uint64_t leader, start; /* 0: none recorded */
         uint64_t incarnation;   /* which life of the partition this is */
@@ -102,6 +102,12 @@ struct ulv_monitor {
         enum { ENFORCED_NOT, ENFORCED_DONE, ENFORCED_REFUSED, ENFORCED_FAILED } enforcement;
         char how_cpu[32], how_memory[32], refusal[MONITOR_RESULT_MAX];
 
+        /* pause.c */
+        enum { FROZEN_UNKNOWN, FROZEN_NO, FROZEN_YES } frozen;  /* UNKNOWN: of a life of this monitor before */
+        bool may_freeze, freeze_failed; /* failed: and that was said */
+        uint64_t freeze_delay;
+        sd_event_source *freeze_timer;
+
         /* port-link.c */
         int port_pidfd, port_fd, console_slave, init_far;
         sd_event_source *port_watch, *port_timer;
@@ -119,6 +125,10 @@ void monitor_ready(struct ulv_monitor *m);              /* uv-init has started E
 int monitor_arm(struct ulv_monitor *m, sd_event_source **s, uint64_t usec, sd_event_time_handler_t handler);
 void monitor_exit(struct ulv_monitor *m);
 const char *payload_text(enum payload p);
+
+/* pause.c */
+void pause_follow(struct ulv_monitor *m);               /* RUNNING: hold it or let it go on, as the view wants */
+void pause_thaw(struct ulv_monitor *m);                 /* it is to end: what is held hears no SIGTERM */
 
 /* payload-end.c: the ways in which a payload ends, up to the proof that it is gone */
 void end_begin(struct ulv_monitor *m, bool wanted, bool at_once);

@@ -166,6 +166,7 @@ void end_begin(struct ulv_monitor *m, bool wanted, bool at_once) {
         } else if (!at_once || m->killed)
                 return;
         m->payload = PAYLOAD_ENDING;
+        pause_thaw(m);
         if (gentle && !m->stop_asked) {
                 m->stop_asked = true;
                 gentle = ulv_plugin.ask_stop(m) >= 0 && monitor_arm(m, &m->stop_timer, timeout, on_stop_timeout) >= 0;

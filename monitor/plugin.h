@@ -61,6 +61,10 @@ struct ulv_plugin {
         /* Removes what it left: cgroup, mounts, directories. Idempotent; called after gone, and at adoption of nothing. */
         int (*cleanup)(struct ulv_monitor *m);
         int (*signal)(struct ulv_monitor *m, int signo);
+        /* Optional. Holds every task of the payload, or lets them go on. Idempotent. 0: proved; 1: not yet, ask again;
+         * -errno. may_freeze: is there the means for it (then contain= says "freezer")? */
+        int (*freeze)(struct ulv_monitor *m, bool frozen);
+        bool (*may_freeze)(struct ulv_monitor *m);
         /* Words for contain= (model/partition.h). */
         const char *contain;
         /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */

@@ -9,6 +9,8 @@
 
 #include "monitor/monitor.h"
 
+#include <stdio.h>
+
 #include "lib/log.h"
 #include "lib/protocol.h"
 #include "model/op.h"
@@ -51,15 +53,33 @@ static void add_incarnation(const struct ulv_monitor *m, struct ulv_strbuf *b) {
                 ulv_op_add_u64(b, "incarnation", m->incarnation);
 }
 
+/* What the payload can be held in is one of the words, for the planner, which refuses a pause without it. */
+static void add_contain(const struct ulv_monitor *m, struct ulv_strbuf *b) {
+        char words[128];
+
+        (void) snprintf(words, sizeof(words), "%s%s", ulv_plugin.contain, m->may_freeze ? " freezer" : "");
+        ulv_op_add(b, "contain", words);
+}
+
+static bool is_resumed(const struct ulv_monitor *m) {
+        return (m->seen.state == ULV_PAUSING || m->seen.state == ULV_PAUSED) && m->seen.wanted == ULV_RUNNING && m->frozen == FROZEN_NO;
+}
+
 static void report_running(const struct ulv_monitor *m, struct ulv_strbuf *b) {
         const struct seen *s = &m->seen;
 
-        if (s->state == ULV_STARTING || s->leader != (uint64_t) m->leader || s->start != m->leader_start) {
+        if (s->state == ULV_PAUSING && s->wanted == ULV_PAUSED && m->frozen == FROZEN_YES) {
+                ulv_op_begin(b, "state", "partition", m->name, "-");
+                ulv_op_add(b, "state", "paused");
+                add_incarnation(m, b);
+                ulv_op_end(b);
+        } else if (s->state == ULV_STARTING || is_resumed(m) ||
+                   (s->state == ULV_RUNNING && (s->leader != (uint64_t) m->leader || s->start != m->leader_start))) {
                 ulv_op_begin(b, "state", "partition", m->name, "-");
                 ulv_op_add(b, "state", "running");
                 ulv_op_add_u64(b, "leader", (uint64_t) m->leader);
                 ulv_op_add_u64(b, "start", m->leader_start);
-                ulv_op_add(b, "contain", ulv_plugin.contain);
+                add_contain(m, b);
                 add_incarnation(m, b);
                 ulv_op_end(b);
         }
@@ -82,7 +102,7 @@ int report_build(const struct ulv_monitor *m, struct ulv_strbuf *b) {
                         ulv_op_add(b, "failed", "yes");
                 add_incarnation(m, b);
                 ulv_op_end(b);
-        } else if (m->payload == PAYLOAD_RUNNING && m->enforcement != ENFORCED_NOT && (s->state == ULV_STARTING || s->state == ULV_RUNNING))
+        } else if (m->payload == PAYLOAD_RUNNING && m->enforcement != ENFORCED_NOT && s->state != ULV_STOPPING)
                 report_running(m, b);
         return ulv_strbuf_error(b);
 }

@@ -116,6 +116,8 @@ static int on_exec(sd_bus_message *call, void *userdata, sd_bus_error *error) {
 
         if (m->payload != PAYLOAD_RUNNING)
                 return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
+        if (m->frozen == FROZEN_YES)
+                return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "cannot run a program in %s\nit is paused\nuvctl resume %s", m->name, m->name);
         r = ulv_plugin.no_port ? -EOPNOTSUPP : port_exec(m, call);
         if (r == -EOPNOTSUPP)
                 return sd_bus_error_setf(error, ULV_ERROR_USAGE, "cannot run a program in %s\na partition of type %s has no inside\n", m->name, ulv_plugin.type);

@@ -39,11 +39,12 @@ static int parse_definition(struct seen *s, const char *name, const char *text) 
 }
 
 static int parse_partition(struct seen *s, const char *name, const struct ulv_op *op) {
-        const char *state = ulv_op_get(op, "state"), *force = ulv_op_get(op, "force"), *text = ulv_op_get(op, "text");
+        const char *state = ulv_op_get(op, "state"), *force = ulv_op_get(op, "force"), *wanted = ulv_op_get(op, "wanted"), *text = ulv_op_get(op, "text");
 
         s->state = state ? ulv_state_from_name(state) : ULV_STATE_INVALID;
         if (s->state < 0)
                 return -EBADMSG;
+        s->wanted = wanted ? ulv_state_from_name(wanted) : ULV_RUNNING;
         s->force = force && ulv_streq(force, "yes");
         if (ulv_op_get_u64(op, "leader", &s->leader) < 0 || ulv_op_get_u64(op, "start", &s->start) < 0 ||
             ulv_op_get_u64(op, "incarnation", &s->incarnation) < 0)

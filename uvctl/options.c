@@ -22,6 +22,8 @@ const struct verb uvctl_verbs[] = {
         { "new", verb_new, "NAME [-- COMMAND...]", "define one from an image (--start: and run it)", 1, -1, OPT_CHANGE | OPT_FRESH },
         { "start", verb_start, "NAME... | -a", "start partitions, in the order of After=", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "stop", verb_stop, "NAME... | -a", "stop partitions (--force: kill at once)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
+        { "pause", verb_pause, "NAME... | -a", "hold all of it; it keeps what it has", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
+        { "resume", verb_resume, "NAME... | -a", "let it go on", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },
         { "set", verb_set, "NAME KEY=VALUE...", "resize it now: cores=, share=, memory=", 2, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "move", verb_move, "KEY=AMOUNT FROM TO", "move cores, share or memory, as one transaction", 3, 3, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },

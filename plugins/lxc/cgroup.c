@@ -128,3 +128,26 @@ int lxc_cgroup_remove(const char *dir) {
                 return r;
         return rmdir(dir) < 0 && errno != ENOENT ? -errno : 0;
 }
+
+/* --- pausing ------------------------------------------------------------------------------------------ */
+
+/* The file is there in every cgroup2 directory but the root, whatever controllers are. */
+bool lxc_may_freeze(struct ulv_monitor *m) {
+        _cleanup_close_ int fd = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+
+        return lxc_cgroup_has(fd, "cgroup.freeze");
+}
+
+/* "frozen 1" is the kernel's word that the last task stands still: a write to cgroup.freeze only asks. */
+int lxc_freeze(struct ulv_monitor *m, bool frozen) {
+        _cleanup_close_ int fd = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+        char text[256];
+        int r;
+
+        if (fd < 0)
+                return fd;
+        r = lxc_cgroup_write(fd, "cgroup.freeze", frozen ? "1" : "0");
+        if (r < 0 || (r = lxc_cgroup_read(fd, "cgroup.events", text, sizeof(text))) < 0)
+                return r;
+        return strstr(text, frozen ? "frozen 1" : "frozen 0") == NULL;
+}

@@ -66,6 +66,9 @@ struct lxc_target { int cgroup; pid_t leader; };
 int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
 /* The CPUs that the payload may use under this grant; empty: any. */
 const struct ulv_cpus *lxc_allowed_cpus(const struct ulv_grant *g);
+/* plugin.h's freeze and may_freeze, by cgroup.freeze. (cgroup.c) */
+int lxc_freeze(struct ulv_monitor *m, bool frozen);
+bool lxc_may_freeze(struct ulv_monitor *m);
 int lxc_set_affinity(pid_t tid, const struct ulv_cpus *cpus);
 
 /* --- build.c, tree.c, enter.c: between fork and exec ------------------------------------------------- */

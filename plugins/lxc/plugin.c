@@ -190,6 +190,8 @@ const struct ulv_plugin ulv_plugin = {
         .gone = gone,
         .cleanup = cleanup,
         .signal = do_signal,
+        .freeze = lxc_freeze,
+        .may_freeze = lxc_may_freeze,
         .contain = "userns seccomp nocaps",
         .narrow = lxc_narrow,
 };

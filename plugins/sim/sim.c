@@ -212,6 +212,9 @@ static int sim_cleanup(struct ulv_monitor *m) {
         return 0;
 }
 
+static int sim_freeze(ULV_UNUSED struct ulv_monitor *m, ULV_UNUSED bool frozen) { return 0; }
+static bool sim_may_freeze(ULV_UNUSED struct ulv_monitor *m) { return true; }
+
 const struct ulv_plugin ulv_plugin = {
         .version = ULV_PLUGIN_VERSION,
         .name = "sim",
@@ -225,6 +228,8 @@ const struct ulv_plugin ulv_plugin = {
         .gone = sim_gone,
         .cleanup = sim_cleanup,
         .signal = payload_signal,
+        .freeze = sim_freeze,
+        .may_freeze = sim_may_freeze,
         .contain = "simulated",
         .no_port = true,
 };

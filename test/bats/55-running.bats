@@ -139,3 +139,39 @@ reader() { container "$1" 'sh -c "trap \"exit 0\" TERM; echo ready; while :; do 
     [ "$(field con State)" = running ]
     uv stop --force con
 }
+
+@test "pause: nothing of it runs, it keeps what it has; exec is refused; resume, and it goes on where it was" {
+    container counter 'sh -c "trap \"exit 0\" TERM; i=0; while :; do i=$((i + 1)); echo n $i; sleep 0.01; done"'
+    uv apply -y; uv start counter; pid=$(field counter Leader)
+    wait_for 5 eval 'uv logs counter | grep -q "n 10"'
+    uv pause counter
+    [ "$(field counter State)" = paused ]; [ "$(field counter MemoryReached)" = 67108864 ]
+    a=$(uv logs -l 1 counter); sleep 0.3; [ "$(uv logs -l 1 counter)" = "$a" ]
+    run -3 uv exec counter -- true; [[ "$output" == *"it is paused"*"try: uvctl resume counter"* ]]
+    run uv pause counter; [ "$status" = 0 ]; [[ "$output" == *"already paused"* ]]
+    uv resume counter
+    [ "$(field counter State)" = running ]; [ "$(field counter Leader)" = "$pid" ]
+    wait_for 5 eval '[ "$(uv logs -l 1 counter)" != "$a" ]'
+    [ "$(uv exec counter -- echo again)" = again ]
+}
+
+@test "paused stays paused over kill -9 of its partition monitor and uvd; undo resumes; stop of a paused one is graceful" {
+    uv pause counter
+    kill -9 $(pids_of uv-monitor-lxc) $(pids_of uvd)
+    wait_for 10 eval '[ "$(field counter State)" = paused ]'
+    a=$(uv logs -l 1 counter); sleep 0.3; [ "$(uv logs -l 1 counter)" = "$a" ]
+    t=$(uv history counter -o name | head -1)
+    uv undo "$t"; wait_for 5 eval '[ "$(field counter State)" = running ]'
+    uv pause counter
+    uv stop counter
+    [ "$(field counter State)" = defined ]
+
+    run -3 uv pause counter; [[ "$output" == *"cannot pause counter"*"it is defined"*"try: uvctl start counter"* ]]
+}
+
+@test "pause and resume of a simulated partition move its state" {
+    sim fake Share=0.1 64M; uv apply -y; uv start fake
+    uv pause fake; [ "$(field fake State)" = paused ]
+    uv resume fake; [ "$(field fake State)" = running ]
+    uv stop fake
+}

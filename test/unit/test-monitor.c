@@ -122,6 +122,24 @@ static void a_stopping_partition_is_not_reported_as_running(ULV_UNUSED void **st
         expect("");
 }
 
+static void a_pause_is_said_when_proved_and_a_resume_too(ULV_UNUSED void **state) {
+        fresh(PAYLOAD_RUNNING, "row partition a - state=pausing wanted=paused incarnation=3 leader=77 start=1234\n");
+        m.may_freeze = true;
+        m.frozen = FROZEN_UNKNOWN;
+        expect("");
+        m.frozen = FROZEN_YES;
+        expect("state partition a - state=paused incarnation=3\n");
+        fresh(PAYLOAD_RUNNING, "row partition a - state=paused wanted=paused incarnation=3 leader=77 start=1234\n");
+        m.frozen = FROZEN_YES;
+        expect("");
+        fresh(PAYLOAD_RUNNING, "row partition a - state=paused wanted=running incarnation=3 leader=77 start=1234\n");
+        m.may_freeze = true;
+        m.frozen = FROZEN_YES;
+        expect("");
+        m.frozen = FROZEN_NO;
+        expect("state partition a - state=running leader=77 start=1234 contain=simulated%20freezer incarnation=3\n");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_view_is_taken_apart),
@@ -132,6 +150,7 @@ int main(void) {
                 cmocka_unit_test(nothing_is_said_of_a_grant_that_is_not_enforced_yet),
                 cmocka_unit_test(the_end_is_said_alone_and_once),
                 cmocka_unit_test(a_stopping_partition_is_not_reported_as_running),
+                cmocka_unit_test(a_pause_is_said_when_proved_and_a_resume_too),
         };
         int r = cmocka_run_group_tests(tests, NULL, NULL);
 

@@ -264,6 +264,32 @@ static void a_stopping_partition_is_not_started(ULV_UNUSED void **state) {
         assert_string_equal(plan->operations.s, "state partition web - state=stopping force=yes\n");
 }
 
+static void runs_with(const char *name, const char *contain) {
+        char report[256];
+
+        (void) snprintf(report, sizeof(report), "state partition %s - state=running leader=7 start=8 contain=%s\n", name, contain);
+        assert_int_equal(bed_step(&bed, name, report, strlen(report), NULL), 0);
+}
+
+static void a_pause_needs_something_to_hold_it_in(ULV_UNUSED void **state) {
+        const struct ulv_request pause = { .verb = ULV_REQUEST_PAUSE, .name = "web" }, resume = { .verb = ULV_REQUEST_RESUME, .name = "web" };
+
+        define("web", "", "Share=1", "Size=1G");
+        refused(pause, ULV_EXIT_NOT_ACTIVE, "cannot pause web", "it is defined", "uvctl start web");
+        assert_int_equal(ask(START("web")), 0);
+        refused(pause, ULV_EXIT_CONFLICT, "cannot pause web", "it is starting", "uvctl status web, and again when it runs");
+        runs_with("web", "userns");
+        refused(pause, ULV_EXIT_FAILED, "cannot pause web", "there is no cgroup v2 here in which it could be held (cgroup.freeze)",
+                "a kernel with cgroup v2 mounted, and uvctl restart; or uvctl stop");
+        runs_with("web", "userns%20freezer");
+        assert_int_equal(ask(resume), 0);
+        line_is(0, "web", "kept", "already running", "");
+        assert_int_equal(ask(pause), 0);
+        assert_int_equal(ask(pause), 0);
+        line_is(0, "web", "kept", "already pausing", "");
+        assert_int_equal(ask(resume), 0);
+}
+
 static void unknown_names_get_the_nearest(ULV_UNUSED void **state) {
         define("web", "", "Share=1", "Size=1G");
         refused(START("wbe"), ULV_EXIT_NOT_FOUND, "no partition wbe", "no definition has this name, and the ledger doesn't know it", "uvctl start web");
@@ -521,6 +547,7 @@ int main(void) {
                 TEST(what_runs_already_is_no_error),
                 TEST(a_start_is_one_transaction_with_the_definition),
                 TEST(a_stopping_partition_is_not_started),
+                TEST(a_pause_needs_something_to_hold_it_in),
                 TEST(unknown_names_get_the_nearest),
                 TEST(isolation_is_checked_against_the_machine),
                 TEST(a_container_with_all_controllers_is_firm_and_not_hard),

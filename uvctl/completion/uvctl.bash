@@ -46,7 +46,7 @@ _uvctl() {
         apply | plan | verify | backup | restore) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
         why)
                 if ((COMP_CWORD == i + 1)); then
-                        mapfile -t COMPREPLY < <(compgen -W 'start stop set move remove' -- "$cur")
+                        mapfile -t COMPREPLY < <(compgen -W 'start stop pause resume set move remove' -- "$cur")
                 else
                         names=$(_uvctl_names)
                         mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory=" -- "$cur")
