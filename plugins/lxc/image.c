@@ -99,14 +99,14 @@ static void check_kept(struct lxc_build *b, int layer, char *target) {
                 lxc_build_fail(b, 0, "its writable layer doesn't say over which image it was made", "uvctl remove --purge, then again: what it wrote is lost");
         if (ulv_streq(name, b->image))
                 return;
-        (void) snprintf(text, sizeof(text), "what it wrote was written over Image=%s, and its definition says Image=%s", name, b->image);
+        (void) snprintf(text, sizeof(text), "what it wrote stands on Image=%s, and its definition says Image=%s; uvctl remove --purge deletes it", name, b->image);
         lxc_build_fail(b, 0, text, "Image= as before, or uvctl remove --purge, which deletes what it wrote");
 }
 
 /* Opens the layer, made if there is none. target: in, the image that is wanted ("" = there is none of this
  * name); out, the one that is pinned. */
 static void open_layer(struct lxc_build *b, int writable, char *target) {
-        char name[ULV_NAME_MAX + 32];
+        char name[ULV_NAME_MAX + 32], text[256];
         int r;
 
         layer_name(name, sizeof(name), b->name, b->kept);
@@ -115,8 +115,10 @@ static void open_layer(struct lxc_build *b, int writable, char *target) {
                 check_kept(b, b->layer, target);
                 return;
         }
-        if (!*target)
-                lxc_build_fail(b, 0, "there is no image of the name that Image= gives", "uvctl image list; uvctl image build NAME");
+        if (!*target) {
+                (void) snprintf(text, sizeof(text), "there is no image %s: uvctl image list shows what there is", b->image);
+                lxc_build_fail(b, 0, text, "uvctl image build NAME; uvctl image import NAME PATH");
+        }
         r = make_layer(writable, name, target, b->image);
         if (r < 0)
                 fail(b, r, "making a writable layer");

@@ -21,6 +21,8 @@ _uvctl() {
 
         case $prev in
         -o | --output) mapfile -t COMPREPLY < <(compgen -W 'table wide json name' -- "$cur"); return ;;
+        --image) mapfile -t COMPREPLY < <(compgen -W "busybox debian-12 debian-13 host $(uvctl image list -o name 2>/dev/null)" -- "$cur"); return ;;
+        --writable) mapfile -t COMPREPLY < <(compgen -W 'kept ephemeral' -- "$cur"); return ;;
         --root | --chdir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
         -s | --signal) mapfile -t COMPREPLY < <(compgen -W 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP' -- "$cur"); return ;;
         esac
@@ -52,6 +54,18 @@ _uvctl() {
                         mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory=" -- "$cur")
                 fi
                 ;;
+        image)
+                if ((COMP_CWORD == i + 1)); then
+                        mapfile -t COMPREPLY < <(compgen -W 'build import list remove' -- "$cur")
+                else
+                        case ${COMP_WORDS[i + 1]} in
+                        build) mapfile -t COMPREPLY < <(compgen -W 'busybox debian-12 debian-13 host' -- "$cur") ;;
+                        remove) mapfile -t COMPREPLY < <(compgen -W "$(uvctl image list -o name 2>/dev/null)" -- "$cur") ;;
+                        import) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+                        esac
+                fi
+                ;;
+        new) ;;
         set | move)
                 names=$(_uvctl_names)
                 mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory=" -- "$cur")
