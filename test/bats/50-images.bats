@@ -38,6 +38,7 @@ outside() { find "$ROOT/canary" -printf '%p %u %m %s %l\n' | sort; stat -c '%n %
     away words
 }
 
+# bats test_tags=kernel
 @test "the image is read-only: what a partition writes, replaces and deletes is its own" {
     before=$(cd "$IMAGES/store/$(id_of busybox)/tree" && find . -printf '%p %u %m %s %l\n' | sort)
     small a; small b; uv start a b
@@ -51,6 +52,7 @@ outside() { find "$ROOT/canary" -printf '%p %u %m %s %l\n' | sort; stat -c '%n %
     away a; away b
 }
 
+# bats test_tags=kernel
 @test "inside, .. of the root is the root, and no mount of the host's is there" {
     small up; uv start up
     [ "$(uv exec up -- stat -c %i /)" = "$(uv exec up -- stat -c %i /srv/..)" ]
@@ -61,6 +63,7 @@ outside() { find "$ROOT/canary" -printf '%p %u %m %s %l\n' | sort; stat -c '%n %
     away up
 }
 
+# bats test_tags=kernel
 @test "Writable=kept outlives stop and start under other user ids; remove keeps it and says so; --purge deletes it" {
     small k; uv start k
     uv exec k -- sh -c 'echo kept >/root/f; chown 33 /root/f'
@@ -78,6 +81,7 @@ outside() { find "$ROOT/canary" -printf '%p %u %m %s %l\n' | sort; stat -c '%n %
     away filler
 }
 
+# bats test_tags=kernel
 @test "Writable=ephemeral begins anew each time, and nothing is left at stop, whoever owned it and however deep it was" {
     small e busybox --writable ephemeral; uv start e
     uv exec e -- sh -c 'echo x >/root/f; mkdir -p /srv/a/b; chown 33:7 /srv/a; chmod 0 /srv/a/b; chmod 0 /srv/a
@@ -100,6 +104,7 @@ outside() { find "$ROOT/canary" -printf '%p %u %m %s %l\n' | sort; stat -c '%n %
     uv remove -q ek || { wait_for 5 uv remove -q ek; }
 }
 
+# bats test_tags=kernel
 @test "a running partition keeps its image when another is built under the name; a new one gets the new" {
     small old; uv start old
     first=$(id_of busybox)
@@ -274,6 +279,7 @@ PY
     [ -z "$(ls -A "$IMAGES" | grep -E '^\.(new|gone)')" ]
 }
 
+# bats test_tags=kernel
 @test "Image=host: the host's /usr read-only, an /etc of its own, nothing of the host's" {
     run uv image build host; [ "$status" = 0 ] || skip "the host's /usr isn't merged"
     small h host --writable ephemeral --start

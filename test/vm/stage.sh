@@ -7,16 +7,18 @@ bed() {
     cp "$B/test/crash/kill" "$p/build/test/crash/"
     mkdir "$p/test"; cp -r test/lib test/vm test/bats "$p/test/"
     cp /bin/busybox "$p/busybox"
-    test/beds/vm.sh run -t "${2:-200}" "$p" -- sh test/vm/inside.sh "$1"
+    test/beds/vm.sh run -t "${2:-200}" "$p" -- sh test/vm/inside.sh "$1" ${3:+"$3"}
 }
 export -f bed
 # Exit 77 of the bed is "SKIP: what is missing": one test, skipped loudly.
-vm() { # vm NAME SECONDS WHAT
-    one "$1" "$2" bash -c 'out=$(bed "$1" "$2" 2>"$B/test-logs/$0.bed"); s=$?
+vm() { # vm NAME SECONDS FILE [TAG]
+    one "$1" "$2" bash -c 'out=$(bed "$1" "$2" "$3" 2>"$B/test-logs/$0.bed"); s=$?
         if [ $s = 77 ]; then echo "ok 1 - the full VM # SKIP $(tail -n 1 "$B/test-logs/$0.bed")"; exit 0; fi
-        printf "%s\n" "$out"; tail -n 5 "$B/test-logs/$0.bed" >&2; exit $s' "$1" "$3" "$2"
+        printf "%s\n" "$out"; tail -n 5 "$B/test-logs/$0.bed" >&2; exit $s' "$1" "$3" "$2" "${4:-}"
 }
 one vm-bed 600 bash -c 'test/beds/vm.sh make >&2; s=$?
     [ $s = 77 ] && { echo "ok 1 - the full VM can be made # SKIP see test-logs/vm-bed.err"; exit 0; }
     [ $s = 0 ] && echo "ok 1 - the full VM can be made"; exit $s'
 vm vm-enforced 240 test/vm/enforced.bats
+# Of the host's tests, those that depend on the kernel.
+vm vm-images 240 test/bats/50-images.bats kernel
