@@ -309,6 +309,63 @@ static sd_bus *bring_up(sd_bus *bus, const char *name, unsigned core, int *ret_v
 
 /* --- cases ------------------------------------------------------------------------------------------- */
 
+static int on_hello(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        *(int *) userdata = sd_bus_message_is_method_error(m, NULL) ? -1 : 1;
+        return 0;
+}
+
+/* 1: taken, -1: refused, 0: not answered within ms. */
+static int answer_within(sd_bus *bus, const int *answer, unsigned ms) {
+        for (unsigned t = 0; t < ms && *answer == 0; t += 5) {
+                while (sd_bus_process(bus, NULL) > 0)
+                        ;
+                msleep(5);
+        }
+        return *answer;
+}
+
+static void early_hello(sd_bus *bus, const char *name, const char *token, int expected) {
+        sd_bus *monitor = connect_to(ULV_SOCKET_MONITOR, 0);
+        char id[80], operations[256];
+        int answer = 0;
+
+        define(bus, name);
+        (void) snprintf(id, sizeof(id), "start-%s", name);
+        (void) snprintf(operations, sizeof(operations), "state partition %s - state=starting\n", name);
+        must(bus, id, operations);
+        (void) snprintf(operations, sizeof(operations), "start %s", name);
+        CHECK(ulv_streq(hear(5000), operations));
+        CHECK(sd_bus_call_method_async(monitor, NULL, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "Hello", on_hello, &answer,
+                                       "ssss", name, token, "sim", "") >= 0);
+        CHECK(answer_within(monitor, &answer, 200) == 0);
+        say("started %s " TOKEN, name);
+        CHECK(answer_within(monitor, &answer, 5000) == expected);
+        sd_bus_close_unref(monitor);
+}
+
+static void case_early(void) {
+        sd_bus *bus = start_uvd(NULL), *monitor;
+        int answer = 0;
+
+        early_hello(bus, "quick", TOKEN, 1);
+        early_hello(bus, "false", "ffffffffffffffffffffffffffffffff", -1);
+        /* one that waits and goes away leaves nothing behind */
+        define(bus, "gone");
+        must(bus, "start-gone", "state partition gone - state=starting\n");
+        CHECK(ulv_streq(hear(5000), "start gone"));
+        monitor = connect_to(ULV_SOCKET_MONITOR, 0);
+        CHECK(sd_bus_call_method_async(monitor, NULL, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "Hello", on_hello, &answer,
+                                       "ssss", "gone", TOKEN, "sim", "") >= 0);
+        CHECK(answer_within(monitor, &answer, 100) == 0);
+        sd_bus_close_unref(monitor);
+        msleep(50);
+        say("started gone " TOKEN);
+        monitor = connect_to(ULV_SOCKET_MONITOR, 0);
+        msleep(20);
+        CHECK(ulv_streq(hello(monitor, "gone", TOKEN, "sim", "", NULL), ""));
+        sd_bus_close_unref(monitor);
+}
+
 static void case_life(void) {
         sd_bus *bus = start_uvd(NULL), *monitor, *stranger;
         char first[4096], again[4096], path[128];
@@ -681,6 +738,7 @@ static void case_files(void) {
 
 static const struct { const char *name; void (*run)(void); const char *what; } cases[] = {
         { "life", case_life, "a partition is started, observed and released; repeated ids; identity" },
+        { "early", case_early, "a monitor that is quicker than the starter's word on it waits for that, and is judged then" },
         { "starter", case_starter, "monitors are asked for when they are missing, and only then" },
         { "kill", case_kill, "kill -9 under load loses nothing acknowledged" },
         { "disk", case_disk, "a full disk: outcome unknown, nothing lost, goes on with room" },
