@@ -158,7 +158,6 @@ static void print_options(unsigned mask) {
 /* All verbs and the names of all options, on one screen of 80 columns. */
 static void help(void) {
         char text[64];
-        size_t column = 0;
 
         printf("uvctl [OPTION...] VERB [WORD...]\n"
                "Cores and memory of this host, given to partitions by a ledger. See uvctl(1).\n\n");
@@ -166,13 +165,12 @@ static void help(void) {
                 (void) snprintf(text, sizeof(text), "%s %s", v->name, v->args);
                 printf("  %-28s %s\n", text, v->help);
         }
-        printf("\nOptions (uvctl VERB --help tells which a verb takes, and what they do):\n");
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(options); i++) {
-                option_text(&options[i], text, sizeof(text));
-                if (column + strlen(text) + 2 > 78)
-                        putchar('\n'), column = 0;
-                column += (size_t) printf("  %s", text);
-        }
+        printf("\nuvctl VERB --help tells the options of a verb. Of all:");
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(options); i++)
+                if (!options[i].bit) {
+                        option_text(&options[i], text, sizeof(text));
+                        printf("  %s", text);
+                }
         putchar('\n');
 }
 
