@@ -122,25 +122,27 @@ struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, s
 
                 ulv_diag_what(&d, ULV_EXIT_FAILED, "%u jobs are under way, which is the most", JOBS_MAX);
                 ulv_diag_try(&d, "again when some of them have ended");
-                (void) ulv_bus_reply_diag(call, &d);
+                if (call)
+                        (void) ulv_bus_reply_diag(call, &d);
                 return NULL;
         }
         j = calloc(1, sizeof(*j));
         if (j)
                 *j = (struct job) { .m = m, .verb = verb, .flags = flags, .if_generation = if_generation, .bundle = -1, .n_items = n_items };
-        if (!j || !(j->items = calloc(n_items + 1, sizeof(*j->items))) || !(j->reason = strdup(reason)) || !(j->subject = subject_of(call))) {
+        if (!j || !(j->items = calloc(n_items + 1, sizeof(*j->items))) || !(j->reason = strdup(reason)) || !(j->subject = call ? subject_of(call) : strdup("uv-command"))) {
                 if (j) {
                         free(j->items);
                         free(j->reason);
                         free(j);
                 }
-                (void) sd_bus_reply_method_errno(call, -ENOMEM, NULL);
+                if (call)
+                        (void) sd_bus_reply_method_errno(call, -ENOMEM, NULL);
                 return NULL;
         }
         for (size_t i = 0; i < n_items; i++)
                 j->items[i].job = j;
         (void) snprintf(j->id, sizeof(j->id), "%s-%llu", s->prefix, (unsigned long long) ++s->counter);
-        j->reply = sd_bus_message_ref(call);
+        j->reply = call ? sd_bus_message_ref(call) : NULL;
         j->previous = s->last;
         if (s->last)
                 s->last->next = j;
@@ -305,6 +307,8 @@ static bool may_go(const struct item *i) {
 }
 
 static const char *past(const struct job *j) {
+        if (ulv_streq(j->verb, "restart"))
+                return "running";
         if (ulv_streq(j->verb, "pause"))
                 return "paused";
         return ulv_streq(j->verb, "resume") ? "running" : ulv_streq(j->verb, "stop") ? "stopped" : ulv_streq(j->verb, "start") ? "running" : "done";
@@ -312,7 +316,7 @@ static const char *past(const struct job *j) {
 
 static void add_end(struct ulv_strbuf *b, const struct item *i, bool first) {
         if (i->state == ITEM_DONE) {
-                if (i->name[0])
+                if (i->name[0] && !(ulv_streq(i->job->verb, "restart") && i->request.verb == ULV_REQUEST_STOP))
                         ulv_strbuf_addf(b, "%s: %s\n", i->name, past(i->job));
         } else if (first)
                 ulv_strbuf_addf(b, "%s\n%s\n%s\n", i->diag.what, i->diag.why, i->diag.try_);

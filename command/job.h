@@ -80,7 +80,7 @@ struct jobs {
 int jobs_start(struct manager *m) ULV_MUST_CHECK;
 void jobs_done(struct manager *m);
 
-/* A job with n items for a call, whose message it keeps to answer. NULL: the call was refused already. */
+/* A job with n items for a call, whose message it keeps to answer; call NULL: our own. NULL: the call was refused already. */
 struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, size_t n_items, uint32_t flags,
                     uint64_t if_generation, const char *reason);
 /* false: there can't be such a name, and the job was refused. */

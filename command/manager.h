@@ -31,6 +31,7 @@ struct manager {
         char *problems;                 /* owned; of the files on disk, "" if none; NULL unknown */
 
         struct cache *cache;            /* rows.c */
+        struct restarts *restarts;      /* restart.c */
         struct jobs *jobs;              /* job.c */
 
         /* public.c */

@@ -7,6 +7,7 @@
 
 #include "command/job.h"
 #include "command/manager.h"
+#include "command/restart.h"
 #include "command/rows.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
@@ -50,6 +51,7 @@ static int on_rows(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_erro
         m->fresh = true;
         rows_all_changed(m);
         public_tell_changed(m, generation, "");
+        restart_review(m);
         jobs_resume(m);
         public_ready(m, false);
         return 0;
@@ -88,6 +90,8 @@ static int on_changed(sd_bus_message *signal, void *userdata, ULV_UNUSED sd_bus_
         rows_changed(m, changes);
         public_tell_changed(m, generation, changes);
         settle(m);
+        if (strstr(changes, "row partition "))
+                restart_review(m);
         jobs_kick(m);
         return 0;
 }

@@ -25,6 +25,24 @@ static int step(struct ulv_ledger *l, const char *operations, uint64_t now, size
         return r;
 }
 
+/* The start of a restart is planned on what the stop gives back: on the copy, the monitor has proved it gone. */
+static int step_end(struct ulv_ledger *l, const char *name, uint64_t now, struct ulv_diag *reterr) {
+        struct ulv_outcome outcome = { 0 };
+        struct ulv_partition_info p;
+        char report[128], id[128];
+        int r;
+
+        if (ulv_ledger_partition(l, name, &p) != 0 || !ulv_state_is_live(p.state))
+                return 0;
+        (void) snprintf(report, sizeof(report), "ended partition %s - result=exit:0\n", name);
+        (void) snprintf(id, sizeof(id), "preview-end-%s", name);
+        const struct ulv_txn t = { .id = id, .zone = "default", .subject = "preview", .reason = "", .now = now, .operations = report,
+                                   .operations_len = strlen(report), .reporter = name };
+        r = ulv_ledger_step(l, &t, &outcome, reterr);
+        ulv_outcome_done(&outcome);
+        return r;
+}
+
 /* What is said of all plans together: the summary of the only one, or of what all of them take; and every
  * plan's explanation. */
 struct texts {
@@ -59,6 +77,8 @@ static int preview_item(struct job *j, struct item *i, struct ulv_ledger *l, str
                 add_use(t, p, i == j->items);
                 if (l && p->operations.len > 0)
                         r = step(l, ulv_strbuf_str(&p->operations), manager_now(m, CLOCK_REALTIME), (size_t) (i - j->items), reterr);
+                if (r == 0 && l && ulv_streq(j->verb, "restart") && i->request.verb == ULV_REQUEST_STOP)
+                        r = step_end(l, i->name, manager_now(m, CLOCK_REALTIME), reterr);
         }
         ulv_strbuf_add(&t->explain, ulv_strbuf_str(&p->explain));
         ulv_plan_free(p);

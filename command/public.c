@@ -20,6 +20,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Rows", "s", "ts", method_rows, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Start", "asuts", "sss", method_start, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Stop", "asuts", "sss", method_stop, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Restart", "asuts", "sss", method_restart, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Pause", "asuts", "sss", method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Resume", "asuts", "sss", method_resume, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Set", "sa{ss}uts", "sss", method_set, SD_BUS_VTABLE_UNPRIVILEGED),

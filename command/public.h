@@ -34,6 +34,7 @@ int method_start(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_stop(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_pause(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_restart(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_move(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_wait(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_why(sd_bus_message *call, void *userdata, sd_bus_error *error);

@@ -187,6 +187,69 @@ int method_resume(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
         return read_and_run(call, userdata, ULV_REQUEST_RESUME);
 }
 
+/* --- restart ------------------------------------------------------------------------------------------ */
+
+/* A stop of each, then a start of each: item n + i starts names[i]. Each comes after the one before it:
+ * simple, and After= holds both ways; and what one gives back another may get. 1: refused already. */
+static int restart_items(struct job *j, const char *const *names, size_t n) {
+        int r = 0;
+
+        for (size_t i = 0; i < n; i++)
+                if (!item_name(&j->items[i], names[n - 1 - i], ""))
+                        return 1;
+        for (size_t i = 0; i < n; i++)
+                if (!item_name(&j->items[n + i], names[i], ""))
+                        return 1;
+        for (size_t i = 0; i < n * 2 && r >= 0; i++) {
+                j->items[i].request.verb = i < n ? ULV_REQUEST_STOP : ULV_REQUEST_START;
+                j->items[i].request.force = i < n && (j->flags & ULV_FLAG_FORCE);
+                r = i > 0 ? add_after(&j->items[i], i - 1) : 0;
+        }
+        return r;
+}
+
+static void restart_names(struct manager *m, sd_bus_message *call, char **given, uint32_t flags, uint64_t if_generation, const char *reason) {
+        _cleanup_free_ const char **names = NULL;
+        struct ulv_diag d = { 0 };
+        size_t n = 0, n_given = 0;
+        struct job *j;
+        int r;
+
+        while (given && given[n_given])
+                n_given++;
+        r = n_given > NAMES_MAX ? -E2BIG : ulv_plan_order(m->bundle, (const char *const *) given, n_given, n_given == 0, &names, &n, &d);
+        if (r > 0)
+                (void) ulv_bus_reply_diag(call, &d);
+        else if (r < 0)
+                (void) public_reply_errno(call, r);
+        if (r != 0 || !(j = job_new(m, call, "restart", n * 2, flags, if_generation, reason)))
+                return;
+        r = restart_items(j, names, n);
+        if (r < 0)
+                job_refuse_errno(j, r);
+        else if (r == 0)
+                plan_and_go(j);
+}
+
+int method_restart(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        uint64_t if_generation;
+        char **given = NULL;
+        const char *reason;
+        uint32_t flags;
+        int r;
+
+        if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, true))
+                return 1;
+        r = sd_bus_message_read_strv(call, &given);
+        if (r >= 0)
+                r = sd_bus_message_read(call, "uts", &flags, &if_generation, &reason);
+        if (r >= 0 && !public_too_long(call, reason))
+                restart_names(pp->m, call, given, flags, if_generation, reason);
+        ulv_strv_free(given);
+        return r < 0 ? r : 1;
+}
+
 /* --- values ------------------------------------------------------------------------------------------- */
 
 int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr) {

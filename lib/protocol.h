@@ -66,6 +66,7 @@
  *        is Definition's). A number that is 0 is left out. The ledger row carries stale=yes while uvd can't be reached.
  *   Start(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)   names empty: all
  *   Stop(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
+ *   Restart(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
  *   Pause(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)   Resume: the same
  *   Set(s name, a{ss} values, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)      values: cores share memory
  *   Move(s what, s from, s to, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     what: "cores=1"

@@ -12,6 +12,7 @@
 const struct ulv_definition ulv_definition_defaults = {
         .zone = "default", .role = "guest", .priority = 50, .isolation = ULV_ISOLATION_NONE,
         .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000, .log_max = ULV_LOG_MAX,
+        .restart = "no", .restart_delay = 1000000, .start_limit = 5,
         .cpu_node = -1, .memory_node = -1, .pages = "4K", .writable = "kept", .fault = "none",
 };
 
@@ -115,6 +116,11 @@ static int parse_type(const char *v, struct ulv_definition *d, void *field) {
         return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->type));
 }
 
+static int parse_restart(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "no", "on-failure", "always" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->restart));
+}
+
 static int parse_pages(const char *v, struct ulv_definition *d, void *field) {
         static const char *const words[] = { "4K", "2M", "1G" };
         return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->pages));
@@ -162,6 +168,10 @@ static int parse_unsigned(const char *v, uint64_t min, uint64_t max, unsigned *f
 
 static int parse_priority(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
         return parse_unsigned(v, 0, 100, field);
+}
+
+static int parse_start_limit(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        return parse_unsigned(v, 1, 1000, field);
 }
 
 static int parse_cores(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
@@ -366,6 +376,8 @@ KIND_PLAIN(cores, "a number of whole cores (from 1 to 8192; fractions: Share=)",
 KIND_PLAIN(share, "a number of hardware threads (like 2 or 0.25)", SIZEOF(share), parse_share, format_share);
 KIND_PLAIN(node, "the number of a NUMA node (like 0)", SIZEOF(cpu_node), parse_node, format_node);
 KIND_PLAIN(size, "a size up to 4P (like 512M or 1.5G)", SIZEOF(memory), parse_size, format_size);
+KIND_PLAIN(restart, "a policy (no, on-failure or always)", SIZEOF(restart), parse_restart, format_chars);
+KIND_PLAIN(start_limit, "a number of starts from 1 to 1000", SIZEOF(start_limit), parse_start_limit, format_unsigned);
 KIND_PLAIN(log_max, "a size from 256K to 64G (like 8M)", SIZEOF(log_max), parse_log_max, format_size);
 KIND_PLAIN(timeout, "a time from 1ms to 1d (like 30s or 2min)", SIZEOF(stop_timeout), parse_timeout, format_duration);
 KIND_PLAIN(delay, "a time up to 1d (like 500ms or 2s)", SIZEOF(fault_delay), parse_delay, format_duration);
@@ -389,6 +401,9 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_AFTER] = KEY("Partition", "After", after, after),
         [KEY_START_TIMEOUT] = KEY("Partition", "StartTimeout", timeout, start_timeout),
         [KEY_STOP_TIMEOUT] = KEY("Partition", "StopTimeout", timeout, stop_timeout),
+        [KEY_RESTART] = KEY("Partition", "Restart", restart, restart),
+        [KEY_RESTART_SEC] = KEY("Partition", "RestartSec", timeout, restart_delay),
+        [KEY_START_LIMIT] = KEY("Partition", "StartLimit", start_limit, start_limit),
         [KEY_LOG_MAX] = KEY("Partition", "LogMax", log_max, log_max),
         [KEY_CORES] = KEY("CPU", "Cores", cores, cores),
         [KEY_CORES_MIN] = KEY("CPU", "CoresMin", cores, cores_min),

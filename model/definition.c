@@ -43,7 +43,7 @@ static const char *const sections[] = { "Partition", "CPU", "Memory", "Container
 /* What FACE.md shows and later versions serve: told apart from a misspelling. */
 static const char *const later_sections[] = { "VM", "Block", "Network", "Channel", "Credential", "Device" };
 static const struct { const char *section, *key; } later_keys[] = {
-        { "Partition", "Role" }, { "Partition", "Apart" }, { "Partition", "Restart" },
+        { "Partition", "Role" }, { "Partition", "Apart" },
         { "Container", "Init" },
 };
 

@@ -7,6 +7,7 @@
  *
  *   [Partition] Template= Description= Type=container|sim Zone= Priority=0..100 Isolation=none|soft|firm|hard
  *               After=NAMES StopTimeout=30s StartTimeout= LogMax=8M
+ *               Restart=no|on-failure|always RestartSec=1s StartLimit=5
  *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
  *   [Memory]    Size= SizeMin= SizeMax= Node= Pages=4K|2M|1G
  *   [Container] Image=NAME Writable=kept|ephemeral   or   Root=; Exec= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
@@ -31,6 +32,9 @@ struct ulv_definition {
         enum ulv_isolation isolation;   /* the least wanted; NONE */
         char **after; size_t n_after;
         uint64_t start_timeout, stop_timeout;           /* us; 90 s, 30 s */
+        char restart[16];               /* "no", "on-failure", "always" */
+        uint64_t restart_delay;         /* us; 1 s */
+        unsigned start_limit;           /* starts in a row by Restart=; 5 */
         uint64_t log_max;               /* bytes of console log on disk; ULV_LOG_MAX */
 
         /* Bounds are 0 where none is given: then nothing is taken below what is wanted. */

@@ -349,6 +349,15 @@ static int op_stopping(struct step *s, struct partition *p) {
         return 0;
 }
 
+/* What has ended by itself isn't wanted any more. */
+static int op_settled(struct step *s, struct partition *p) {
+        if (ulv_is_live(p))
+                return refuse_state(s, p, ULV_DEFINED);
+        ulv_set_state(s, p, ULV_DEFINED);
+        p->b.wanted = ULV_DEFINED;
+        return 0;
+}
+
 /* Was it made something else in this transaction? Then its start can't be taken back together with that:
  * a partition that stops can't become something else yet. */
 static bool is_remade(const struct partition *p) {
@@ -384,12 +393,17 @@ static int op_state(struct step *s, const struct ulv_op *op) {
         case ULV_STOPPING: r = op_stopping(s, p); break;
         case ULV_PAUSING: r = op_pausing(s, p, true); break;
         case ULV_RUNNING: r = op_pausing(s, p, false); break;
-        default: return invalid(s, op, "state= must be starting, stopping, pausing or running");
+        case ULV_DEFINED: r = op_settled(s, p); break;
+        default: return invalid(s, op, "state= must be starting, stopping, pausing, running or defined");
         }
         if (r == 0)
                 r = set_extra(s, op, p);
         if (r != 0)
                 return r;
+        if (to == ULV_DEFINED) {        /* reached already; nothing of it can be taken back */
+                s->no_undo = true;
+                return 0;
+        }
         /* Who waits for another state than this waits in vain. */
         if (to != ULV_STOPPING || before != ULV_STOPPING)
                 ulv_waits_release(s->l, &p->b.waits, true);

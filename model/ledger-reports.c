@@ -216,7 +216,8 @@ static int op_ended(struct step *s, const struct ulv_op *op) {
         p->b.leader = p->b.start = 0;
         p->b.contain[0] = 0;
         set_result(p, result ? result : "");
-        return ulv_set_string(&p->b.extra, p->old.extra, "");
+        /* An end that wasn't asked for leaves what the start was said to be: Restart= counts by it (restart.h). */
+        return stopping ? ulv_set_string(&p->b.extra, p->old.extra, "") : 0;
 }
 
 int ulv_run_report_op(struct step *s, const struct ulv_op *op) {

@@ -146,6 +146,7 @@ const char *ulv_ledger_parameter(const struct ulv_ledger *l, const char *key);  
 /* Pointers in these live until the next change of the ledger. */
 struct ulv_partition_info {
         const char *name, *zone, *type, *role, *contain, *result, *text, *txn;  /* "" where unset */
+        const char *extra;              /* keys that the last `state` operation brought along, " KEY=VALUE..." */
         enum ulv_state state, wanted;
         uint64_t incarnation, since, leader, leader_start;
 };

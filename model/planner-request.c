@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model/planner-internal.h"
+#include "model/restart.h"
 
 /* What is asked for one partition as a whole: start, stop, remove. */
 
@@ -209,6 +210,11 @@ int ulv_plan_stop(struct planner *p) {
         r = ulv_plan_look_up(p, name, &info, &known);
         if (r != 0)
                 return r;
+        if (!ulv_state_is_live(info.state) && known && info.wanted != ULV_DEFINED && ulv_restart_is_due(&info, ulv_bundle_definition(p->b, name))) {
+                ulv_plan_op_state(p, name, ULV_DEFINED, false);
+                ulv_plan_line(p, name, "stop", "", "not running, and not started again (Restart=)");
+                return 0;
+        }
         if (!ulv_state_is_live(info.state)) {
                 ulv_plan_line(p, name, "kept", "", "not running");
                 return 0;

@@ -98,6 +98,10 @@ void ulv_plan_op_state(struct planner *p, const char *name, enum ulv_state state
         ulv_op_add(b, "state", ulv_state_name(state));
         if (force)
                 ulv_op_add(b, "force", "yes");
+        if (state == ULV_STARTING && p->r->verb == ULV_REQUEST_START && p->r->restarts > 0) {
+                ulv_op_add_u64(b, "restarts", p->r->restarts);
+                ulv_op_add_u64(b, "restarted", p->r->restarted);
+        }
         ulv_op_end(b);
 }
 

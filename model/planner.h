@@ -33,6 +33,8 @@ struct ulv_request {
         bool has_cores, has_share, has_memory;
         uint64_t cores, share, memory;          /* SET: absolute; MOVE: the amount; memory in bytes */
         bool force, prune;
+        unsigned restarts;                      /* START by Restart=: the number of it in a row, kept in the row; 0: a person's */
+        uint64_t restarted;                     /* when, realtime us */
         bool runtime;                           /* SET, MOVE: until the next start only, the definition stays as it is */
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Verbs that change something by one call: start stop pause resume kill set move remove undo. */
+/* Verbs that change something by one call: start stop restart pause resume kill set move remove undo. */
 
 #include "uvctl/image.h"
 #include "uvctl/job.h"
@@ -76,6 +76,12 @@ int verb_remove(struct uvctl *u, int argc, char **argv) {
                         tell_kept(u, &s, argv[i]);
         store_done(&s);
         return r;
+}
+
+int verb_restart(struct uvctl *u, int argc, char **argv) {
+        int r = check_all(u, "restart", argc);
+
+        return r != 0 ? r : change_names(u, "Restart", argv);
 }
 
 int verb_pause(struct uvctl *u, int argc, char **argv) {

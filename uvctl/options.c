@@ -22,6 +22,7 @@ const struct verb uvctl_verbs[] = {
         { "new", verb_new, "NAME [-- COMMAND...]", "define one from an image (--start: and run it)", 1, -1, OPT_CHANGE | OPT_FRESH },
         { "start", verb_start, "NAME... | -a", "start partitions, in the order of After=", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "stop", verb_stop, "NAME... | -a", "stop partitions (--force: kill at once)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
+        { "restart", verb_restart, "NAME... | -a", "stop and start them", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
         { "pause", verb_pause, "NAME... | -a", "hold all of it; it keeps what it has", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "resume", verb_resume, "NAME... | -a", "let it go on", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },
@@ -165,7 +166,7 @@ static void help(void) {
                 (void) snprintf(text, sizeof(text), "%s %s", v->name, v->args);
                 printf("  %-28s %s\n", text, v->help);
         }
-        printf("\nuvctl VERB --help tells the options of a verb. Of all:");
+        printf("\nuvctl VERB --help tells the options of a verb. Of all:\n");
         for (size_t i = 0; i < ULV_ARRAY_SIZE(options); i++)
                 if (!options[i].bit) {
                         option_text(&options[i], text, sizeof(text));

@@ -103,6 +103,7 @@ int verb_status(struct uvctl *u, int argc, char **argv);
 int verb_resources(struct uvctl *u, int argc, char **argv);     /* resources.c */
 int verb_start(struct uvctl *u, int argc, char **argv);         /* change.c */
 int verb_stop(struct uvctl *u, int argc, char **argv);
+int verb_restart(struct uvctl *u, int argc, char **argv);
 int verb_pause(struct uvctl *u, int argc, char **argv);
 int verb_resume(struct uvctl *u, int argc, char **argv);
 int verb_kill(struct uvctl *u, int argc, char **argv);

@@ -175,3 +175,42 @@ reader() { container "$1" 'sh -c "trap \"exit 0\" TERM; echo ready; while :; do 
     uv resume fake; [ "$(field fake State)" = running ]
     uv stop fake
 }
+
+@test "restart: stop and start as one job, planned as a whole before anything stops; a stopped one is started" {
+    pid=$(field box Leader)
+    run uv restart -n box; [ "$status" = 0 ]; [ "$(field box Leader)" = "$pid" ]
+    uv restart box
+    [ "$(field box State)" = running ]; [ "$(field box Leader)" != "$pid" ]
+    uv stop box; uv restart box; [ "$(field box State)" = running ]
+}
+
+@test "Restart=on-failure: a failure is started again, an end in order or a stop is not" {
+    container fails 'sh -c "echo life; sleep 0.3; exit 3"' "Restart=on-failure
+RestartSec=50ms
+StartLimit=100"
+    container ends 'sh -c "echo life; sleep 0.3"' "Restart=on-failure
+RestartSec=50ms"
+    uv apply -y; uv start fails ends
+    wait_for 10 eval '[ "$(uv logs fails | grep -c life)" -ge 3 ]'
+    uv history fails | grep -q uv-command
+    [ "$(field ends State)" = defined ]; [ "$(uv logs ends | grep -c life)" = 1 ]
+    wait_for 5 uv stop fails
+    sleep 0.2; wait_for 5 eval '[ "$(field fails State)" = defined ]'
+    n=$(uv logs fails | grep -c life); sleep 1; [ "$(uv logs fails | grep -c life)" = "$n" ]
+}
+
+@test "StartLimit=: given up after that many in a row, said once; kill -9 of the planner in between starts no count anew" {
+    container loop 'sh -c "echo life; exit 3"' "Restart=always
+RestartSec=100ms
+StartLimit=4"
+    uv apply -y; uv start loop || true
+    wait_for 10 eval '[ "$(uv logs loop | grep -c life)" -ge 3 ]'
+    kill -9 $(pids_of uv-command)
+    wait_for 10 grep -q "loop: given up: it ended again after 4 starts in a row" "$ROOT/log"
+    sleep 0.5
+    [ "$(uv logs loop | grep -c life)" = 5 ]
+    [ "$(field loop State)" = failed ]
+    uv start loop || true
+    wait_for 10 eval '[ "$(uv logs loop | grep -c life)" -ge 6 ]'
+    wait_for 5 uv stop loop
+}
