@@ -6,6 +6,7 @@
  * is a matter of politeness: a new uv-command decides the same. */
 
 #define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION HASH_FNV  /* the default one falls through cases in a way that clang warns of */
 
 #include "command/restart.h"
 
