@@ -188,6 +188,8 @@ int method_definition(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_er
                 for (size_t i = 0; i < pp->m->bundle->n_files; i++)
                         if (is_file_of(pp->m->bundle->files[i].file, name))
                                 ulv_strbuf_addf(&files, "%s%s", files.len > 0 ? " " : "", pp->m->bundle->files[i].file);
+                if (d->template[0])
+                        ulv_strbuf_addf(&files, " " ULV_TEMPLATES "%s.partition", d->template);
         } else if (pp->m->ledger && ulv_ledger_partition(pp->m->ledger, name, &p) == 0)
                 ulv_strbuf_add(&text, p.text);
         else {

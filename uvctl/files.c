@@ -227,7 +227,8 @@ int files_load(struct uvctl *u, const char *path, struct file_set *ret) {
                 files_done(&f);
                 return r;
         }
-        qsort(f.v, f.n, sizeof(*f.v), by_path);         /* drop-ins in the order of their names */
+        if (f.n > 0)
+                qsort(f.v, f.n, sizeof(*f.v), by_path);         /* drop-ins in the order of their names */
         if (!f.directory) {
                 _cleanup_free_ char *beside = NULL;
 
