@@ -212,6 +212,19 @@ static void format_isolation(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_d
         ulv_strbuf_add(b, ulv_isolation_name(*(const enum ulv_isolation *) field));
 }
 
+static int parse_boolean(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        bool yes = ulv_streq(v, "yes");
+
+        if (!yes && !ulv_streq(v, "no"))
+                return -EINVAL;
+        *(bool *) field = yes;
+        return 0;
+}
+
+static void format_boolean(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_definition *d, const void *field) {
+        ulv_strbuf_add(b, *(const bool *) field ? "yes" : "no");
+}
+
 static int parse_between(int (*parse)(const char *s, uint64_t *ret), const char *v, uint64_t min, uint64_t max, void *field) {
         uint64_t n;
         int r;
@@ -372,6 +385,7 @@ KIND_PLAIN(pages, "a page size (4K, 2M or 1G)", SIZEOF(pages), parse_pages, form
 KIND_PLAIN(fault, "a fault (none, start-fails, start-hangs, dies, refuses-shrink or stop-hangs)", SIZEOF(fault), parse_fault, format_chars);
 KIND_PLAIN(priority, "a priority from 0 to 100", SIZEOF(priority), parse_priority, format_unsigned);
 KIND_PLAIN(isolation, "a grade (none, soft, firm or hard)", SIZEOF(isolation), parse_isolation, format_isolation);
+KIND_PLAIN(boolean, "yes or no", SIZEOF(init), parse_boolean, format_boolean);
 KIND_PLAIN(cores, "a number of whole cores (from 1 to 8192; fractions: Share=)", SIZEOF(cores), parse_cores, format_unsigned);
 KIND_PLAIN(share, "a number of hardware threads (like 2 or 0.25)", SIZEOF(share), parse_share, format_share);
 KIND_PLAIN(node, "the number of a NUMA node (like 0)", SIZEOF(cpu_node), parse_node, format_node);
@@ -421,6 +435,8 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_WRITABLE] = KEY("Container", "Writable", writable, writable),
         [KEY_ROOT] = KEY("Container", "Root", root, root),
         [KEY_EXEC] = KEY("Container", "Exec", exec, exec),
+        [KEY_INIT] = KEY("Container", "Init", boolean, init),
+        [KEY_NESTING] = KEY("Container", "Nesting", boolean, nesting),
         [KEY_USER] = KEY("Container", "User", user, user),
         [KEY_ENVIRONMENT] = KEY("Container", "Environment", environment, environment),
         [KEY_CWD] = KEY("Container", "WorkingDirectory", path, cwd),

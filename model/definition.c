@@ -44,7 +44,6 @@ static const char *const sections[] = { "Partition", "CPU", "Memory", "Container
 static const char *const later_sections[] = { "VM", "Block", "Network", "Channel", "Credential", "Device" };
 static const struct { const char *section, *key; } later_keys[] = {
         { "Partition", "Role" }, { "Partition", "Apart" },
-        { "Container", "Init" },
 };
 
 static bool is_in(const char *word, const char *const *words, size_t n) {
@@ -253,6 +252,19 @@ static int check_memory(struct parser *p) {
         return 0;
 }
 
+/* An init starts as root in / and finds users and directories for its services itself. */
+static int check_init(struct parser *p) {
+        static const enum definition_key_id not_of_init[] = { KEY_USER, KEY_CWD };
+
+        for (size_t i = 0; p->d->init && i < ULV_ARRAY_SIZE(not_of_init); i++)
+                if (is_given(p, not_of_init[i]))
+                        return FAIL_AT(p, not_of_init[i], "%s= is for Exec= alone, and this partition runs an init (Init=yes in %s)",
+                                       ulv_definition_keys[not_of_init[i]].name, other_place(p, KEY_INIT, not_of_init[i]).s);
+        if (p->d->init && p->d->exec && p->d->exec[0] != '/')
+                return FAIL_AT(p, KEY_EXEC, "Exec= must be an absolute path with Init=yes (%s)", other_place(p, KEY_INIT, KEY_EXEC).s);
+        return 0;
+}
+
 /* Sections of another type than the partition's say that somebody erred. */
 static int check_root(struct parser *p) {
         bool image = is_given(p, KEY_IMAGE), root = is_given(p, KEY_ROOT);
@@ -287,9 +299,9 @@ static int check_type(struct parser *p) {
         }
         if (ulv_streq(p->d->type, "container") && (r = check_root(p)) != 0)
                 return r;
-        if (ulv_streq(p->d->type, "container") && !p->d->exec)
-                return FAIL_AT(p, KEY_EXEC, "[Container] Exec= is missing (the command that it runs)");
-        return 0;
+        if (ulv_streq(p->d->type, "container") && !p->d->exec && !p->d->init)
+                return FAIL_AT(p, KEY_EXEC, "[Container] Exec= is missing (the command that it runs; or Init=yes)");
+        return check_init(p);
 }
 
 static int check_after(struct parser *p) {

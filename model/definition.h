@@ -10,9 +10,9 @@
  *               Restart=no|on-failure|always RestartSec=1s StartLimit=5
  *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
  *   [Memory]    Size= SizeMin= SizeMax= Node= Pages=4K|2M|1G
- *   [Container] Image=NAME Writable=kept|ephemeral   or   Root=; Exec= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
+ *   [Container] Image=NAME Writable=kept|ephemeral   or   Root=; Exec= Init= Nesting= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
  *   [Sim]       Fault=none|start-fails|start-hangs|dies|refuses-shrink|stop-hangs  Delay=
- * Sections and keys of later stages (VM, Block, Network, Channel, Credential, Device, Init=, Restart= ...)
+ * Sections and keys of later stages (VM, Block, Network, Channel, Credential, Device, Restart= ...)
  * are refused by name: "[Block] is not served by this version". */
 
 #include "lib/ini.h"
@@ -49,6 +49,8 @@ struct ulv_definition {
         char template[ULV_NAME_MAX + 1];        /* "" if none; not in the canonical text, which is whole by itself */
         char image[ULV_NAME_MAX + 1];           /* "": Root= */
         char writable[16];                      /* "kept", "ephemeral" */
+        bool init;                      /* the root's own init is PID 1; exec may be "": /sbin/init */
+        bool nesting;                   /* container runtimes may run inside */
         char *root, *exec, *user, *cwd, *hostname;
         char **environment; size_t n_environment;
         char fault[32]; uint64_t fault_delay;

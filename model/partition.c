@@ -81,6 +81,6 @@ enum ulv_isolation ulv_isolation_grade(const char *type, const char *contain, co
         if (has_word(contain, "kvm") && has_word(contain, "confined") && whole_cores && cpu == 3 && memory == 3)
                 return ULV_ISOLATION_HARD;
         contained = has_word(contain, "kvm")
-                || (has_word(contain, "userns") && has_word(contain, "seccomp") && has_word(contain, "nocaps"));
+                || (has_word(contain, "userns") && has_word(contain, "seccomp") && has_word(contain, "nocaps") && has_word(contain, "devices"));
         return contained && !has_word(contain, "tcg") && cpu >= 2 && memory >= 2 ? ULV_ISOLATION_FIRM : ULV_ISOLATION_SOFT;
 }

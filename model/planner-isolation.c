@@ -18,9 +18,12 @@ static bool has_controller(const struct ulv_inventory_info *inv, const char *nam
         return false;
 }
 
-/* contain= of the backends: plugins/lxc/plugin.c and plugins/sim/sim.c report these words. */
-static const char *containment(const struct ulv_definition *d) {
-        return ulv_streq(d->type, "container") ? "userns seccomp nocaps" : "simulated";
+/* contain= of the backends: plugins/lxc/plugin.c and plugins/sim/sim.c report these words. The device filter
+ * takes a cgroup2 directory; whether there is one shows in its controllers, without which no grade needs it. */
+static const char *containment(const struct ulv_inventory_info *inv, const struct ulv_definition *d) {
+        if (!ulv_streq(d->type, "container"))
+                return "simulated";
+        return inv->controllers[0] ? "userns seccomp nocaps devices" : "userns seccomp nocaps anydevice";
 }
 
 static const char *cpu_how(const struct ulv_inventory_info *inv, const struct ulv_definition *d) {
@@ -61,9 +64,9 @@ int ulv_plan_check_isolation(struct planner *p, const struct ulv_definition *d) 
         enum ulv_isolation grade;
 
         ulv_ledger_inventory(p->l, &inv);
-        grade = ulv_isolation_grade(d->type, containment(d), cpu_how(&inv, d), memory_how(&inv), d->whole_cores);
+        grade = ulv_isolation_grade(d->type, containment(&inv, d), cpu_how(&inv, d), memory_how(&inv), d->whole_cores);
         ulv_plan_explain(p, "isolation: %s can reach %s (contain: %s, cpu: %s, memory: %s); it wants %s", d->name, ulv_isolation_name(grade),
-                         containment(d), cpu_how(&inv, d), memory_how(&inv), ulv_isolation_name(d->isolation));
+                         containment(&inv, d), cpu_how(&inv, d), memory_how(&inv), ulv_isolation_name(d->isolation));
         if (grade < d->isolation)
                 return refuse(p, d, d->isolation, grade, obstacle(&inv, d),
                               TEXT("%s:%u Isolation=%s", d->at.isolation.file[0] ? d->at.isolation.file : d->name, d->at.isolation.line, ulv_isolation_name(d->isolation)),

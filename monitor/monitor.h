@@ -150,7 +150,7 @@ void seen_done(struct seen *s);
 bool grant_same(const struct ulv_grant *a, const struct ulv_grant *b);
 
 /* report.c */
-int report_build(const struct ulv_monitor *m, struct ulv_strbuf *b);
+int report_build(struct ulv_monitor *m, struct ulv_strbuf *b);
 void report_send(struct ulv_monitor *m);
 
 /* uvd-link.c */

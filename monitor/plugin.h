@@ -65,8 +65,8 @@ struct ulv_plugin {
          * -errno. may_freeze: is there the means for it (then contain= says "freezer")? */
         int (*freeze)(struct ulv_monitor *m, bool frozen);
         bool (*may_freeze)(struct ulv_monitor *m);
-        /* Words for contain= (model/partition.h). */
-        const char *contain;
+        /* Words for contain= (model/partition.h): what contains the payload that runs. */
+        const char *(*contain)(struct ulv_monitor *m);
         /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */
         bool no_port;
         /* Optional. Gives up what the monitor doesn't need from this stage on; called once each, in order.

@@ -54,10 +54,10 @@ static void add_incarnation(const struct ulv_monitor *m, struct ulv_strbuf *b) {
 }
 
 /* What the payload can be held in is one of the words, for the planner, which refuses a pause without it. */
-static void add_contain(const struct ulv_monitor *m, struct ulv_strbuf *b) {
+static void add_contain(struct ulv_monitor *m, struct ulv_strbuf *b) {
         char words[128];
 
-        (void) snprintf(words, sizeof(words), "%s%s", ulv_plugin.contain, m->may_freeze ? " freezer" : "");
+        (void) snprintf(words, sizeof(words), "%s%s", ulv_plugin.contain(m), m->may_freeze ? " freezer" : "");
         ulv_op_add(b, "contain", words);
 }
 
@@ -65,7 +65,7 @@ static bool is_resumed(const struct ulv_monitor *m) {
         return (m->seen.state == ULV_PAUSING || m->seen.state == ULV_PAUSED) && m->seen.wanted == ULV_RUNNING && m->frozen == FROZEN_NO;
 }
 
-static void report_running(const struct ulv_monitor *m, struct ulv_strbuf *b) {
+static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
         const struct seen *s = &m->seen;
 
         if (s->state == ULV_PAUSING && s->wanted == ULV_PAUSED && m->frozen == FROZEN_YES) {
@@ -90,7 +90,7 @@ static void report_running(const struct ulv_monitor *m, struct ulv_strbuf *b) {
                         report_holding(m, &s->holdings[i], b);
 }
 
-int report_build(const struct ulv_monitor *m, struct ulv_strbuf *b) {
+int report_build(struct ulv_monitor *m, struct ulv_strbuf *b) {
         const struct seen *s = &m->seen;
 
         if (!s->valid || !ulv_state_is_live(s->state))

@@ -42,7 +42,8 @@ static void add_isolation(struct ulv_strbuf *b, const struct part *p) {
         static const struct { const char *word, *text; } words[] = {
                 { "simulated", "nothing runs, simulated" }, { "kvm", "own kernel" }, { "tcg", "emulated, not KVM" },
                 { "userns", "own user ids" }, { "seccomp", "system calls filtered" },
-                { "nocaps", "no capability outside" }, { "confined", "confined" }, { "preallocated", "memory preallocated" },
+                { "nocaps", "no capability outside" }, { "anydevice", "no device filter" }, { "devices", "devices filtered" },
+                { "apparmor", "AppArmor" }, { "nesting", "nesting allowed" }, { "confined", "confined" }, { "preallocated", "memory preallocated" },
         };
         const char *contain = row_str(&p->op, "contain");
         bool shared = ulv_streq(p->type, "container");

@@ -5,14 +5,14 @@
  * Theory of operation. Four processes; arrows are forks:
  *
  *   monitor --> builder --> first process (clone3: user, pid, net, ipc, uts, cgroup, time namespaces)
- *                       \-> furnisher     (the host's user namespace, the first process's pid, net, ipc)
+ *                       \-> furnisher     (the host's user namespace, the first process's pid, net, ipc, cgroup)
  *
  * 1. The builder is born in the payload's cgroup, under its limits and on its CPUs: what building costs,
  *    the partition pays. In the host's mount namespace it opens Root= and clones the mounts that it needs
  *    from the host by fd (open_tree). Then it leaves for a mount namespace of its own.
  * 2. It clones the first process into all new namespaces but a mount namespace, writes its uid and gid
  *    map, and gives the clone of Root= an id mapping of that user namespace (mount_setattr).
- * 3. The furnisher, which has the host's rights but stands in the new pid, net and ipc namespaces, makes
+ * 3. The furnisher, which has the host's rights but stands in the new pid, net, ipc and cgroup namespaces, makes
  *    the tree: root, /proc, /sys, /dev, masks (tree.c), and pivots. Builder and first process share the
  *    mount namespace, so they are moved along.
  * 4. Now the first process unshares its mount namespace. The copy belongs to the container's user
@@ -93,36 +93,38 @@ static void leave_mount_namespace(struct lxc_build *b) {
                 fail_kernel(b, "making the builder's mounts private");
 }
 
-static void write_proc(struct lxc_build *b, pid_t pid, const char *file, const char *text) {
-        char path[64];
-
-        snprintf(path, sizeof(path), "/proc/%d/%s", (int) pid, file);
-        _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+static void write_proc(struct lxc_build *b, int proc, const char *file, const char *text) {
+        _cleanup_close_ int fd = openat(proc, file, O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t) strlen(text))
                 fail_kernel(b, file);
 }
 
-/* The pid is ours to use: the process is our child, and not waited for. */
+/* Its directory in /proc, if the process that we cloned lives after we opened it: then it is its. */
 static void map_ids(struct lxc_build *b, pid_t pid) {
         char text[64], path[64];
 
+        snprintf(path, sizeof(path), "/proc/%d", (int) pid);
+        _cleanup_close_ int proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (proc < 0)
+                fail_kernel(b, "the container's first process");
+        if (lxc_pidfd_dead(b->leader_pidfd, 0))
+                lxc_build_fail(b, 0, "the container's first process was killed", "more memory: uvctl set NAME memory=SIZE");
         snprintf(text, sizeof(text), "0 %u %u\n", (unsigned) b->uid_base, ULV_UID_RANGE);
-        write_proc(b, pid, "uid_map", text);
-        write_proc(b, pid, "gid_map", text);
-        snprintf(path, sizeof(path), "/proc/%d/ns/user", (int) pid);
-        b->user_ns = open(path, O_RDONLY | O_CLOEXEC);
+        write_proc(b, proc, "uid_map", text);
+        write_proc(b, proc, "gid_map", text);
+        b->user_ns = openat(proc, "ns/user", O_RDONLY | O_CLOEXEC);
         if (b->user_ns < 0)
                 fail_kernel(b, "the container's user namespace");
 }
 
-/* Starts the first process. It reads `go` before its first step. */
+/* Starts the first process, as the monitor's child, which thus can tell how it ended. It reads `go` before
+ * its first step. */
 static pid_t clone_first(struct lxc_build *b, int *ret_go) {
         int go[2];
         struct clone_args a = {
                 .flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
-                         CLONE_NEWTIME | CLONE_PIDFD,
+                         CLONE_NEWTIME | CLONE_PIDFD | CLONE_PARENT,
                 .pidfd = (uint64_t) (uintptr_t) &b->leader_pidfd,
-                .exit_signal = SIGCHLD,
         };
 
         if (pipe2(go, O_CLOEXEC) < 0)
@@ -154,7 +156,7 @@ static pid_t clone_first(struct lxc_build *b, int *ret_go) {
 static void furnish(struct lxc_build *b) {
         int status;
 
-        if (setns(b->leader_pidfd, CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC) < 0)
+        if (setns(b->leader_pidfd, CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWCGROUP) < 0)
                 fail_kernel(b, "entering the container's namespaces");
         pid_t pid = fork();
         if (pid < 0)

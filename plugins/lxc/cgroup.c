@@ -5,11 +5,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 
 #include "plugins/lxc/lxc.h"
-
-#define CGROUP_DEPTH_MAX 16
 
 int lxc_cgroup_write(int fd, const char *file, const char *text) {
         _cleanup_close_ int f = openat(fd, file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -90,6 +89,18 @@ int lxc_cgroup_kill(int fd) {
         return r == -ENODEV ? -ENOENT : r;
 }
 
+/* In a directory that was handed to a container, root without CAP_DAC_OVERRIDE removes nothing; its owner does. */
+static int remove_directory(int fd, const char *name) {
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        (void) setfsuid(st.st_uid);
+        int r = unlinkat(fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+        (void) setfsuid(geteuid());
+        return r;
+}
+
 /* A payload with a cgroup2 mount of its own may have made cgroups below. Only directories can be removed
  * in a cgroup tree, and it has no symbolic links: there is nothing here to be led away by. */
 static int remove_below(int fd, unsigned depth) {
@@ -109,9 +120,9 @@ static int remove_below(int fd, unsigned depth) {
                 _cleanup_close_ int sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
                 if (sub < 0)
                         continue;
-                r = depth < CGROUP_DEPTH_MAX ? remove_below(sub, depth + 1) : -ELOOP;
-                if (r == 0 && unlinkat(fd, e->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-                        r = -errno;
+                r = depth < LXC_CGROUP_DEPTH ? remove_below(sub, depth + 1) : -ELOOP;
+                if (r == 0)
+                        r = remove_directory(fd, e->d_name);
         }
         (void) closedir(d);
         return r;
@@ -150,4 +161,22 @@ int lxc_freeze(struct ulv_monitor *m, bool frozen) {
         if (r < 0 || (r = lxc_cgroup_read(fd, "cgroup.events", text, sizeof(text))) < 0)
                 return r;
         return strstr(text, frozen ? "frozen 1" : "frozen 0") == NULL;
+}
+
+/* --- delegation --------------------------------------------------------------------------------------- */
+
+/* As the kernel's documentation has it: the directory and three files. What limits it stays ours, and so
+ * do the number and the depth of the cgroups that it may make. */
+int lxc_cgroup_delegate(int fd, uid_t uid) {
+        static const char *const files[] = { "", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control" };
+        char depth[16];
+        int r = lxc_cgroup_write(fd, "cgroup.max.descendants", "4096");
+
+        (void) snprintf(depth, sizeof(depth), "%d", LXC_CGROUP_DEPTH);
+        if (r == 0)
+                r = lxc_cgroup_write(fd, "cgroup.max.depth", depth);
+        for (size_t i = 0; r == 0 && i < ULV_ARRAY_SIZE(files); i++)
+                if (fchownat(fd, files[i], uid, uid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+                        r = -errno;
+        return r;
 }

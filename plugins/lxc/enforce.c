@@ -172,8 +172,8 @@ static int correct_thread(pid_t tid, const struct ulv_cpus *cpus) {
         return !is_within(&now, cpus);
 }
 
-/* All threads of a cgroup, one round: how many were outside. */
-static int correct_cgroup(int cgroup, const struct ulv_cpus *cpus) {
+/* All threads of one cgroup, one round: how many were outside. */
+static int correct_threads(int cgroup, const struct ulv_cpus *cpus) {
         int fd = openat(cgroup, "cgroup.threads", O_RDONLY | O_CLOEXEC), changed = 0, r = 0;
         FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
         int tid;
@@ -188,6 +188,26 @@ static int correct_cgroup(int cgroup, const struct ulv_cpus *cpus) {
                         changed++;
         (void) fclose(f);
         return r < 0 ? r : changed;
+}
+
+/* And of those that a container's own init made below. */
+static int correct_cgroup(int cgroup, const struct ulv_cpus *cpus, unsigned depth) {
+        int changed = correct_threads(cgroup, cpus), r = changed;
+        int copy = depth > 0 && r >= 0 ? openat(cgroup, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
+        struct dirent *e;
+
+        if (!d)
+                return r;
+        while (r >= 0 && (e = readdir(d))) {
+                if (e->d_type != DT_DIR || e->d_name[0] == '.')
+                        continue;
+                _cleanup_close_ int sub = openat(cgroup, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+                r = sub >= 0 ? correct_cgroup(sub, cpus, depth - 1) : 0;
+                changed += ULV_MAX(r, 0);
+        }
+        (void) closedir(d);
+        return r < 0 ? (r == -ENODEV || r == -ENOENT ? changed : r) : changed;
 }
 
 static int correct_process(int proc, const char *pid, const struct ulv_cpus *cpus) {
@@ -242,7 +262,7 @@ static int enforce_affinity(const struct lxc_target *t, const struct ulv_cpus *c
         int r = 1;
 
         for (unsigned i = 0; r > 0 && i < AFFINITY_ROUNDS; i++)
-                r = t->cgroup >= 0 ? correct_cgroup(t->cgroup, cpus) : t->leader > 0 ? correct_pid_ns(t->leader, cpus) : 0;
+                r = t->cgroup >= 0 ? correct_cgroup(t->cgroup, cpus, LXC_CGROUP_DEPTH) : t->leader > 0 ? correct_pid_ns(t->leader, cpus) : 0;
         if (r == 0)
                 return 0;
         ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot move the container's threads to its CPUs");

@@ -7,7 +7,11 @@
  * each step still may: ids, mounts, host name, loopback, limits, bounding set, no_new_privs, system call
  * filter. uv-init comes as a sealed memfd: no file of the host's is open for a container's root to write
  * through /proc/1/exe (CVE-2019-5736), and nothing but its own three fds and the init socket is left open
- * (CVE-2024-21626). */
+ * (CVE-2024-21626).
+ *
+ * With Init=yes PID 1 is the image's own, and uv-init runs beside it as an orphan of its: forked here, under
+ * the same rights and the same filter, with the socket, for `exec`. So it is no more of ours than
+ * anything else inside, and again nobody outside ever enters or reads what a partition wrote. */
 
 #include <fcntl.h>
 #include <grp.h>
@@ -28,14 +32,6 @@
 #include "plugins/lxc/lxc.h"
 
 #define INIT_SOCKET_FD 3        /* what ULV_INIT_FD says, plugin.c */
-
-/* What root of an application container needs inside its own user namespace. Not among them: CAP_SYS_ADMIN,
- * CAP_NET_ADMIN and CAP_SYS_PTRACE, which open the kernel's least tested doors even there. */
-static const cap_value_t kept[] = {
-        CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,    /* package installation, daemons' state */
-        CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_SETFCAP,       /* daemons that drop to their user */
-        CAP_KILL, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_AUDIT_WRITE,
-};
 
 static _Noreturn void fail(struct lxc_build *b, const char *what) {
         lxc_build_fail(b, -errno, what, "uvctl check");
@@ -98,22 +94,28 @@ static void limit_resources(struct lxc_build *b) {
         (void) umask(022);
 }
 
-static bool is_kept(cap_value_t cap) {
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(kept); i++)
-                if (kept[i] == cap)
-                        return true;
-        return false;
+/* A host with AppArmor confines what we execute by our profile, as one layer more. */
+static void apply_apparmor(struct lxc_build *b) {
+        static const char text[] = "exec ultravisor-container";
+        _cleanup_close_ int fd = b->apparmor ? open("/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC) : -1;
+
+        if (b->apparmor && (fd < 0 || write(fd, text, sizeof(text) - 1) != (ssize_t) sizeof(text) - 1))
+                fail(b, "the AppArmor profile ultravisor-container");
 }
 
-/* The bounding set is what root gets at exec, so nothing else needs to be dropped. */
+/* The bounding set is what root gets at exec, so nothing else needs to be dropped. The filter is set while
+ * CAP_SYS_ADMIN is there, for with Init=yes no_new_privs would keep `su` from working inside. */
 static void drop_rights(struct lxc_build *b) {
-        for (cap_value_t cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-                if (!is_kept(cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-                        fail(b, "dropping capabilities");
-        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-                fail(b, "dropping rights");
         const struct sock_fprog program = { .len = (unsigned short) b->filter_len, .filter = (struct sock_filter *) b->filter };
-        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+
+        for (cap_value_t cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+                if (!lxc_keeps_capability(b->rights, cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                        fail(b, "dropping capabilities");
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+                fail(b, "dropping rights");
+        if (!(b->rights & LXC_INIT) && lxc_barrier("nnp") && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                fail(b, "no_new_privs");
+        if (lxc_barrier("seccomp") && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
                 fail(b, "the system call filter");
 }
 
@@ -126,22 +128,45 @@ static int high(struct lxc_build *b, int fd) {
         return h;
 }
 
-/* 0, 1, 2: the console; 3: uv-init's socket; above: nothing that survives the exec. */
+/* 0, 1, 2: the console; above: nothing that survives an exec. */
 static void arrange_fds(struct lxc_build *b) {
-        int console, socket = -1;
+        int console;
 
         b->status = high(b, b->status);
         b->init_exe = high(b, b->init_exe);
         if (b->init_socket >= 0)
-                socket = high(b, b->init_socket);
+                b->init_socket = high(b, b->init_socket);
         console = high(b, b->console >= 0 ? b->console : open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY));
         for (int i = 0; i < 3; i++)
                 if (dup2(console, i) < 0)
                         fail(b, "the console");
         if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
                 fail(b, "closing file descriptors");
-        if (socket >= 0 && dup2(socket, INIT_SOCKET_FD) < 0)
+}
+
+/* 3: its socket. */
+static _Noreturn void become_uv_init(struct lxc_build *b, char **argv, char **env) {
+        if (b->init_socket >= 0 && dup2(b->init_socket, INIT_SOCKET_FD) < 0)
                 fail(b, "uv-init's socket");
+        (void) fexecve(b->init_exe, argv, env);
+        fail(b, "executing uv-init");
+}
+
+/* The helper first: it must be there before the image's init can look for orphans. */
+static _Noreturn void become_own_init(struct lxc_build *b) {
+        char text[300];
+        pid_t pid = b->init_socket >= 0 ? fork() : 1;
+
+        if (pid == 0) {
+                if (setsid() < 0)
+                        fail(b, "a session");
+                become_uv_init(b, b->helper_argv, b->helper_env);
+        }
+        if (pid < 0)
+                fail(b, "a process for uv-init");
+        (void) execve(b->argv[0], b->argv, b->env);
+        snprintf(text, sizeof(text), "executing %.200s, the root's own init", b->argv[0]);
+        lxc_build_fail(b, -errno, text, "a root with an init, Exec=/path/of/init, or Init=no");
 }
 
 _Noreturn void lxc_enter(struct lxc_build *b) {
@@ -155,7 +180,9 @@ _Noreturn void lxc_enter(struct lxc_build *b) {
                 fail(b, "a session");
         arrange_fds(b);
         limit_resources(b);
+        apply_apparmor(b);
         drop_rights(b);
-        (void) fexecve(b->init_exe, b->argv, b->env);
-        fail(b, "executing uv-init");
+        if (b->rights & LXC_INIT)
+                become_own_init(b);
+        become_uv_init(b, b->argv, b->env);
 }

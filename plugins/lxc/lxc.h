@@ -2,15 +2,18 @@
 #pragma once
 
 /* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it; start.c: its
- * beginning. cgroup.c, enforce.c: limits. build.c: the processes that build it; tree.c: its mounts; image.c, layers.c: a root
- * of an image and a writable layer; enter.c: the last steps inside; filter.c: its system calls. narrow.c: what the monitor gives up. */
+ * beginning. cgroup.c, enforce.c: limits; devices.c: the device filter. build.c: the processes that build it; tree.c: its
+ * mounts; image.c, layers.c: a root of an image and a writable layer; enter.c: the last steps inside; rights.c, filter.c:
+ * capabilities and system calls of each profile. narrow.c: what the monitor gives up. */
 
 #include <sys/types.h>
 
 #include "monitor/plugin.h"
 
 #define LXC_PIDS_MAX 4096
+#define LXC_CGROUP_DEPTH 16     /* of cgroups that a container may make in its own */
 #define LXC_ARGV_EXTRA 6        /* uv-init --user U --cwd D -- */
+#define LXC_STOP_SIGNAL (SIGRTMIN + 3)  /* of Init=yes: systemd halts */
 
 /* --- plugin.c ---------------------------------------------------------------------------------------- */
 
@@ -22,6 +25,10 @@ struct lxc {
         pid_t leader_pid;
         bool failed, killed;
         bool built;                     /* the builder did all its work */
+        unsigned rights;                /* of lxc_rights(), of what runs or is being started */
+        bool devices;                   /* the device filter is on its cgroup */
+        bool apparmor;
+        char contain[80];               /* words for contain= */
         struct ulv_diag diag;           /* the first failure told */
 };
 
@@ -58,6 +65,15 @@ int lxc_cgroup_kill(int fd);
 /* Removes it and the empty cgroups that the payload made below. 0 also if it is gone; -EBUSY. */
 int lxc_cgroup_remove(const char *dir);
 
+/* Hands a container's own init the directory, not its limits. */
+int lxc_cgroup_delegate(int fd, uid_t uid) ULV_MUST_CHECK;
+
+/* --- devices.c --------------------------------------------------------------------------------------- */
+
+/* Puts the device filter on a cgroup: 0; -errno, if this kernel or a manager above doesn't let us. */
+int lxc_devices_filter(int cgroup) ULV_MUST_CHECK;
+bool lxc_devices_filtered(int cgroup);
+
 /* --- enforce.c --------------------------------------------------------------------------------------- */
 
 /* Where a limit is set: a cgroup (-1: none), and the payload's first process (-1 before it runs). */
@@ -82,7 +98,10 @@ struct lxc_build {
         bool kept;                      /* the writable layer outlives the container */
         const struct ulv_grant *grant;
         uid_t uid_base;
-        char **argv, **env;             /* of uv-init */
+        unsigned rights;                /* LXC_INIT, LXC_NESTING */
+        bool apparmor;                  /* the host has our profile loaded */
+        char **argv, **env;             /* of PID 1: uv-init's, or with LXC_INIT the image's own */
+        char **helper_argv, **helper_env;       /* LXC_INIT: of the uv-init beside it */
         int cgroup, console, init_socket, init_exe;     /* -1 if none (not init_exe) */
         const void *filter; unsigned filter_len;        /* struct sock_filter[] */
         pid_t monitor;                  /* our parent */
@@ -95,6 +114,7 @@ struct lxc_build {
         int console_tree;
         int nothing;                    /* an empty read-only directory, once attached; -1 before */
         int leader_pidfd, user_ns;
+        int sysctl;                     /* /proc/sys of the container, before it is masked */
 };
 
 /* What the builder and the container's first process tell the monitor. When all their ends are closed, the
@@ -131,7 +151,27 @@ _Noreturn void lxc_enter(struct lxc_build *b);
 /* --- filter.c ---------------------------------------------------------------------------------------- */
 
 /* The container's seccomp program; *ret is owned by the caller. */
-int lxc_filter_make(void **ret, unsigned *ret_len) ULV_MUST_CHECK;
+int lxc_filter_make(unsigned rights, void **ret, unsigned *ret_len) ULV_MUST_CHECK;
+
+/* --- rights.c ---------------------------------------------------------------------------------------- */
+
+enum lxc_right {
+        LXC_INIT = 1,           /* profile `system`; without it, `app` */
+        LXC_NESTING = 2,        /* a container runtime may run inside */
+};
+unsigned lxc_rights(const struct ulv_definition *d);
+/* May PID 1 keep this capability, in its own user namespace? */
+bool lxc_keeps_capability(unsigned rights, int capability);
+/* Is our AppArmor profile loaded on this host? */
+bool lxc_apparmor_loaded(void);
+
+/* Tests switch one layer off, to see that the others hold. That takes a build of its own (test/test.mk); in
+ * the product this is a constant. */
+#ifdef ULV_TEST_BARRIERS
+bool lxc_barrier(const char *name);
+#else
+static inline bool lxc_barrier(const char *name ULV_UNUSED) { return true; }
+#endif
 
 /* --- narrow.c ---------------------------------------------------------------------------------------- */
 int lxc_narrow(struct ulv_monitor *m, enum ulv_stage stage);

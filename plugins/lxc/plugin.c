@@ -9,6 +9,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -111,7 +112,11 @@ static int cleanup(struct ulv_monitor *m) {
 
         if (r != 0)
                 return r < 0 ? r : -EBUSY;
-        c->leader = ulv_close(c->leader);
+        if (c->leader >= 0) {
+                siginfo_t si;
+                (void) waitid(P_PIDFD, (id_t) c->leader, &si, WEXITED | WNOHANG | __WALL);      /* our child, if it got far */
+                c->leader = ulv_close(c->leader);
+        }
         r = lxc_image_end(ulv_monitor_root(m), ulv_monitor_name(m));
         if (r < 0)              /* nothing hangs on it: the partition is gone, its layer is out of the way or reused never */
                 ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");
@@ -136,13 +141,17 @@ int lxc_undo(struct ulv_monitor *m) {
 
 /* --- the rest ---------------------------------------------------------------------------------------- */
 
-static int adopt(struct ulv_monitor *m, const struct ulv_definition *d ULV_UNUSED, int leader_pidfd) {
+static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int leader_pidfd) {
         struct lxc *c = lxc_get(m);
 
         if (!c)
                 return -ENOMEM;
-        if (leader_pidfd >= 0 && !lxc_pidfd_dead(leader_pidfd, 0))
+        c->rights = lxc_rights(d);
+        if (leader_pidfd >= 0 && !lxc_pidfd_dead(leader_pidfd, 0)) {
+                _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+                c->devices = cgroup >= 0 && lxc_devices_filtered(cgroup);
                 return 0;
+        }
         /* Without its first process a container is nothing; what a start left half done is removed. */
         int r = lxc_undo(m);
         return r < 0 ? r : 1;
@@ -174,7 +183,18 @@ static int ask_stop(struct ulv_monitor *m) {
         if (!c)
                 return -ENOMEM;
         /* Not there yet: nothing to ask. */
-        return c->builder >= 0 ? do_kill(m) : do_signal(m, SIGTERM);
+        return c->builder >= 0 ? do_kill(m) : do_signal(m, c->rights & LXC_INIT ? LXC_STOP_SIGNAL : SIGTERM);
+}
+
+/* The words of model/partition.h: what contains it now. */
+static const char *contain(struct ulv_monitor *m) {
+        struct lxc *c = lxc_get(m);
+
+        if (!c)
+                return "userns seccomp nocaps";
+        snprintf(c->contain, sizeof(c->contain), "userns seccomp nocaps %s%s%s", c->devices ? "devices" : "anydevice",
+                 c->apparmor ? " apparmor" : "", c->rights & LXC_NESTING ? " nesting" : "");
+        return c->contain;
 }
 
 const struct ulv_plugin ulv_plugin = {
@@ -192,6 +212,6 @@ const struct ulv_plugin ulv_plugin = {
         .signal = do_signal,
         .freeze = lxc_freeze,
         .may_freeze = lxc_may_freeze,
-        .contain = "userns seccomp nocaps",
+        .contain = contain,
         .narrow = lxc_narrow,
 };

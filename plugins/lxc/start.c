@@ -49,7 +49,8 @@ static int open_init(void) {
         return ulv_steal_fd(&copy);
 }
 
-/* uv-init's words: its own, then Exec='s. The strings stay whose they are. */
+/* The words of PID 1: uv-init's own before Exec='s, or those of the image's init alone. The strings stay
+ * whose they are. */
 static int make_argv(const struct ulv_definition *d, char **words, char ***ret) {
         size_t n = 0;
 
@@ -58,6 +59,11 @@ static int make_argv(const struct ulv_definition *d, char **words, char ***ret) 
         char **argv = calloc(n + LXC_ARGV_EXTRA + 1, sizeof(char *)), **a = argv;
         if (!argv)
                 return -ENOMEM;
+        if (d->init) {
+                memcpy(argv, words, n * sizeof(char *));
+                *ret = argv;
+                return 0;
+        }
         *a++ = (char *) "uv-init";
         *a++ = (char *) "--user";
         *a++ = d->user ? d->user : (char *) "";
@@ -151,7 +157,8 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
         struct ulv_monitor *m = c->m;
         char root[PATH_MAX];
         _cleanup_free_ void *filter = NULL;
-        _cleanup_free_ char **argv = NULL, **env = NULL;
+        _cleanup_free_ char **argv = NULL, **env = NULL, **helper_env = NULL;
+        char *helper_argv[] = { (char *) "uv-init", (char *) "--serve", NULL };
         struct lxc_build b = {
                 .name = ulv_monitor_name(m), .root = root, .image = *d->image ? d->image : NULL, .grant = g,
                 .instance_root = ulv_monitor_root(m), .kept = ulv_streq(d->writable, "kept"),
@@ -159,13 +166,15 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
                 .uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE,
                 .cgroup = cgroup, .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
                 .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1, .layer = -1, .layer_tree = -1, .usr = -1,
+                .rights = c->rights, .apparmor = c->apparmor, .helper_argv = helper_argv,
         };
         int r;
 
         (void) snprintf(root, sizeof(root), "%s%s", *d->image ? "Image=" : "", *d->image ? d->image : d->root);
-        if ((r = lxc_filter_make(&filter, &b.filter_len)) < 0 || (r = make_argv(d, words, &argv)) < 0 ||
-            (r = make_env(d, b.init_socket >= 0, &env)) < 0)
+        if ((r = lxc_filter_make(b.rights, &filter, &b.filter_len)) < 0 || (r = make_argv(d, words, &argv)) < 0 ||
+            (r = make_env(d, b.init_socket >= 0 && !d->init, &env)) < 0 || (r = make_env(d, b.init_socket >= 0, &helper_env)) < 0)
                 return r;
+        b.helper_env = helper_env;
         b.filter = filter;
         b.argv = argv;
         b.env = env;
@@ -184,7 +193,8 @@ static int because(struct ulv_diag *d, int r, const char *try_, const char *why)
 
 /* What can be known to be wrong before anything is made. */
 static int check_definition(const struct ulv_definition *d, const struct ulv_grant *g, char ***ret_words, struct ulv_diag *reterr) {
-        int r = d->exec && *d->exec ? ulv_exec_split(d->exec, ret_words) : 1;
+        const char *exec = d->exec && *d->exec ? d->exec : d->init ? "/sbin/init" : NULL;
+        int r = exec ? ulv_exec_split(exec, ret_words) : 1;
 
         if (r < 0)
                 return r;
@@ -198,7 +208,8 @@ static int check_definition(const struct ulv_definition *d, const struct ulv_gra
 }
 
 /* The cgroup, empty and with its limits; -1 where there is none. */
-static int prepare_cgroup(struct ulv_monitor *m, const struct ulv_grant *g, int *ret, struct ulv_diag *reterr) {
+static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int *ret, struct ulv_diag *reterr) {
+        struct ulv_monitor *m = c->m;
         _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), true);
         int r;
 
@@ -215,6 +226,13 @@ static int prepare_cgroup(struct ulv_monitor *m, const struct ulv_grant *g, int 
         r = lxc_enforce(&t, g, NULL, reterr);
         if (r != 0)
                 return r < 0 ? r : -EOPNOTSUPP;
+        c->devices = false;
+        if (cgroup >= 0 && lxc_barrier("devices")) {
+                r = lxc_devices_filter(cgroup);
+                c->devices = r == 0;
+                if (r < 0)
+                        ulv_log_errno(r, "no device filter on the container's cgroup: its /dev and user namespace alone keep devices away");
+        }
         *ret = cgroup < 0 ? -1 : ulv_steal_fd(&cgroup);
         return 0;
 }
@@ -224,10 +242,14 @@ static int prepare(struct lxc *c, const struct ulv_definition *d, const struct u
 
         if (init < 0)
                 return because(reterr, init, "make, or install the package again", "uv-init can't be read beside this monitor's program");
-        int r = prepare_cgroup(c->m, g, &cgroup, reterr);
+        int r = prepare_cgroup(c, g, &cgroup, reterr);
         if (r < 0)
                 return r;
-        return start_builder(c, d, g, cgroup, init, words);
+        r = start_builder(c, d, g, cgroup, init, words);
+        /* Not before: into what isn't ours we couldn't fork. Not long after: the builder waits for mounts. */
+        if (r >= 0 && cgroup >= 0 && (c->rights & LXC_INIT) && (r = lxc_cgroup_delegate(cgroup, ULV_UID_BASE + g->uids * ULV_UID_RANGE)) < 0)
+                ulv_diag_why(reterr, "its cgroup %s can't be handed to its init: %s", ulv_monitor_cgroup(c->m), strerror(-r));
+        return r;
 }
 
 int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr) {
@@ -237,6 +259,8 @@ int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struc
         if (!c || c->builder >= 0)
                 return c ? -EALREADY : -ENOMEM;
         c->failed = c->killed = c->built = false;
+        c->rights = lxc_rights(d);
+        c->apparmor = lxc_apparmor_loaded();
         ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
         if (!lxc_may_build())
                 return because(reterr, -EPERM, "the same again", "its monitor has given up the right to mount since its last start");

@@ -14,6 +14,7 @@
  * mounted below it on the host isn't seen inside. */
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 #include <sys/vfs.h>
 
 #include "lib/log.h"
+#include "model/inventory.h"
 #include "plugins/lxc/lxc.h"
 #include "plugins/lxc/sys.h"
 
@@ -38,11 +40,11 @@ _Static_assert(ULV_ARRAY_SIZE(devices) <= ULV_ARRAY_SIZE(((struct lxc_build *) 0
 static const char *const mount_points[] = { "proc", "sys", "dev", "run", "tmp" };
 
 /* Read-only inside: settings of the host's kernel that its own check may not guard well enough. */
-static const char *const proc_read_only[] = { "sys", "sysrq-trigger", "irq", "bus", "fs" };
+static const char *const proc_read_only[] = { "sys", "sysrq-trigger", "irq", "bus" };
 /* Not readable either: they tell of the host, or of other partitions. */
 static const char *const proc_hidden[] = {
         "kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug", "kallsyms", "kmsg", "slabinfo",
-        "pagetypeinfo", "kpagecount", "kpageflags", "kpagecgroup", "acpi", "scsi", "asound", "driver", "mtrr", "interrupts",
+        "pagetypeinfo", "kpagecount", "kpageflags", "kpagecgroup", "fs", "acpi", "scsi", "asound", "driver", "mtrr", "interrupts",
 };
 static const char *const sys_hidden[] = {
         "firmware", "kernel/debug", "kernel/tracing", "kernel/security", "kernel/vmcoreinfo", "kernel/notes", "fs/bpf",
@@ -309,10 +311,30 @@ static void hide(struct lxc_build *b, int dir, const char *name) {
         }
 }
 
+/* Root without CAP_NET_BIND_SERVICE and CAP_NET_RAW serves port 80 and pings all the same, in a network of
+ * its own. What a kernel doesn't have isn't set. */
+static void set_network(struct lxc_build *b, int proc) {
+        char gids[32];
+
+        snprintf(gids, sizeof(gids), "%u %u", (unsigned) b->uid_base, (unsigned) (b->uid_base + ULV_UID_RANGE - 1));    /* in our ids */
+        const struct { const char *file, *text; } settings[] = {
+                { "sys/net/ipv4/ip_unprivileged_port_start", "0" }, { "sys/net/ipv4/ping_group_range", gids },
+        };
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(settings); i++) {
+                _cleanup_close_ int fd = openat(proc, settings[i].file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+                if (fd >= 0 && write(fd, settings[i].text, strlen(settings[i].text)) < 0)
+                        fail_at(b, -errno, "writing /proc/", settings[i].file);
+        }
+}
+
 static void furnish_proc(struct lxc_build *b) {
         _cleanup_close_ int proc = make_fs(b, "proc", NULL, ATTR_DATA);
 
         attach(b, proc, "proc");
+        set_network(b, proc);
+        b->sysctl = openat(proc, "sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if ((b->rights & LXC_NESTING) || !lxc_barrier("masks"))
+                return;
         for (size_t i = 0; i < ULV_ARRAY_SIZE(proc_read_only); i++)
                 make_read_only(b, proc, proc_read_only[i]);
         for (size_t i = 0; i < ULV_ARRAY_SIZE(proc_hidden); i++)
@@ -323,6 +345,12 @@ static void furnish_sys(struct lxc_build *b) {
         _cleanup_close_ int sys = make_fs(b, "sysfs", NULL, ATTR_DATA | MOUNT_ATTR_RDONLY);
 
         attach(b, sys, "sys");
+        if ((b->rights & LXC_INIT) && b->cgroup >= 0) {
+                _cleanup_close_ int cgroup = make_fs(b, "cgroup2", NULL, ATTR_DATA);
+                cover(b, sys, "fs/cgroup", cgroup);     /* its own only: we stand in its cgroup namespace */
+        }
+        if (!lxc_barrier("masks"))
+                return;
         for (size_t i = 0; i < ULV_ARRAY_SIZE(sys_hidden); i++)
                 hide(b, sys, sys_hidden[i]);
 }
@@ -401,6 +429,19 @@ static void pivot(struct lxc_build *b) {
         prove_root(b);
 }
 
+/* The filter refuses them; where it might not, there are none to have. The setting is that of the user namespace
+ * of whoever looks it up, so it is our last act: we enter it, and then only open the file, through a
+ * /proc/sys that we kept from before its mask. (Looked up earlier, it would be the host's.) */
+static void forbid_user_namespaces(struct lxc_build *b) {
+        if (setns(b->leader_pidfd, CLONE_NEWUSER) < 0)
+                fail_at(b, -errno, "entering", "the container's user namespace");
+        _cleanup_close_ int fd = openat(b->sysctl, "user/max_user_namespaces", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 && errno == ENOENT)
+                return;         /* a kernel without the setting */
+        if (fd < 0 || write(fd, "0", 1) != 1)
+                fail_at(b, -errno, "writing", "max_user_namespaces");
+}
+
 void lxc_tree_furnish(struct lxc_build *b) {
         uint64_t memory = b->grant->memory_bytes > 0 ? b->grant->memory_bytes : UINT64_C(64) << 20;
 
@@ -416,4 +457,6 @@ void lxc_tree_furnish(struct lxc_build *b) {
         furnish_sys(b);
         furnish_tmp(b, memory);
         pivot(b);
+        if (!(b->rights & LXC_NESTING))
+                forbid_user_namespaces(b);
 }

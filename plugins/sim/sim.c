@@ -214,6 +214,7 @@ static int sim_cleanup(struct ulv_monitor *m) {
 
 static int sim_freeze(ULV_UNUSED struct ulv_monitor *m, ULV_UNUSED bool frozen) { return 0; }
 static bool sim_may_freeze(ULV_UNUSED struct ulv_monitor *m) { return true; }
+static const char *contain(struct ulv_monitor *m ULV_UNUSED) { return "simulated"; }
 
 const struct ulv_plugin ulv_plugin = {
         .version = ULV_PLUGIN_VERSION,
@@ -230,6 +231,6 @@ const struct ulv_plugin ulv_plugin = {
         .signal = payload_signal,
         .freeze = sim_freeze,
         .may_freeze = sim_may_freeze,
-        .contain = "simulated",
+        .contain = contain,
         .no_port = true,
 };

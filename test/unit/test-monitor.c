@@ -14,7 +14,8 @@
 #define PARTITION(state) "row partition a - state=" state " incarnation=3 text=[Partition]%0AType=sim%0A[CPU]%0AShare=1%0A[Memory]%0ASize=64M%0A\n"
 #define RUNNING "row partition a - state=running incarnation=3 leader=77 start=1234\n"
 
-const struct ulv_plugin ulv_plugin = { .version = ULV_PLUGIN_VERSION, .name = "test", .type = "sim", .contain = "simulated" };
+static const char *contain(struct ulv_monitor *m ULV_UNUSED) { return "simulated"; }
+const struct ulv_plugin ulv_plugin = { .version = ULV_PLUGIN_VERSION, .name = "test", .type = "sim", .contain = contain };
 
 void monitor_turn(ULV_UNUSED struct ulv_monitor *m) { }
 void monitor_exit(ULV_UNUSED struct ulv_monitor *m) { }

@@ -41,15 +41,16 @@ static void edges_are_those_of_the_graph(void **state) {
 
 static void isolation_is_what_is_enforced(void **state) {
         static const struct { const char *type, *contain, *cpu, *memory; bool cores; enum ulv_isolation grade; } t[] = {
-                { "container", "userns seccomp nocaps", "isolated", "limit", true, ULV_ISOLATION_FIRM },
-                { "container", "userns seccomp nocaps", "limit", "limit", false, ULV_ISOLATION_FIRM },
-                { "container", "userns seccomp nocaps", "affinity", "limit", true, ULV_ISOLATION_SOFT },
-                { "container", "userns seccomp nocaps", "limit", "tracked", true, ULV_ISOLATION_SOFT },
-                { "container", "userns seccomp nocaps", "affinity", "tracked", true, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps devices", "isolated", "limit", true, ULV_ISOLATION_FIRM },
+                { "container", "userns seccomp nocaps devices", "limit", "limit", false, ULV_ISOLATION_FIRM },
+                { "container", "userns seccomp nocaps devices", "affinity", "limit", true, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps devices", "limit", "tracked", true, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps devices", "affinity", "tracked", true, ULV_ISOLATION_SOFT },
                 /* No controller at all: what contains it is there, what limits it is only asked for. */
-                { "container", "userns seccomp nocaps", "tracked", "tracked", true, ULV_ISOLATION_SOFT },
-                { "container", "userns seccomp nocaps", "", "", false, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps devices", "tracked", "tracked", true, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps devices", "", "", false, ULV_ISOLATION_SOFT },
                 { "container", "userns seccomp", "limit", "limit", true, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps anydevice", "limit", "limit", true, ULV_ISOLATION_SOFT },
                 { "container", "", "tracked", "tracked", true, ULV_ISOLATION_NONE },
                 { "container", "", "", "", false, ULV_ISOLATION_NONE },
                 { "container", NULL, NULL, NULL, false, ULV_ISOLATION_NONE },

@@ -71,7 +71,7 @@ static void define_and_start(struct ulv_ledger *l) {
 }
 
 static const char running[] =
-        "state partition db - state=running leader=7 start=8 contain=userns+seccomp+nocaps\n"
+        "state partition db - state=running leader=7 start=8 contain=userns+seccomp+nocaps+devices\n"
         "reached core 6 db amount=1 how=limit\nreached core 7 db amount=1 how=%s\nreached memory 0/4K db amount=%u how=limit\n";
 
 static void run(struct ulv_ledger *l, const char *how, unsigned amount) {

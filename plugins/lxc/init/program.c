@@ -5,11 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "monitor/port.h"
@@ -28,11 +31,35 @@ static int place_stdio(const int *stdio) {
         return 0;
 }
 
+/* Beside an image's own init (plugins/lxc/rights.c: `system`), we start what may what that init may. */
+static bool may_administer(void) { return prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) == 1; }
+
+/* Nothing that an application starts as has a capability, nor gets one by an exec: the bounding set is what
+ * root gets there. It goes while CAP_SETPCAP is there. */
+static int empty_bounding_set(void) {
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+                if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                        return errno;
+        return 0;
+}
+
+static int empty_sets(void) {
+        struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+        return syscall(SYS_capset, &head, none) < 0 ? errno : 0;
+}
+
 static int become(const struct identity *id) {
+        bool drop = !may_administer();
+        int r = drop ? empty_bounding_set() : 0;
+
+        if (r != 0)
+                return r;
         if (setgroups((size_t) id->n_groups, id->groups) < 0 || setresgid(id->gid, id->gid, id->gid) < 0 ||
             setresuid(id->uid, id->uid, id->uid) < 0)
                 return errno;
-        return 0;
+        return drop ? empty_sets() : 0;
 }
 
 static void set_environment(const struct program *p, const struct identity *id) {

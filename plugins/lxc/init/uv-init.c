@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* uv-init [--user USER] [--cwd DIR] -- PROGRAM [ARGUMENT...]
+ * uv-init --serve
  *
  * Theory of operation. The kernel makes PID 1 of a pid namespace immune to signals it has no handler for
  * and gives it all orphans, so a common program is a bad PID 1: it can't be asked to stop, and collects
@@ -11,6 +12,9 @@
  * It also serves `uvctl exec`: an EXEC record on the socket to uv-port carries words and three fds; the
  * program runs as a child of ours, so nobody from outside ever enters the container (setns into a hostile
  * container is how fds get stolen).
+ *
+ * With --serve it is no PID 1, but waits beside an image's own (plugins/lxc/enter.c) and does `exec` alone;
+ * signals do to it what they do to anybody, and the end of its parent is the end of all.
  *
  * It lives inside, so nothing outside believes it; nobody inside can speak to it but by signals, and
  * the container's root, by signals it could send to Exec= itself. */
@@ -36,7 +40,7 @@
 
 struct init {
         int socket, signals;            /* socket: -1 if none or closed */
-        pid_t main;                     /* Exec= */
+        pid_t main;                     /* Exec=; with --serve, 1 */
         /* pid 0 = free; number 0 = nobody waits for its end any more. */
         struct { pid_t pid; uint32_t number; } jobs[JOBS_MAX];
 };
@@ -153,13 +157,17 @@ static _Noreturn void serve(struct init *s) {
 }
 
 /* All but what the kernel sends us for our own faults, and what no process can take. */
-static int open_signals(void) {
+static int open_signals(bool serve) {
         static const int own[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT };
         sigset_t set;
 
         sigfillset(&set);
         for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
                 sigdelset(&set, own[i]);
+        if (serve) {
+                sigemptyset(&set);
+                sigaddset(&set, SIGCHLD);
+        }
         if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
                 return -1;
         (void) signal(SIGPIPE, SIG_DFL);
@@ -184,11 +192,35 @@ static int take_socket(void) {
         return fd;
 }
 
+/* Returns the status of a bad start; else serves for ever. */
+static int begin(struct init *s, const struct program *p) {
+        int r = 0;
+
+        (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);      /* no pidfd_getfd() of our socket */
+        (void) prctl(PR_SET_NAME, "uv-init", 0, 0, 0);
+        s->socket = take_socket();
+        s->signals = open_signals(!p);
+        if (s->signals < 0 || (!p && s->socket < 0))
+                return 1;
+        if (p)
+                r = program_start(p, &s->main);
+        else
+                s->main = 1;
+        if (r != 0) {
+                tell(s, ULV_PORT_FAILED, 0, r);
+                return 127;
+        }
+        tell(s, ULV_PORT_READY, 0, 0);
+        serve(s);
+}
+
 int main(int argc, char **argv) {
         static struct init s;
         struct program p = { .env = no_words, .user = "", .cwd = "" };
         int i = 1;
 
+        if (argc == 2 && strcmp(argv[1], "--serve") == 0)
+                return begin(&s, NULL);
         for (; i + 1 < argc && strcmp(argv[i], "--") != 0; i += 2) {
                 if (strcmp(argv[i], "--user") == 0)
                         p.user = argv[i + 1];
@@ -198,21 +230,9 @@ int main(int argc, char **argv) {
                         break;
         }
         if (i + 1 >= argc || strcmp(argv[i], "--") != 0) {
-                fprintf(stderr, "usage: uv-init [--user USER] [--cwd DIR] -- PROGRAM [ARGUMENT...]\n");
+                fprintf(stderr, "usage: uv-init [--user USER] [--cwd DIR] -- PROGRAM [ARGUMENT...]\n       uv-init --serve\n");
                 return 2;
         }
         p.argv = (const char *const *) argv + i + 1;
-        (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);      /* no pidfd_getfd() of our socket */
-        (void) prctl(PR_SET_NAME, "uv-init", 0, 0, 0);
-        s.socket = take_socket();
-        s.signals = open_signals();
-        if (s.signals < 0)
-                return 1;
-        int r = program_start(&p, &s.main);
-        if (r != 0) {
-                tell(&s, ULV_PORT_FAILED, 0, r);
-                return 127;
-        }
-        tell(&s, ULV_PORT_READY, 0, 0);
-        serve(&s);
+        return begin(&s, &p);
 }
