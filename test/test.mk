@@ -25,7 +25,7 @@ $(UNIT): $(B)/test/%: test/unit/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $< $(filter %.o,$^) $(LIBS_$*) -lcmocka
 
-$(SIM): $(B)/test/%: test/sim/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
+$(SIM): $(B)/test/%: test/sim/%.c $(wildcard test/sim/*.inc) $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $< $(filter %.o,$^) $(LIBS_$*)
 
