@@ -1,5 +1,6 @@
-# The simulations over two seeds (new ones each time under LONG=1, so that a landing isn't a lottery), then their controls: every bug that is planted must be found. Under LONG=1
-# more steps and seeds. ULV_SEED repeats one that failed; `--replay FILE` a trace of sim-ledger.
+# The simulations over two seeds (new ones under LONG=1 only, so that a landing isn't a lottery), then their
+# controls: every bug that is planted must be found. Under LONG=1 more steps, too. ULV_SEED repeats a seed that
+# failed; `--replay FILE` a trace of sim-ledger.
 for seed in ${ULV_SEED:-1 1795574155 $([ -z "${LONG:-}" ] || { seq 2 40; date +%s; })}; do
     one "sim-ledger-$seed" 300 "$B/test/sim-ledger" --steps "$([ -n "${LONG:-}" ] && echo 1000000 || echo 100000)" --seed "$seed"
     one "sim-planner-$seed" 300 bash -c '"$@" >&2 && echo "ok 1 - the planner holds, seed $0"' "$seed" \
