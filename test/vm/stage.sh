@@ -3,9 +3,10 @@ bed() {
     local p=$B/vm-payload
     rm -rf "$p"; mkdir -p "$p/build/test/crash"
     cp -r "$B/bin" "$p/build/bin"
+    cp "$B"/test/uvprobe "$B"/test/own-init "$p/build/test/"
     cp "$B"/test/wall "$B"/test/view-attack "$B"/test/run-role "$p/build/test/"
     cp "$B/test/crash/kill" "$p/build/test/crash/"
-    mkdir "$p/test"; cp -r test/lib test/vm test/bats "$p/test/"
+    mkdir "$p/test"; cp -r test/lib test/vm test/bats test/probe "$p/test/"
     cp /bin/busybox "$p/busybox"
     test/beds/vm.sh run -t "${2:-200}" "$p" -- sh test/vm/inside.sh "$1" ${3:+"$3"}
 }
@@ -22,3 +23,4 @@ one vm-bed 600 bash -c 'test/beds/vm.sh make >&2; s=$?
 vm vm-enforced 240 test/vm/enforced.bats
 # Of the host's tests, those that depend on the kernel.
 vm vm-images 240 test/bats/50-images.bats kernel
+vm vm-containment 240 test/bats/60-containment.bats
