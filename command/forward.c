@@ -122,6 +122,10 @@ int method_console(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error
         return forward(userdata, call, "Console", ACCESS_MANAGE, UINT64_MAX, false);
 }
 
+int method_usage(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return forward(userdata, call, "Usage", ACCESS_READ, MINUTE, false);
+}
+
 int method_signal(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         return forward(userdata, call, "Signal", ACCESS_MANAGE, MINUTE, false);
 }

@@ -26,6 +26,7 @@
  *   Exec(s partition, as argv, as env, s user, s cwd, ah stdio) -> (i status)   forwarded to the monitor; 0..255,
  *        or 256 + signal. stdio: 0, 1, 2 (3 fds)
  *   Console(s partition, u flags, q rows, q columns, h input) -> ()   forwarded
+ *   Usage(s partition) -> (t cpu_usec, t memory, t tasks, b summed)   forwarded
  *   Signal(s partition, i signal) -> ()  forwarded
  *   Runs(s role, u pid) -> ()            "operations", which uvd never meets, runs as pid: for its row
  *   signals: Changed(t generation, s changes)    `row` and `gone` lines, every commit, in order
@@ -42,6 +43,7 @@
  * org.ultravisor1.MonitorControl at /org/ultravisor1/control (uvd calls a monitor, same connection)
  *   Exec(as argv, as env, s user, s cwd, ah stdio) -> (i status)
  *   Console(u flags, q rows, q columns, h input) -> ()
+ *   Usage() -> (t cpu_usec, t memory, t tasks, b summed)   cpu_usec: since its start; summed: over its processes
  *   Signal(i signal) -> ()
  *
  * org.ultravisor1.Operations
@@ -89,6 +91,7 @@
  *        argv of one word "-": the user's shell, as at a login
  *   Console(s name, u flags, q rows, q columns, h input) -> ()   what is read from input is typed into the console;
  *        answered when input ends. One at a time: Conflict, but with flag 2 for who typed before. Its output: Logs.
+ *   Usage(s name) -> (t cpu_usec, t memory, t tasks, b summed)
  *   Signal(s name, i signal) -> ()
  *   signals: Changed(t generation, s changes), JobChanged(s job, s state, s text)
  *   A plan is lines of "NAME\tACTION\tTEXT\tNOTE", then "\n" and the summary, then, asked for, the explanation.

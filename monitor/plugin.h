@@ -37,6 +37,9 @@ enum ulv_stage {
 /* How each thing came to be enforced, for `reached ... how=`. */
 struct ulv_enforced { const char *cpu, *memory; };
 
+/* summed: not (all) of it counted by the kernel for the whole; added up over its processes. */
+struct ulv_usage { uint64_t cpu_usec, memory, tasks; bool summed; };
+
 struct ulv_plugin {
         unsigned version;               /* ULV_PLUGIN_VERSION */
         const char *name;               /* "lxc": program uv-monitor-lxc */
@@ -65,6 +68,8 @@ struct ulv_plugin {
          * -errno. may_freeze: is there the means for it (then contain= says "freezer")? */
         int (*freeze)(struct ulv_monitor *m, bool frozen);
         bool (*may_freeze)(struct ulv_monitor *m);
+        /* Optional. What it uses now. */
+        int (*usage)(struct ulv_monitor *m, struct ulv_usage *ret);
         /* Words for contain= (model/partition.h): what contains the payload that runs. */
         const char *(*contain)(struct ulv_monitor *m);
         /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */

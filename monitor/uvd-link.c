@@ -140,6 +140,16 @@ static int on_console(sd_bus_message *call, void *userdata, sd_bus_error *error)
         return 1;       /* answered when it has ended */
 }
 
+static int on_usage(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+        struct ulv_usage u;
+        int r = ulv_plugin.usage && m->payload == PAYLOAD_RUNNING ? ulv_plugin.usage(m, &u) : -EOPNOTSUPP;
+
+        if (r < 0)
+                return sd_bus_error_setf(error, ULV_ERROR_FAILED, "what %s uses isn't known\n%s\n", m->name, strerror(-r));
+        return sd_bus_reply_method_return(call, "tttb", u.cpu_usec, u.memory, u.tasks, (int) u.summed);
+}
+
 static int on_signal(sd_bus_message *call, void *userdata, sd_bus_error *error) {
         struct ulv_monitor *m = userdata;
         int signo, r;
@@ -162,6 +172,7 @@ static const sd_bus_vtable control_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Exec", "asasssah", "i", on_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Console", "uqqh", "", on_console, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Usage", "", "tttb", on_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "i", "", on_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };

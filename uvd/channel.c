@@ -179,6 +179,13 @@ static int method_console(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_e
         return r < 0 ? r : monitors_forward(userdata, m, name, "Console");
 }
 
+static int method_usage(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name;
+        int r = sd_bus_message_read(m, "s", &name);
+
+        return r < 0 ? r : monitors_forward(userdata, m, name, "Usage");
+}
+
 static void report_leader(struct uvd *u, const char *owner, pid_t pid);
 
 static int method_runs(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -206,6 +213,7 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Restore", "h", "t", method_restore, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Exec", "sasasssah", "i", method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Console", "suqqh", "", method_console, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Runs", "su", "", method_runs, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),

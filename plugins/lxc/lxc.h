@@ -85,6 +85,8 @@ const struct ulv_cpus *lxc_allowed_cpus(const struct ulv_grant *g);
 /* plugin.h's freeze and may_freeze, by cgroup.freeze. (cgroup.c) */
 int lxc_freeze(struct ulv_monitor *m, bool frozen);
 bool lxc_may_freeze(struct ulv_monitor *m);
+/* As ulv_plugin.usage. (usage.c) */
+int lxc_usage(struct ulv_monitor *m, struct ulv_usage *ret);
 int lxc_set_affinity(pid_t tid, const struct ulv_cpus *cpus);
 
 /* --- build.c, tree.c, enter.c: between fork and exec ------------------------------------------------- */

@@ -212,6 +212,7 @@ const struct ulv_plugin ulv_plugin = {
         .signal = do_signal,
         .freeze = lxc_freeze,
         .may_freeze = lxc_may_freeze,
+        .usage = lxc_usage,
         .contain = contain,
         .narrow = lxc_narrow,
 };

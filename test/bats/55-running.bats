@@ -214,3 +214,15 @@ StartLimit=4"
     wait_for 10 eval '[ "$(uv logs loop | grep -c life)" -ge 6 ]'
     wait_for 5 uv stop loop
 }
+
+@test "top tells who uses the CPU, and memory and tasks of all" {
+    container busy 'sh -c "while :; do :; done"'
+    uv apply -y; uv start busy
+    sleep 0.3
+    run uv top -o json
+    [ "$(jq -r '.[] | select(.Name == "busy") | .CPUUsed > 0.05' <<<"$output")" = true ]
+    [ "$(jq -r '.[] | select(.Name == "box") | .CPUUsed < 0.05' <<<"$output")" = true ]
+    [ "$(jq -r '.[] | select(.Name == "busy") | .Tasks >= 2 and .MemoryUsed > 0' <<<"$output")" = true ]
+    run uv top; [[ "${lines[0]}" == "NAME"*"TASKS" ]]; [[ "$output" == *busy* ]]
+    uv stop --force busy
+}
