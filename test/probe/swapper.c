@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
                         return 1;
                 }
                 if (n % 8 == 0)
-                        (void) poll(NULL, 0, 0);
+                        (void) usleep(20);      /* others start it, and need the CPU */
         }
         printf("%lu\n", n);
         return 0;
