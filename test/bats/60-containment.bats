@@ -15,23 +15,27 @@ Nesting=yes'
 }
 teardown_file() { instance_down; roots_remove; }
 
+# bats test_tags=kernel
 @test "the probe can tell: root in new namespaces without our layers may do most of it" {
     [ "$("$B/test/uvprobe" --list | wc -l)" -ge 80 ]
     run unshare --mount --pid --net --uts --ipc --fork "$B/test/uvprobe"
     [ "$(grep -c '^not ok' <<<"$output")" -ge 80 ]
 }
 
+# bats test_tags=kernel
 @test "app: none of the acts is allowed, not as root inside" {
     uv start app
     run probe app
     echo "$output"; [ -z "$output" ]
 }
 
+# bats test_tags=kernel
 @test "app: nor as a user" {
     run probe app --user www
     echo "$output"; [ -z "$output" ]
 }
 
+# bats test_tags=kernel
 @test "system: the root's own init is PID 1, on a console, and exec stands beside it" {
     uv start sys
     wait_for 5 eval 'uv logs sys | grep -q "own init, console /dev/"'
@@ -40,16 +44,19 @@ teardown_file() { instance_down; roots_remove; }
     uv exec sys -- sh -c 'echo up >/tmp/x; cat /tmp/x'
 }
 
+# bats test_tags=kernel
 @test "system: the probe is allowed what is documented, and nothing else" {
     run probe sys
     diff <(listed system) <(echo "$output")
 }
 
+# bats test_tags=kernel
 @test "system: a user inside is allowed no more than its list" {
     run probe sys --user www
     diff <(listed system-user) <(echo "$output")
 }
 
+# bats test_tags=kernel
 @test "system: stop asks as systemd wants to be asked; its end is told with its status" {
     pid=$(field sys Leader)
     uv stop sys
@@ -82,6 +89,7 @@ Init=yes"
     uv remove --purge deb; uv image remove debian
 }
 
+# bats test_tags=kernel
 @test "Nesting=yes: user namespaces, mounts and a fresh /proc inside; the rest of the list stays shut" {
     uv start nest
     [ "$(uv exec --user www nest -- unshare --user --map-root-user --mount --pid --fork --mount-proc sh -c 'mount -t tmpfs none /tmp && echo $$')" = 1 ]
@@ -90,6 +98,7 @@ Init=yes"
     uv stop --force nest
 }
 
+# bats test_tags=kernel
 @test "the device filter is on the cgroup: a process in it opens what is listed, and no other device" {
     uv start app 2>/dev/null || true
     d=$(sed -n 's/^0:://p' "/proc/$(field app Leader)/cgroup")
@@ -103,6 +112,7 @@ Init=yes"
     run in_cgroup mknod "$BATS_TEST_TMPDIR/node" c 1 3; [ "$status" != 0 ]
 }
 
+# bats test_tags=kernel
 @test "the monitor of what runs can neither mount nor trace: it holds five capabilities, and takes none back" {
     for m in $(pids_of uv-monitor-lxc); do
         # KILL SETGID SETUID SETPCAP SYS_NICE
@@ -114,6 +124,7 @@ Init=yes"
     [ -n "$m" ]
 }
 
+# bats test_tags=kernel
 @test "AppArmor: the profile is used where the host has it" {
     [ -e /sys/kernel/security/apparmor/profiles ] || skip "this kernel has no AppArmor, or securityfs isn't mounted"
     grep -q '^ultravisor-container ' /sys/kernel/security/apparmor/profiles || skip "ultravisor-container isn't loaded: apparmor_parser -r plugins/lxc/apparmor/ultravisor-container"

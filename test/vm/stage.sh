@@ -23,4 +23,4 @@ one vm-bed 600 bash -c 'test/beds/vm.sh make >&2; s=$?
 vm vm-enforced 240 test/vm/enforced.bats
 # Of the host's tests, those that depend on the kernel.
 vm vm-images 240 test/bats/50-images.bats kernel
-vm vm-containment 240 test/bats/60-containment.bats
+vm vm-containment 360 test/bats/60-containment.bats kernel
