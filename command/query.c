@@ -154,7 +154,8 @@ int method_status(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
 /* --- one partition ------------------------------------------------------------------------------------ */
 
 static void not_found(struct ulv_diag *d, const char *name) {
-        ulv_diag_what(d, ULV_EXIT_NOT_FOUND, "there is no partition %.63s", name);
+        ulv_diag_what(d, ULV_EXIT_NOT_FOUND, "no partition %.63s", name);
+        ulv_diag_why(d, "no definition in force has this name, and the ledger doesn't know it");
         ulv_diag_try(d, "uvctl list");
 }
 

@@ -91,6 +91,12 @@ static void start_result(struct ulv_diag *d, const char *result) {
                 ulv_diag_why(d, "%s", result[0] ? result : "it was stopped before it was up");
 }
 
+static bool names_key(const char *result) {
+        size_t n = strspn(result, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+
+        return n > 0 && result[n] == '=';
+}
+
 /* The transaction was taken back: why, as far as the ledger tells. */
 static void end_undone(struct manager *m, struct item *i) {
         struct ulv_partition_info p;
@@ -99,7 +105,8 @@ static void end_undone(struct manager *m, struct item *i) {
         ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot %s %s", i->job->verb, i->name[0] ? i->name : "this");
         if (i->request.verb == ULV_REQUEST_START && ulv_ledger_partition(m->ledger, i->name, &p) == 0) {
                 start_result(&d, p.result);
-                ulv_diag_try(&d, "uvctl logs %s", i->name);
+                /* "Root=/srv/x: No such file ...": nothing has run that could have written a log. */
+                ulv_diag_try(&d, names_key(p.result) ? "uvctl edit %s, or make it so, then again" : "uvctl logs %s", i->name);
         } else {
                 ulv_diag_why(&d, "a partition could not let go of what was to be taken; all of that is as before");
                 ulv_diag_try(&d, "uvctl status %s", i->other[0] ? i->other : i->name);

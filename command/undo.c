@@ -8,7 +8,38 @@
 #include "command/public.h"
 #include "lib/protocol.h"
 
-/* A line per operation: the text form itself says best what will be done. */
+/* "0.1 share", "64M on node 0", "core 3" of an operation on something that is held. */
+static void add_thing(struct ulv_strbuf *b, const struct ulv_op *op) {
+        uint64_t amount = 0;
+
+        if (ulv_op_get(op, "amount") && ulv_op_get_u64(op, "amount", &amount) < 0)
+                amount = 0;
+        if (ulv_streq(op->kind, "share")) {
+                ulv_share_format(b, amount);
+                ulv_strbuf_add(b, " share");
+        } else if (ulv_streq(op->kind, "memory")) {
+                ulv_size_format(b, amount * ULV_MEMORY_UNIT);
+                ulv_strbuf_addf(b, " on node %.*s", (int) strcspn(op->id, "/"), op->id);
+        } else
+                ulv_strbuf_addf(b, "%s %s", op->kind, op->id);
+}
+
+/* The words of an operation, as far as they mean something to people. */
+static void add_words(struct ulv_strbuf *b, const struct ulv_op *op) {
+        const char *state = ulv_op_get(op, "state"), *to = ulv_op_get(op, "to"), *from = ulv_op_get(op, "from");
+
+        if (ulv_streq(op->kind, "partition")) {
+                ulv_strbuf_addf(b, "%s", ulv_streq(op->verb, "define") ? "its definition as it was" :
+                                ulv_streq(op->verb, "remove") ? "its definition goes" : state ? state : op->verb);
+                return;
+        }
+        ulv_strbuf_addf(b, "%s ", ulv_streq(op->verb, "claim") ? "gets" : ulv_streq(op->verb, "release") ? "gives back" : op->verb);
+        add_thing(b, op);
+        if (to || from)
+                ulv_strbuf_addf(b, to ? " to %s" : " from %s", to ? to : from);
+}
+
+/* A line per operation. */
 static int undo_line(const char *line, size_t len, void *userdata) {
         struct ulv_strbuf *b = userdata;
         _cleanup_op_ struct ulv_op op = { 0 };
@@ -17,12 +48,7 @@ static int undo_line(const char *line, size_t len, void *userdata) {
         if (r != 0)
                 return r < 0 ? r : -EBADMSG;
         ulv_strbuf_addf(b, "%s\tundo\t", ulv_streq(op.kind, "partition") ? op.id : op.owner);
-        ulv_strbuf_addf(b, "%s %s", op.verb, op.kind);
-        if (!ulv_streq(op.kind, "partition"))
-                ulv_strbuf_addf(b, " %s", op.id);
-        for (unsigned i = 0; i < op.n_kv; i++)
-                if (!ulv_streq(op.kv[i].key, "text"))
-                        ulv_strbuf_addf(b, " %s=%s", op.kv[i].key, op.kv[i].value);
+        add_words(b, &op);
         ulv_strbuf_add(b, "\t\n");
         return 0;
 }

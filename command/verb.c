@@ -252,6 +252,18 @@ int method_restart(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error
 
 /* --- values ------------------------------------------------------------------------------------------- */
 
+/* Who types memory=64 means 64M: taken as bytes, it would shrink the partition to the least there is. */
+static int check_unit(uint64_t memory, const char *value, struct ulv_diag *reterr) {
+        const char *number = memory > 1 && strspn(value, "0123456789") == strlen(value) ? value : "2";
+
+        if (memory == 0 || memory >= ULV_MEMORY_UNIT)
+                return 0;
+        ulv_diag_what(reterr, ULV_EXIT_USAGE, "memory=%.64s is less than there can be", value);
+        ulv_diag_why(reterr, "memory is given in pieces of 2M, and a number without a unit is bytes");
+        ulv_diag_try(reterr, "memory=%.64sM", number);
+        return 1;
+}
+
 int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr) {
         int k;
 
@@ -267,15 +279,17 @@ int verb_value(struct ulv_request *r, const char *key, const char *value, struct
         } else {
                 ulv_diag_what(reterr, ULV_EXIT_USAGE, "%.64s isn't something that can be set or moved", key);
                 ulv_diag_why(reterr, "cores, share and memory are");
-                ulv_diag_try(reterr, "memory=2G");
+                ulv_diag_try(reterr, "uvctl set NAME memory=2G, or: uvctl move memory=2G FROM TO");
                 return 1;
         }
         if (k < 0) {
                 ulv_diag_what(reterr, ULV_EXIT_USAGE, "%s=%.64s isn't an amount", key, value);
-                ulv_diag_try(reterr, "cores=2, share=1.5 or memory=2G");
+                ulv_diag_why(reterr, "%s", ulv_streq(key, "cores") ? "it wants a whole number" : ulv_streq(key, "share") ?
+                             "it wants a number with at most three decimals" : "it wants a number with K, M, G, T or P behind it");
+                ulv_diag_try(reterr, "%s", ulv_streq(key, "cores") ? "cores=2" : ulv_streq(key, "share") ? "share=1.5" : "memory=2G");
                 return 1;
         }
-        return 0;
+        return ulv_streq(key, "memory") ? check_unit(r->memory, value, reterr) : 0;
 }
 
 /* "cores=1" */
@@ -325,8 +339,9 @@ static int read_why(sd_bus_message *call, struct ulv_request *ret, struct ulv_di
         while (i < ULV_ARRAY_SIZE(why_verbs) && !ulv_streq(why_verbs[i].name, verb))
                 i++;
         if (i == ULV_ARRAY_SIZE(why_verbs)) {
-                ulv_diag_what(reterr, ULV_EXIT_USAGE, "why %.32s: no such verb", verb);
-                ulv_diag_try(reterr, "why start, stop, pause, resume, set, move, apply or remove");
+                ulv_diag_what(reterr, ULV_EXIT_USAGE, "uvctl why doesn't know the verb %.32s", verb);
+                ulv_diag_why(reterr, "it knows start, stop, pause, resume, set, move, remove and apply");
+                ulv_diag_try(reterr, "uvctl why start NAME");
                 return 1;
         }
         *ret = (struct ulv_request) { .verb = why_verbs[i].verb, .name = name };
@@ -360,6 +375,21 @@ static void add_reasons(struct ulv_strbuf *b, const struct ulv_plan *p) {
         }
 }
 
+/* What it would do, in lines for people. */
+static void add_plan(struct ulv_strbuf *b, const struct ulv_plan *p) {
+        for (size_t i = 0; i < p->n_lines; i++) {
+                const char *const cells[] = { p->lines[i].action, p->lines[i].text, p->lines[i].note };
+
+                ulv_strbuf_add(b, p->lines[i].name);
+                for (size_t k = 0; k < ULV_ARRAY_SIZE(cells); k++)
+                        if (cells[k] && cells[k][0])
+                                ulv_strbuf_addf(b, "  %s", cells[k]);
+                ulv_strbuf_addc(b, '\n');
+        }
+        if (p->summary[0])
+                ulv_strbuf_addf(b, "%s\n", p->summary);
+}
+
 int method_why(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
         _cleanup_strbuf_ struct ulv_strbuf b = { .max = 4 * 1024 * 1024 };
@@ -383,8 +413,8 @@ int method_why(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
                 code = p->reasons[0].code;
                 add_reasons(&b, p);
         } else {
-                preview_lines(&b, p);
-                ulv_strbuf_addf(&b, "%s\n", p->summary);
+                ulv_strbuf_add(&b, "nothing refuses it\n");
+                add_plan(&b, p);
         }
         ulv_strbuf_addf(&b, "%s", ulv_strbuf_str(&p->explain));
         ulv_plan_free(p);

@@ -246,12 +246,12 @@ static void format_share(struct ulv_strbuf *b, ULV_UNUSED const struct ulv_defin
         ulv_share_format(b, *(const uint64_t *) field);
 }
 
-/* Rounded up to what the ledger counts in. */
+/* Rounded up to what the ledger counts in. Less than one piece is a unit forgotten: Size=64. */
 static int parse_size(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
         uint64_t n;
         int r;
 
-        r = parse_between(ulv_size_parse, v, 1, MEMORY_MAX, &n);
+        r = parse_between(ulv_size_parse, v, ULV_MEMORY_UNIT, MEMORY_MAX, &n);
         if (r == 0)
                 *(uint64_t *) field = (n + ULV_MEMORY_UNIT - 1) / ULV_MEMORY_UNIT * ULV_MEMORY_UNIT;
         return r;
@@ -389,7 +389,7 @@ KIND_PLAIN(boolean, "yes or no", SIZEOF(init), parse_boolean, format_boolean);
 KIND_PLAIN(cores, "a number of whole cores (from 1 to 8192; fractions: Share=)", SIZEOF(cores), parse_cores, format_unsigned);
 KIND_PLAIN(share, "a number of hardware threads (like 2 or 0.25)", SIZEOF(share), parse_share, format_share);
 KIND_PLAIN(node, "the number of a NUMA node (like 0)", SIZEOF(cpu_node), parse_node, format_node);
-KIND_PLAIN(size, "a size up to 4P (like 512M or 1.5G)", SIZEOF(memory), parse_size, format_size);
+KIND_PLAIN(size, "a size from 2M to 4P (like 512M or 1.5G)", SIZEOF(memory), parse_size, format_size);
 KIND_PLAIN(restart, "a policy (no, on-failure or always)", SIZEOF(restart), parse_restart, format_chars);
 KIND_PLAIN(start_limit, "a number of starts from 1 to 1000", SIZEOF(start_limit), parse_start_limit, format_unsigned);
 KIND_PLAIN(log_max, "a size from 256K to 64G (like 8M)", SIZEOF(log_max), parse_log_max, format_size);

@@ -295,6 +295,21 @@ static int move_amounts(struct planner *p, const struct move *m) {
         return r;
 }
 
+/* More than it has would be told as a set to 0. */
+static int check_has(struct planner *p, const struct move *m) {
+        const struct ulv_request *q = p->r;
+        const char *name = m->from->name;
+
+        if (q->has_cores && m->from->whole_cores && q->cores > m->was_from.cores)
+                return refuse_move(p, TEXT("%s has %llu core%s", name, (unsigned long long) m->was_from.cores, m->was_from.cores == 1 ? "" : "s"),
+                                   TEXT("uvctl status %s", name));
+        if (q->has_share && !m->from->whole_cores && q->share > m->was_from.share)
+                return refuse_move(p, TEXT("%s has %s share", name, SHARE(m->was_from.share)), TEXT("uvctl status %s", name));
+        if (q->has_memory && round_memory(q->memory) > m->was_from.memory)
+                return refuse_move(p, TEXT("%s has %s", name, MEMORY(m->was_from.memory / ULV_MEMORY_UNIT)), TEXT("uvctl status %s", name));
+        return 0;
+}
+
 /* Bounds of both ends; and, unless it is for this run only, what their definitions say from now on. */
 static int redefine_both(struct planner *p, const struct move *m) {
         const struct ulv_request *q = p->r;
@@ -330,7 +345,9 @@ static int move_between(struct planner *p, const struct ulv_definition *from, co
         struct move m = { .from = from, .to = to, .was_from = ulv_plan_wanted(p, from), .was_to = ulv_plan_wanted(p, to) };
         int r;
 
-        r = redefine_both(p, &m);
+        r = check_has(p, &m);
+        if (r == 0)
+                r = redefine_both(p, &m);
         if (r == 0)
                 r = move_amounts(p, &m);
         if (r != 0)
@@ -363,7 +380,7 @@ int ulv_plan_move(struct planner *p) {
         int r;
 
         if (ulv_streq(p->r->name, p->r->other))
-                return ulv_plan_refuse(p, ULV_EXIT_USAGE, TEXT("cannot move anything from %s to itself", ULV_Q(p->r->name)), "a move has two ends", "uvctl help move");
+                return ulv_plan_refuse(p, ULV_EXIT_USAGE, TEXT("cannot move anything from %s to itself", ULV_Q(p->r->name)), "a move has two ends", "uvctl list");
         r = check_end(p, p->r->name);
         if (r == 0)
                 r = check_end(p, p->r->other);

@@ -128,8 +128,8 @@ static int take_cores(struct parser *p, const struct ulv_ini_item *item, unsigne
 static int take_host_memory(struct parser *p, const struct ulv_ini_item *item) {
         uint64_t n;
 
-        if (ulv_size_parse(item->value, &n) < 0 || n == 0 || n > UINT64_C(1) << 52)
-                return ulv_config_bad_value(item, "a size (like 512M or 4G)", p->reterr);
+        if (ulv_size_parse(item->value, &n) < 0 || n < ULV_MEMORY_UNIT || n > UINT64_C(1) << 52)
+                return ulv_config_bad_value(item, "a size from 2M to 4P (like 512M or 4G)", p->reterr);
         p->policy->host_memory = (n + ULV_MEMORY_UNIT - 1) / ULV_MEMORY_UNIT * ULV_MEMORY_UNIT;
         return 0;
 }

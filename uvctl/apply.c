@@ -106,6 +106,18 @@ static int apply_now(struct uvctl *u, int bundle, bool replace, uint64_t if_gene
         return r;
 }
 
+/* A refusal for the generation is answered by asking again; any other conflict (a hand edit that doesn't count
+ * yet would be lost) stays what it is, however often one asks. */
+static bool has_moved_on(struct uvctl *u, uint64_t generation) {
+        struct ulv_diag refusal = u->diag;
+        uint64_t now = 0;
+
+        if (!u->if_generation && get_generation(u, &now) == 0 && now != generation)
+                return true;
+        u->diag = refusal;
+        return false;
+}
+
 int files_apply(struct uvctl *u, const struct file_set *f, bool replace, const char *command) {
         _cleanup_close_ int bundle = -1;
         bool empty = false;
@@ -126,7 +138,7 @@ int files_apply(struct uvctl *u, const struct file_set *f, bool replace, const c
                 if (!confirm(u, "Apply as one transaction?", command))
                         return (int) u->diag.code;
                 r = apply_now(u, bundle, replace, u->if_generation ? u->if_generation : generation, false);
-                if (r != ULV_EXIT_CONFLICT || u->if_generation)
+                if (r != ULV_EXIT_CONFLICT || !has_moved_on(u, generation))
                         return r;
                 fputs("the ledger has changed meanwhile; now it would be:\n", stderr);
                 u->diag = (struct ulv_diag) { 0 };
@@ -188,15 +200,28 @@ int verb_verify(struct uvctl *u, int argc, char **argv) {
         return r != 0 ? r : bad > 0 ? ULV_EXIT_FAILED : ULV_EXIT_OK;
 }
 
+/* The files in force are read by operations; here they are only looked at for what a hand may have missed. */
+static int apply_in_force(struct uvctl *u) {
+        _cleanup_free_ char *path = files_configuration(u);
+        struct file_set f;
+
+        if (path && !u->quiet && files_load(u, path, &f) == 0) {
+                tell_set_wins(u, &f, false);
+                files_done(&f);
+        }
+        u->diag = (struct ulv_diag) { 0 };
+        return files_apply(u, NULL, false, "apply");
+}
+
 int verb_apply(struct uvctl *u, int argc, char **argv) {
         struct file_set f;
         char command[200];
         unsigned bad = 0;
         int r;
 
-        (void) snprintf(command, sizeof(command), "apply%s%.180s", argc > 0 ? " " : "", argc > 0 ? argv[0] : "");
         if (argc == 0)
-                return files_apply(u, NULL, false, command);
+                return apply_in_force(u);
+        (void) snprintf(command, sizeof(command), "apply %.180s", argv[0]);
         r = files_load(u, argv[0], &f);
         if (r != 0)
                 return r;
@@ -205,6 +230,8 @@ int verb_apply(struct uvctl *u, int argc, char **argv) {
         if (r == 0 && bad > 0)
                 r = fail(u, ULV_EXIT_FAILED, "nothing was changed: the files have errors", "they are listed above", "");
         /* What has no file here stays as it is, unless --prune says that these are all there are. */
+        if (r == 0)
+                tell_set_wins(u, &f, false);
         if (r == 0)
                 r = files_apply(u, &f, f.directory && given(u, OPT_PRUNE), command);
         files_done(&f);

@@ -2,6 +2,7 @@
 
 /* Verbs that change something by one call: start stop restart pause resume kill set move remove undo. */
 
+#include "uvctl/files.h"
 #include "uvctl/image.h"
 #include "uvctl/job.h"
 
@@ -25,7 +26,10 @@ static int change_names(struct uvctl *u, const char *method, char **argv) {
         r = sd_bus_message_append_strv(m, argv);
         if (r >= 0)
                 r = sd_bus_message_append(m, "uts", (uint32_t) job_flags(u), u->if_generation, u->reason);
-        return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+        r = r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+        for (char **name = argv; *name; name++)
+                tell_unapplied(u, *name);
+        return r;
 }
 
 int verb_start(struct uvctl *u, int argc, char **argv) {
@@ -149,7 +153,9 @@ int verb_set(struct uvctl *u, int argc, char **argv) {
         if (r != 0)
                 return r;
         r = sd_bus_message_append(m, "uts", (uint32_t) job_flags(u), u->if_generation, u->reason);
-        return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+        r = r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+        tell_unapplied(u, argv[0]);
+        return r;
 }
 
 int verb_move(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
@@ -160,7 +166,10 @@ int verb_move(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
         if (r != 0)
                 return r;
         r = sd_bus_message_append(m, "sssuts", argv[0], argv[1], argv[2], (uint32_t) job_flags(u), u->if_generation, u->reason);
-        return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+        r = r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+        tell_unapplied(u, argv[1]);
+        tell_unapplied(u, argv[2]);
+        return r;
 }
 
 static int undo_one(struct uvctl *u, const char *transaction) {

@@ -55,6 +55,7 @@ static bool ends_with(const char *s, const char *suffix) {
 static int cannot_read(struct uvctl *u, const char *base, const char *path, int r) {
         ulv_diag_what(&u->diag, r == -ENOENT ? ULV_EXIT_NOT_FOUND : ULV_EXIT_FAILED, "cannot read %.100s%.150s", base, path);
         ulv_diag_why(&u->diag, "%s", r == -EFBIG ? "a definition or policy has at most 64K" : r == -EISDIR ? "it is no regular file" : strerror(-r));
+        ulv_diag_try(&u->diag, r == -EACCES ? "the same as root" : "ls -l %.100s%.150s", base, path);
         return (int) u->diag.code;
 }
 
@@ -140,7 +141,7 @@ static int load_directory(struct uvctl *u, const char *path, struct file_set *f)
                 r = add_folder(u, f, dir, "templates", "templates", ".partition");
         if (r == 0 && f->n == 0 && faccessat(dir, "partitions", F_OK, 0) < 0 && faccessat(dir, "policies", F_OK, 0) < 0) {
                 ulv_diag_what(&u->diag, ULV_EXIT_NOT_FOUND, "%.200s holds no definitions and no policies", path);
-                ulv_diag_why(&u->diag, "they are looked for in %.200s/partitions and /policies", path);
+                ulv_diag_why(&u->diag, "they are looked for in its folders partitions and policies");
                 ulv_diag_try(&u->diag, "uvctl verify FILE, for single files");
                 return ULV_EXIT_NOT_FOUND;
         }

@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <time.h>
 
+#include "uvctl/part.h"
 #include "uvctl/rows.h"
 #include "uvctl/text.h"
 
@@ -313,12 +314,27 @@ static int history_json(struct uvctl *u, const struct history *h) {
         return r;
 }
 
+/* A partition that is gone has a history; a misspelt one has none. */
+static int check_name(struct uvctl *u, const char *name) {
+        struct rows rows;
+        int r = rows_get(u, ROWS_PARTITIONS, &rows);
+
+        if (r != 0)
+                return r;
+        if (!rows_part(&rows, name))
+                r = no_such_partition(u, name);
+        rows_done(&rows);
+        return r;
+}
+
 int verb_history(struct uvctl *u, int argc, char **argv) {
         struct history h = { .reports = given(u, OPT_ALL) };
         size_t limit = given(u, OPT_ALL) ? SIZE_MAX : given(u, OPT_LINES) ? u->lines : 20;
         int r;
 
         r = get_history(u, argc > 0 ? argv[0] : "", limit, &h);
+        if (r == 0 && argc > 0 && h.n == 0)
+                r = check_name(u, argv[0]);
         if (r == 0)
                 r = u->output == OUTPUT_JSON ? history_json(u, &h) : history_table(u, &h);
         history_done(&h);

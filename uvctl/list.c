@@ -130,13 +130,13 @@ static int list_table(struct uvctl *u, const struct rows *rows, int argc, char *
         for (size_t i = 0; i < rows->n_parts; i++) {
                 if (!selected(u, &rows->parts[i], argc, argv))
                         continue;
-                shown++;
+                shown += !ulv_streq(rows->parts[i].role, "infrastructure");
                 if (u->output == OUTPUT_NAME)
                         ulv_strbuf_addf(&b, "%s\n", rows->parts[i].name);
                 else
                         add_row(&t, &rows->parts[i], wide);
         }
-        if (u->output != OUTPUT_NAME && shown > 0)
+        if (u->output != OUTPUT_NAME && t.n_cells > 0)
                 r = table_write(&t, u->legend, u->colour, 0, &b);
         table_done(&t);
         if (r < 0)

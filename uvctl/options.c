@@ -42,7 +42,7 @@ const struct verb uvctl_verbs[] = {
         { "backup", verb_backup, "FILE", "the ledger, as text", 1, 1, OPT_OUTPUT | OPT_FORCE },
         { "restore", verb_restore, "FILE", "the ledger from a backup (nothing may run)", 1, 1, OPT_OUTPUT },
         { "reload", verb_reload, "", "take hand-edited files into force", 0, 0, OPT_OUTPUT },
-        { "version", verb_version, "", "of uvctl and of the roles", 0, 0, OPT_OUTPUT },
+        { "version", verb_version, "", "of uvctl and of the planner", 0, 0, OPT_OUTPUT },
         { 0 },
 };
 
@@ -130,8 +130,11 @@ static int unknown_verb(struct uvctl *u, const char *name) {
         if (best) {
                 ulv_diag_why(&u->diag, "the nearest is \"%s\"", best->name);
                 ulv_diag_try(&u->diag, "uvctl %s %s", best->name, best->args);
-        } else
+        }
+        if (!best || ulv_streq(name, "help")) {
+                ulv_diag_why(&u->diag, "what it has is shown by --help");
                 ulv_diag_try(&u->diag, "uvctl --help");
+        }
         return ULV_EXIT_USAGE;
 }
 
@@ -287,7 +290,7 @@ static int check_words(struct uvctl *u, const struct verb *v, int n) {
         if (n >= v->min && (v->max < 0 || n <= v->max))
                 return 0;
         ulv_diag_what(&u->diag, ULV_EXIT_USAGE, n < v->min ? "uvctl %s needs more words" : "uvctl %s takes fewer words", v->name);
-        ulv_diag_why(&u->diag, "it is: uvctl %s %s", v->name, v->args);
+        ulv_diag_why(&u->diag, "it is: uvctl %s%s%s", v->name, v->args[0] ? " " : "", v->args);
         ulv_diag_try(&u->diag, "uvctl %s --help", v->name);
         return ULV_EXIT_USAGE;
 }
@@ -321,19 +324,22 @@ static int bad_option(struct uvctl *u, const char *text, bool missing) {
 }
 
 /* Answers --help: of a verb where one was said before it, "verbs" for scripts. */
-static void answer_help(const char *verb, const char *topic) {
+static int answer_help(struct uvctl *u, const char *verb, const char *topic) {
         const struct verb *v = verb ? find_verb(verb) : NULL;
 
         if (topic && ulv_streq(topic, "verbs")) {
                 help_verbs();
-                return;
+                return 0;
         }
+        if (!v && verb)
+                return unknown_verb(u, verb);
         if (!v) {
                 help();
-                return;
+                return 0;
         }
-        printf("uvctl %s %s\n  %s\n\n", v->name, v->args, v->help);
+        printf("uvctl %s%s%s\n  %s\n\n", v->name, v->args[0] ? " " : "", v->args, v->help);
         print_options(v->options);
+        return 0;
 }
 
 int options_read(struct uvctl *u, int argc, char **argv, char **words, const struct verb **ret_verb, int *ret_n) {
@@ -358,9 +364,8 @@ int options_read(struct uvctl *u, int argc, char **argv, char **words, const str
                 if (!o)
                         return bad_option(u, argv[optind - 1], c == ':');
                 if (o->letter == 'h') {
-                        answer_help(n > 0 ? words[0] : NULL, optarg);
                         *ret_verb = NULL;
-                        return 0;
+                        return answer_help(u, n > 0 ? words[0] : NULL, optarg);
                 }
                 if (o->letter == 'V') {
                         printf("uvctl %s\n", ULV_VERSION);

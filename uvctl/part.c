@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "uvctl/files.h"
 #include "uvctl/text.h"
 
 enum colour state_colour(const struct part *p) {
@@ -47,9 +48,10 @@ void part_up(const struct part *p, char *buf, size_t size) {
 }
 
 int no_such_partition(struct uvctl *u, const char *name) {
-        ulv_diag_what(&u->diag, ULV_EXIT_NOT_FOUND, "there is no partition %.64s", name);
+        ulv_diag_what(&u->diag, ULV_EXIT_NOT_FOUND, "no partition %.64s", name);
         ulv_diag_why(&u->diag, "no definition in force has that name");
         ulv_diag_try(&u->diag, "uvctl list");
+        tell_unapplied(u, name);
         return ULV_EXIT_NOT_FOUND;
 }
 

@@ -26,12 +26,18 @@ static int append_why(struct uvctl *u, sd_bus_message *m, int argc, char **argv)
         char to[80], *values[2];
         int r;
 
+        if (argc == 1 && !ulv_streq(argv[0], "apply")) {
+                ulv_diag_what(&u->diag, ULV_EXIT_USAGE, "uvctl why %.32s needs more words", argv[0]);
+                ulv_diag_why(&u->diag, "they are the verb's own; only apply has none");
+                ulv_diag_try(&u->diag, "uvctl why start NAME");
+                return ULV_EXIT_USAGE;
+        }
         if (!ulv_streq(argv[0], "move")) {
                 r = sd_bus_message_append(m, "ss", argv[0], argc > 1 ? argv[1] : "");
                 return r < 0 ? fail_errno(u, r, "make a call") : append_values(u, m, ULV_MAX(argc - 2, 0), argv + 2);
         }
         if (argc != 4)
-                return fail(u, ULV_EXIT_USAGE, "uvctl why move needs what, from and to", "", "uvctl why move cores=1 batch db");
+                return fail(u, ULV_EXIT_USAGE, "uvctl why move needs what, from and to", "it is: uvctl why move KEY=AMOUNT FROM TO", "uvctl why move cores=1 batch db");
         (void) snprintf(to, sizeof(to), "to=%.70s", argv[3]);
         values[0] = argv[1];
         values[1] = to;
@@ -108,6 +114,18 @@ static int pour(const char *path, int from) {
         return fd < 0 ? -errno : copy_fd(from, fd, BACKUP_MAX);
 }
 
+static int cannot_write(struct uvctl *u, int r, const char *path) {
+        const char *slash = strrchr(path, '/');
+
+        ulv_diag_what(&u->diag, ULV_EXIT_FAILED, "cannot write the backup to %.200s", path);
+        ulv_diag_why(&u->diag, "%s", strerror(-r));
+        if (slash)
+                ulv_diag_try(&u->diag, "df %.*s", slash == path ? 1 : (int) ULV_MIN(slash - path, 200), path);
+        else
+                ulv_diag_try(&u->diag, "df .");
+        return ULV_EXIT_FAILED;
+}
+
 /* The file appears whole or not at all: written beside its name, synced, then linked to it. */
 static int save(struct uvctl *u, int from, const char *path) {
         _cleanup_free_ char *temporary = NULL;
@@ -120,7 +138,7 @@ static int save(struct uvctl *u, int from, const char *path) {
         }
         fd = mkostemp(temporary, O_CLOEXEC);
         if (fd < 0)
-                return fail_errno(u, -errno, "write the backup");
+                return cannot_write(u, -errno, path);
         r = copy_fd(from, fd, BACKUP_MAX);
         if (r == 0 && fsync(fd) < 0)
                 r = -errno;
@@ -134,7 +152,7 @@ static int save(struct uvctl *u, int from, const char *path) {
                 ulv_diag_try(&u->diag, "uvctl backup --force %.200s", path);
                 return ULV_EXIT_CONFLICT;
         }
-        return r < 0 ? fail_errno(u, r, "write the backup") : 0;
+        return r < 0 ? cannot_write(u, r, path) : 0;
 }
 
 int verb_backup(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
@@ -152,7 +170,7 @@ int verb_backup(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
                 return fail_errno(u, -errno, "read the backup");
         r = pour(argv[0], fd);
         if (r <= 0)
-                return r < 0 ? fail_errno(u, r, "write the backup") : 0;
+                return r < 0 ? cannot_write(u, r, argv[0]) : 0;
         r = save(u, fd, argv[0]);
         if (r != 0)
                 return r;
@@ -197,6 +215,7 @@ int verb_restore(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
         if (r < 0) {
                 ulv_diag_what(&u->diag, ULV_EXIT_FAILED, "cannot read %.200s", argv[0]);
                 ulv_diag_why(&u->diag, "%s", strerror(-r));
+                ulv_diag_try(&u->diag, "ls -l %.200s", argv[0]);
                 return ULV_EXIT_FAILED;
         }
         r = client_call(u, &m, "Restore", "h", fd);
@@ -239,7 +258,7 @@ int verb_reload(struct uvctl *u, int argc ULV_UNUSED, char **argv ULV_UNUSED) {
         return 0;
 }
 
-/* Of uvctl always; of the roles where they can be reached: `version` is what one asks when they can't. */
+/* Of uvctl always; of the planner where it can be reached: `version` is what one asks when they can't. */
 int verb_version(struct uvctl *u, int argc ULV_UNUSED, char **argv ULV_UNUSED) {
         _cleanup_message_ sd_bus_message *m = NULL;
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
@@ -253,16 +272,15 @@ int verb_version(struct uvctl *u, int argc ULV_UNUSED, char **argv ULV_UNUSED) {
         if (client_call(u, &m, "Status", "") == 0) {
                 r = sd_bus_message_enter_container(m, 'a', "{ss}");
                 while (r >= 0 && sd_bus_message_read(m, "{ss}", &key, &value) > 0) {
-                        if (!strstr(key, "version"))
+                        if (!ulv_streq(key, "Version"))
                                 continue;
-                        json_string(&j, key, value);
-                        text_safe(&b, key, strlen(key), false);
-                        ulv_strbuf_addc(&b, ' ');
+                        json_string(&j, "uv-command", value);
+                        ulv_strbuf_add(&b, "uv-command ");
                         text_safe(&b, value, strlen(value), false);
                         ulv_strbuf_addc(&b, '\n');
                 }
         } else
-                ulv_strbuf_add(&b, "the roles can't be reached\n");
+                ulv_strbuf_add(&b, "the planner can't be reached\n");
         u->diag = (struct ulv_diag) { 0 };
         json_end(&j);
         if (u->output == OUTPUT_JSON)

@@ -236,12 +236,21 @@ static int forward_call(struct uvd *u, sd_bus_message *m, const struct guest *g,
         return 1;
 }
 
+static int reply_unknown(sd_bus_message *m, const char *name) {
+        struct ulv_diag d;
+
+        ulv_diag_what(&d, ULV_EXIT_NOT_FOUND, "no partition %.64s", name);
+        ulv_diag_why(&d, "the ledger has no row for it");
+        ulv_diag_try(&d, "uvctl list");
+        return ulv_bus_reply_diag(m, &d);
+}
+
 int monitors_forward(struct uvd *u, sd_bus_message *m, const char *name, const char *member) {
         struct ulv_partition_info info;
         struct guest *g = guest_find(u, name);
 
         if (ulv_ledger_partition(u->ledger, name, &info) != 0)
-                return reply_diag_simple(m, ULV_EXIT_NOT_FOUND, "no such partition", "the ledger has no row for it", "uvctl list -a");
+                return reply_unknown(m, name);
         if (!ulv_state_is_live(info.state))
                 return reply_diag_simple(m, ULV_EXIT_NOT_ACTIVE, "the partition is not running", ulv_state_name(info.state), "uvctl start it first");
         if (!g || !g->peer)

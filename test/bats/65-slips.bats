@@ -1,0 +1,104 @@
+# What administrators get wrong, and what they are told: the slips of hand and memory, one test each.
+load ../lib/uv
+
+setup_file() { instance_up; }
+teardown_file() { instance_down; }
+setup() { rm -rf "$ROOT"/etc/ultravisor/partitions/* "$ROOT"/etc/ultravisor/policies/*; }
+teardown() { uv stop -a --force >/dev/null 2>&1; uv reload >/dev/null; uv apply -y --prune >/dev/null 2>&1 || true; }
+
+# refused CODE WORD...: three lines, of which the last begins with "try: "
+refused() {
+    local code=$1; shift
+    run uv "$@"
+    [ "$status" = "$code" ] || { echo "uvctl $*: exit $status: $output"; return 1; }
+    [ "${#lines[@]}" = 3 ] && [[ "${lines[2]}" == "try: "* ]] || { echo "uvctl $*: not three lines: $output"; return 1; }
+}
+# typing KEYS COMMAND...: on a terminal
+typing() { local keys=$1; shift; printf "$keys" | script -qec "$*" /dev/null; }
+
+@test "every refusal is what, why and try" {
+    sim web Share=1 256M; uv apply -y; uv start web
+    refused 2 set web memory=64
+    refused 2 set web memory=64MB
+    refused 2 set web share=much
+    refused 2 set web disk=1G
+    refused 2 why start
+    refused 2 why nosuch web
+    refused 2 why move cores=1 web
+    refused 2 help
+    refused 2 nosuch --help
+    refused 4 kill nosuch
+    refused 4 exec nosuch -- true
+    refused 4 logs nosuch
+    refused 4 status nosuch
+    refused 4 history nosuch
+    refused 4 verify "$ROOT/nosuch"
+    refused 1 backup "$ROOT/nosuch/file"
+    refused 1 restore "$ROOT/nosuch"
+}
+
+@test "memory without a unit is not taken for bytes, on the command line and in files" {
+    sim web Share=1 256M; uv apply -y; uv start web
+    refused 2 set web memory=64; [ "${lines[2]}" = "try: memory=64M" ]
+    [ "$(field web MemoryReached)" = $((256 << 20)) ]
+    sim small Share=1 64
+    run uv verify; [ "$status" = 1 ]; [[ "$output" == *"Size=64 is not a size from 2M"* ]]
+    rm "$ROOT/etc/ultravisor/partitions/small.partition"
+}
+
+@test "a file that was not applied is told where its partition is said not to be there" {
+    sim fresh Share=1 256M
+    for words in "start fresh" "status fresh" "set fresh memory=1G"; do
+        run uv $words; [ "$status" = 4 ]; [[ "$output" == *"counts only once it is applied"*"try: uvctl apply"* ]]
+    done
+    uv apply -y; uv start fresh
+}
+
+@test "an edit that a drop-in of set overrides is told by apply and edit; without an edit, nothing is" {
+    sim web Share=1 256M; sed -i 's/^Size=.*/&\nSizeMax=1G/' "$ROOT/etc/ultravisor/partitions/web.partition"
+    uv apply -y; uv set web memory=512M
+    run uv apply -y; [[ "$output" != *"doesn't count"* ]]
+    sed -i 's/^Size=.*/Size=384M/' "$ROOT/etc/ultravisor/partitions/web.partition"
+    run uv apply -y
+    [[ "$output" == *"web: Size=384M (web.partition:"*") doesn't count: 50-set.conf:"*" of \`uvctl set\` says 512M"* ]]
+    [[ "$output" == *"try: uvctl set web memory=384M"* ]]
+    uv reload
+    EDITOR="sed -i s/Size=384M/Size=320M/" run uv edit -y web; [[ "$output" == *"Size=320M"*"doesn't count"* ]]
+}
+
+@test "edit of a file with a hand edit that doesn't count yet says so once, and doesn't ask again" {
+    command -v script >/dev/null || skip "script isn't installed"
+    sim web Share=1 256M; uv apply -y
+    sed -i 's/^Size=.*/Size=384M/' "$ROOT/etc/ultravisor/partitions/web.partition"
+    EDITOR="sed -i s/Size=384M/Size=320M/" run typing 'y\ny\ny\n' "$ULV_BIN/uvctl --root $ROOT edit web"
+    [[ "$output" == *"it was edited by hand"* ]]; [[ "$output" != *"changed meanwhile"* ]]
+}
+
+@test "more than a partition has can't be moved, and that is what is said" {
+    sim a Cores=2 1G; sim b Cores=1 1G; uv apply -y; uv start a b
+    refused 7 move cores=5 a b; [ "${lines[1]}" = "a has 2 cores" ]
+    refused 7 move memory=9G a b; [ "${lines[1]}" = "a has 1G" ]
+}
+
+@test "why answers in lines for people, also where nothing refuses" {
+    sim web Share=1 256M; uv apply -y
+    run uv why start web
+    [ "$status" = 0 ]; [ "${lines[0]}" = "nothing refuses it" ]; [[ "${lines[1]}" == "web  start  1 share, 256M"* ]]
+    [[ "$output" != *$'\t'* ]]
+}
+
+@test "undo says what goes where, not how the ledger writes it" {
+    sim a Share=1 256M; sim b Share=1 256M; uv apply -y; uv start a b
+    uv move share=0.5 a b
+    run uv undo "$(uv history -l 1 -o name)"
+    [ "$status" = 0 ]; [[ "$output" == *"b  undo  move 0.5 share to a"* ]]; [[ "$output" != *amount=* ]]
+}
+
+@test "list -a counts the partitions, not what keeps them" {
+    sim web Share=1 256M; uv apply -y
+    run uv list -a; [[ "$output" == *"$(uv list -o name | wc -l) partition"* ]]
+}
+
+@test "version is told of uvctl and of the planner" {
+    run uv version; [ "$status" = 0 ]; [[ "$output" == *"uvctl "*"uv-command "* ]]
+}
