@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model/definition-keys.h"
+#include "model/definition-parts.h"
 
 #define MEMORY_MAX (UINT64_C(1) << 52)          /* 4P: far above any machine, far below an overflow */
 #define TIMEOUT_MAX (UINT64_C(86400) * 1000000)
@@ -8,6 +9,7 @@
 #define LOG_MOST (UINT64_C(64) << 30)
 #define DESCRIPTION_MAX 1024
 #define HOSTNAME_MAX 64
+#define TIME_ZONE_MAX 64
 
 const struct ulv_definition ulv_definition_defaults = {
         .zone = "default", .role = "guest", .priority = 50, .isolation = ULV_ISOLATION_NONE,
@@ -96,6 +98,16 @@ static int parse_hostname(const char *v, ULV_UNUSED struct ulv_definition *d, vo
                 return -EINVAL;
         for (size_t i = 0; i < n; i++)
                 if (!is_alnum(v[i]) && v[i] != '-' && !(v[i] == '.' && v[i - 1] != '.'))
+                        return -EINVAL;
+        return replace(field, v);
+}
+
+/* A name below /usr/share/zoneinfo, and nothing else: components of letters, digits, _, - and +. */
+static int parse_time_zone(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        if (strlen(v) > TIME_ZONE_MAX)
+                return -EINVAL;
+        for (size_t i = 0; v[i]; i++)
+                if (!is_alnum(v[i]) && !(i > 0 && (v[i] == '_' || v[i] == '-' || v[i] == '+' || (v[i] == '/' && is_alnum(v[i + 1])))))
                         return -EINVAL;
         return replace(field, v);
 }
@@ -376,6 +388,7 @@ KIND_TEXT(root, "an absolute path without ., .. and superfluous / in it, other t
 KIND_TEXT(exec, "a command (words, \"...\" and '...', each quote closed)", parse_exec);
 KIND_TEXT(user, "a user's name or a uid up to 65534", parse_user);
 KIND_TEXT(hostname, "a host name (letters, digits, - and ., at most 64)", parse_hostname);
+KIND_TEXT(time_zone, "a time zone's name (like Europe/Berlin or UTC)", parse_time_zone);
 KIND_PLAIN(type, "a type (container or sim)", SIZEOF(type), parse_type, format_chars);
 KIND_PLAIN(zone, "a zone's name (a-z, 0-9 and -, at most 63)", SIZEOF(zone), parse_name, format_chars);
 KIND_PLAIN(template, "a template's name (a-z, 0-9 and -, at most 63)", SIZEOF(template), parse_name, format_nothing);
@@ -441,6 +454,7 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_ENVIRONMENT] = KEY("Container", "Environment", environment, environment),
         [KEY_CWD] = KEY("Container", "WorkingDirectory", path, cwd),
         [KEY_HOSTNAME] = KEY("Container", "Hostname", hostname, hostname),
+        [KEY_TIME_ZONE] = KEY("Container", "TimeZone", time_zone, time_zone),
         [KEY_FAULT] = KEY("Sim", "Fault", fault, fault),
         [KEY_DELAY] = KEY("Sim", "Delay", delay, fault_delay),
 };
@@ -476,6 +490,7 @@ int ulv_definition_format(const struct ulv_definition *d, struct ulv_strbuf *b) 
                 if (ulv_strbuf_error(&standard) < 0)
                         return ulv_strbuf_error(&standard);
         }
+        ulv_parts_format(b, d);
         return ulv_strbuf_error(b);
 }
 
@@ -496,5 +511,13 @@ int ulv_definition_add_changed(const struct ulv_definition *a, const struct ulv_
                 if (!ulv_streq(ulv_strbuf_str(&x), ulv_strbuf_str(&y)))
                         ulv_strbuf_addf(text, "%s%s=", text->len > 0 ? ", " : "", k->name);
         }
+        ulv_strbuf_reset(&x);
+        ulv_strbuf_reset(&y);
+        ulv_parts_format(&x, a);
+        ulv_parts_format(&y, b);
+        if (ulv_strbuf_error(&x) < 0 || ulv_strbuf_error(&y) < 0)
+                return -ENOMEM;
+        if (!ulv_streq(ulv_strbuf_str(&x), ulv_strbuf_str(&y)))
+                ulv_strbuf_addf(text, "%snetworks or credentials", text->len > 0 ? ", " : "");
         return ulv_strbuf_error(text);
 }

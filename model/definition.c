@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model/definition-keys.h"
+#include "model/definition-parts.h"
 #include "model/op.h"
 
 /* Reading a definition: each file of the list is scanned once and its keys, found in the table of
@@ -8,7 +9,7 @@
  * each key was written is kept, and what needs more than one key (bounds, Cores= beside Share=) is
  * checked at the end, when all files are in. */
 
-#define TEXTS(X) X(description) X(root) X(exec) X(user) X(cwd) X(hostname)
+#define TEXTS(X) X(description) X(root) X(exec) X(user) X(cwd) X(hostname) X(time_zone)
 
 void ulv_strv_free(char **v) {
         for (size_t i = 0; v && v[i]; i++)
@@ -22,6 +23,7 @@ void ulv_definition_free(struct ulv_definition *d) {
 #define FREE(field) free(d->field);
         TEXTS(FREE)
 #undef FREE
+        ulv_parts_free(d);
         ulv_strv_free(d->after);
         ulv_strv_free(d->environment);
         free(d->places);
@@ -34,14 +36,15 @@ struct parser {
         const char *first;                      /* NAME.partition */
         const char *template;                   /* templates/T.partition, NULL if there is none */
         struct ulv_key_place at[KEY_MAX_];
+        struct ulv_parts_parser parts;
         struct ulv_diag *reterr;
 };
 
 /* --- names that are no keys ---------------------------------------------------------------------------- */
 
-static const char *const sections[] = { "Partition", "CPU", "Memory", "Container", "Sim" };
+static const char *const sections[] = { "Partition", "CPU", "Memory", "Container", "Network", "Credential", "Sim" };
 /* What FACE.md shows and later versions serve: told apart from a misspelling. */
-static const char *const later_sections[] = { "VM", "Block", "Network", "Channel", "Credential", "Device" };
+static const char *const later_sections[] = { "VM", "Block", "Channel", "Device" };
 static const struct { const char *section, *key; } later_keys[] = {
         { "Partition", "Role" }, { "Partition", "Apart" },
 };
@@ -139,6 +142,8 @@ static int take_key(struct parser *p, const struct ulv_ini_item *item, size_t k)
 static int take_item(const struct ulv_ini_item *item, void *userdata, ULV_UNUSED struct ulv_diag *reterr) {
         struct parser *p = userdata;
 
+        if (ulv_parts_have(item->section))
+                return ulv_parts_take(&p->parts, p->d, item, p->reterr);
         if (item->type == ULV_INI_SECTION)
                 return check_section(p, item);
         for (size_t k = 0; k < KEY_MAX_; k++)
@@ -316,8 +321,12 @@ static int check_after(struct parser *p) {
         return 0;
 }
 
+static int check_parts(struct parser *p) { return ulv_parts_check(&p->parts, p->d, p->reterr); }
+
 static int check_whole(struct parser *p) {
-        static int (*const checks[])(struct parser *p) = { check_type, check_cpu, check_memory, check_bounds, check_after };
+        static int (*const checks[])(struct parser *p) = {
+                check_type, check_cpu, check_memory, check_bounds, check_after, check_parts,
+        };
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(checks); i++) {
                 int r = checks[i](p);

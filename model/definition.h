@@ -11,17 +11,40 @@
  *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
  *   [Memory]    Size= SizeMin= SizeMax= Node= Pages=4K|2M|1G
  *   [Container] Image=NAME Writable=kept|ephemeral   or   Root=; Exec= Init= Nesting= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
+ *               TimeZone=Europe/Berlin
+ *   [Network "LABEL"]     Bridge= Address= Gateway= DNS= (these three repeatable) Search= MAC= Name=
+ *   [Credential "LABEL"]  Encrypted=PATH or Source=PATH
  *   [Sim]       Fault=none|start-fails|start-hangs|dies|refuses-shrink|stop-hangs  Delay=
- * Sections and keys of later stages (VM, Block, Network, Channel, Credential, Device, Restart= ...)
+ * Sections and keys of later stages (VM, Block, Channel, Device ...)
  * are refused by name: "[Block] is not served by this version". */
 
 #include "lib/ini.h"
+#include "model/address.h"
 #include "model/name.h"
 #include "model/partition.h"
 #include "model/quantity.h"
 
 /* Where a value was written, for messages: "db.partition:23". */
 struct ulv_place { const char *file; unsigned line; };  /* file "" = built-in default */
+
+#define ULV_NETWORKS_MAX 8
+#define ULV_ADDRESSES_MAX 8
+#define ULV_GATEWAYS_MAX 2      /* one of each family */
+#define ULV_DNS_MAX 3           /* what the C library's resolver takes */
+struct ulv_network {
+        char label[ULV_NAME_MAX + 1];
+        char bridge[16], name[16];      /* on the host; inside (IFNAMSIZ) */
+        bool has_mac; uint8_t mac[6];
+        struct ulv_address addresses[ULV_ADDRESSES_MAX], gateways[ULV_GATEWAYS_MAX], dns[ULV_DNS_MAX];
+        unsigned n_addresses, n_gateways, n_dns;
+        char search[256];               /* domains, by a space */
+};
+
+#define ULV_CREDENTIALS_MAX 32
+struct ulv_credential {
+        char label[ULV_NAME_MAX + 1];
+        char *encrypted, *source;       /* paths on the host, owned; one of them is NULL */
+};
 
 struct ulv_definition {
         char name[ULV_NAME_MAX + 1], zone[ULV_NAME_MAX + 1];
@@ -51,9 +74,11 @@ struct ulv_definition {
         char writable[16];                      /* "kept", "ephemeral" */
         bool init;                      /* the root's own init is PID 1; exec may be "": /sbin/init */
         bool nesting;                   /* container runtimes may run inside */
-        char *root, *exec, *user, *cwd, *hostname;
+        char *root, *exec, *user, *cwd, *hostname, *time_zone;
         char **environment; size_t n_environment;
         char fault[32]; uint64_t fault_delay;
+        struct ulv_network *networks; size_t n_networks;
+        struct ulv_credential *credentials; size_t n_credentials;
 
         struct { struct ulv_place file, type, cores, share, cpu_node, memory, memory_node, isolation, after; } at;
         char *places;                   /* owned: storage of the place's file names */
