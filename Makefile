@@ -50,7 +50,7 @@ SRC_uv-port := $(wildcard monitor/port/*.c)
 LIBS_uv-port := -lseccomp
 SRC_uv-init := $(wildcard plugins/lxc/init/*.c)
 SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
-LIBS_uv-monitor-lxc := -lsystemd -lcap -lseccomp
+LIBS_uv-monitor-lxc := -lsystemd -lcap -lseccomp -lnl-route-3 -lnl-3
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-sim := -lsystemd
 
@@ -74,6 +74,8 @@ $(B)/obj/%.o: %.c
 
 # model/ is pure arithmetic on what it is given: conversions are looked at one by one there.
 EXTRA_model := -Wconversion
+# libnl's headers are in a folder of their own
+EXTRA_plugins := -isystem /usr/include/libnl3
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 

@@ -161,4 +161,6 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
 #define ULV_RUN_TYPE ULV_RUN "/uvd/type"
 #define ULV_RUN_PARTITION ULV_RUN "/partition"  /* /NAME is the monitor's own, 0700 */
 #define ULV_RUN_NOTIFY ULV_RUN "/notify"        /* uv-launch's NOTIFY_SOCKET; bound anew = a new uv-launch: push fds again */
+#define ULV_MACHINE_IDS "var/lib/ultravisor/machine-id"         /* /NAME: each partition's, made at its first start */
+#define ULV_CREDENTIAL_KEY "var/lib/ultravisor/credential.secret"      /* of a standalone instance; "/": the host's */
 #define ULV_LOG_DIR "var/log/ultravisor"

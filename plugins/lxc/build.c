@@ -9,11 +9,13 @@
  *
  * 1. The builder is born in the payload's cgroup, under its limits and on its CPUs: what building costs,
  *    the partition pays. In the host's mount namespace it opens Root= and clones the mounts that it needs
- *    from the host by fd (open_tree). Then it leaves for a mount namespace of its own.
+ *    from the host by fd (open_tree), and writes its credentials, decrypted. Then it leaves for a mount
+ *    namespace of its own.
  * 2. It clones the first process into all new namespaces but a mount namespace, writes its uid and gid
- *    map, and gives the clone of Root= an id mapping of that user namespace (mount_setattr).
- * 3. The furnisher, which has the host's rights but stands in the new pid, net, ipc and cgroup namespaces, makes
- *    the tree: root, /proc, /sys, /dev, masks (tree.c), and pivots. Builder and first process share the
+ *    map, makes its network interfaces, one end in there, and gives the clone of Root= an id mapping of that
+ *    user namespace (mount_setattr).
+ * 3. The furnisher, which has the host's rights but stands in the new pid, net, ipc and cgroup namespaces, gives
+ *    addresses, makes the tree: root, /proc, /sys, /dev, masks (tree.c), and pivots. Builder and first process share the
  *    mount namespace, so they are moved along.
  * 4. Now the first process unshares its mount namespace. The copy belongs to the container's user
  *    namespace, so the kernel locks every mount in it: no process of the container, whatever it may do
@@ -57,6 +59,8 @@ static void send_word(int status, const struct lxc_word *w, int fd) {
         if (sendmsg(status, &h, MSG_NOSIGNAL) < 0)
                 _exit(1);       /* the monitor is gone: so are we */
 }
+
+void lxc_build_tell(struct lxc_build *b, const struct lxc_word *w, int fd) { send_word(b->status, w, fd); }
 
 _Noreturn void lxc_build_fail(struct lxc_build *b, int r, const char *what_failed, const char *try_) {
         struct lxc_word w = { .kind = LXC_FAILED };
@@ -162,6 +166,7 @@ static void furnish(struct lxc_build *b) {
         if (pid < 0)
                 fail_kernel(b, "a process to furnish the container");
         if (pid == 0) {
+                lxc_network_configure(b);
                 lxc_tree_furnish(b);
                 _exit(0);
         }
@@ -188,10 +193,13 @@ static _Noreturn void build(struct lxc_build *b) {
         if (ulv_cpus_count(cpus) > 0 && (r = lxc_set_affinity(0, cpus)) < 0)
                 lxc_build_fail(b, r, "cannot run on its CPUs", "uvctl resources; the machine may have taken one offline");
         lxc_tree_open(b);
+        lxc_etc_open(b);
+        lxc_credentials_open(b);
         leave_mount_namespace(b);
         w.pid = clone_first(b, &go);
         send_word(b->status, &w, b->leader_pidfd);
         map_ids(b, w.pid);
+        lxc_network_connect(b, w.pid);
         lxc_tree_map(b);
         furnish(b);
         if (write(go, "", 1) != 1)

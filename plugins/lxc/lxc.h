@@ -3,8 +3,9 @@
 
 /* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it; start.c: its
  * beginning. cgroup.c, enforce.c: limits; devices.c: the device filter. build.c: the processes that build it; tree.c: its
- * mounts; image.c, layers.c: a root of an image and a writable layer; enter.c: the last steps inside; rights.c, filter.c:
- * capabilities and system calls of each profile. narrow.c: what the monitor gives up. */
+ * mounts; image.c, layers.c: a root of an image and a writable layer; etc.c, network.c, credential.c: what the definition
+ * puts in; enter.c: the last steps inside; rights.c, filter.c: capabilities and system calls of each profile. narrow.c:
+ * what the monitor gives up. */
 
 #include <sys/types.h>
 
@@ -29,6 +30,7 @@ struct lxc {
         bool devices;                   /* the device filter is on its cgroup */
         bool apparmor;
         char contain[80];               /* words for contain= */
+        uid_t uid_base;                 /* of this life, 0 = not known yet */
         struct ulv_diag diag;           /* the first failure told */
 };
 
@@ -106,6 +108,7 @@ struct lxc_build {
         char **helper_argv, **helper_env;       /* LXC_INIT: of the uv-init beside it */
         int cgroup, console, init_socket, init_exe;     /* -1 if none (not init_exe) */
         const void *filter; unsigned filter_len;        /* struct sock_filter[] */
+        const struct ulv_definition *definition;
         pid_t monitor;                  /* our parent */
         int status;                     /* to the monitor: struct lxc_word */
         int go;                         /* enter.c: end of file without a byte = the builder failed */
@@ -117,12 +120,15 @@ struct lxc_build {
         int nothing;                    /* an empty read-only directory, once attached; -1 before */
         int leader_pidfd, user_ns;
         int sysctl;                     /* /proc/sys of the container, before it is masked */
+        int credentials;                /* their mount, -1 if it has none */
+        int zone;                       /* the host's file of TimeZone=, -1 if none */
+        char machine_id[34];            /* with a newline */
 };
 
 /* What the builder and the container's first process tell the monitor. When all their ends are closed, the
  * one by exit, the other by exec, and nothing failed, the container runs. */
 struct lxc_word {
-        enum { LXC_CLONED = 1, LXC_FAILED } kind;
+        enum { LXC_CLONED = 1, LXC_CREDENTIALS, LXC_FAILED } kind;     /* CREDENTIALS: with their writable mount */
         pid_t pid;                      /* CLONED: with a pidfd */
         struct ulv_diag diag;           /* FAILED */
 };
@@ -130,6 +136,7 @@ struct lxc_word {
 /* In the monitor: forks the builder. 0: *ret_builder is its pidfd, *ret_status the words' socket. */
 int lxc_build_start(struct lxc_build *b, int *ret_builder, int *ret_status) ULV_MUST_CHECK;
 /* Fills the three lines of a failed start and sends them; never returns. r: -errno. */
+void lxc_build_tell(struct lxc_build *b, const struct lxc_word *w, int fd);
 _Noreturn void lxc_build_fail(struct lxc_build *b, int r, const char *what_failed, const char *try_);
 
 /* tree.c. Each fails by lxc_build_fail(). */
@@ -139,6 +146,26 @@ void lxc_tree_furnish(struct lxc_build *b);     /* in the container's pid, net a
 
 /* A small new tmpfs of the host's root, detached. */
 int lxc_make_scratch(struct lxc_build *b);
+/* Attaches over a directory of the tree. */
+void lxc_tree_attach(struct lxc_build *b, int mnt, const char *name);
+
+/* etc.c. machine-id, resolv.conf, localtime: in the host's mount namespace, and as lxc_tree_furnish(), before /tmp. */
+void lxc_etc_open(struct lxc_build *b);
+void lxc_etc_furnish(struct lxc_build *b);
+
+/* network.c. On the host, with the first process's pid; and inside. */
+void lxc_network_connect(struct lxc_build *b, pid_t pid);
+void lxc_network_configure(struct lxc_build *b);
+/* Is an interface of that uid range still on the host? */
+bool lxc_network_left(uid_t uid_base);
+
+/* credential.c. In the host's mount namespace; once attached: returns the writable mount. */
+#define LXC_CREDENTIALS_FD "credentials"        /* its name in the fd store */
+#define LXC_CREDENTIALS_DIR "/run/credentials/partition"
+void lxc_credentials_open(struct lxc_build *b);
+int lxc_credentials_share(struct lxc_build *b);
+/* Reads one again, or all (label ""), and replaces the files in dir. 0; 1: reterr; -ENOENT: no such; -errno. */
+int lxc_credentials_rotate(const struct ulv_definition *d, uid_t uid_base, const char *root, int dir, const char *label, struct ulv_diag *reterr);
 
 /* image.c. In the host's mount namespace: source, tree and layer of Image=. */
 void lxc_image_open(struct lxc_build *b);

@@ -26,11 +26,12 @@ static const struct kept {
         const char *reason;
 } kept[] = {
         { CAP_SYS_ADMIN, ULV_STAGE_BORN, "namespaces, detached and idmapped mounts, pivot_root of the builder" },
+        { CAP_NET_ADMIN, ULV_STAGE_BORN, "veth pairs into the bridges of [Network], addresses and routes inside" },
         { CAP_CHOWN, ULV_STAGE_BORN, "console, /dev and the log files get their owners" },
         { CAP_DAC_READ_SEARCH, ULV_STAGE_BORN, "Root= may lie below a directory that root doesn't own" },
         { CAP_SETPCAP, ULV_STAGE_STARTED, "uv-port, forked again after a crash, empties its bounding set" },
-        { CAP_SETUID, ULV_STAGE_STARTED, "the uid map; uv-port becomes its own uid" },
-        { CAP_SETGID, ULV_STAGE_STARTED, "the gid map; uv-port becomes its own gid" },
+        { CAP_SETUID, ULV_STAGE_STARTED, "the uid map; uv-port becomes its own uid; a rotated credential is User='s" },
+        { CAP_SETGID, ULV_STAGE_STARTED, "the gid map; uv-port becomes its own gid; a rotated credential is User='s" },
         { CAP_KILL, ULV_STAGE_STARTED, "uv-port has another uid and must be ended" },
         { CAP_SYS_NICE, ULV_STAGE_STARTED, "affinity of the payload's threads where there is no cpuset" },
 };

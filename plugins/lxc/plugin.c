@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "lib/log.h"
+#include "model/inventory.h"
 #include "plugins/lxc/lxc.h"
 
 #define END_TRIES 300           /* of 10 ms: how long killed processes may take to be gone */
@@ -120,7 +121,11 @@ static int cleanup(struct ulv_monitor *m) {
         r = lxc_image_end(ulv_monitor_root(m), ulv_monitor_name(m));
         if (r < 0)              /* nothing hangs on it: the partition is gone, its layer is out of the way or reused never */
                 ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");
-        return lxc_cgroup_remove(ulv_monitor_cgroup(m));
+        (void) ulv_monitor_forget_fd(m, LXC_CREDENTIALS_FD);    /* with it goes what they say */
+        r = lxc_cgroup_remove(ulv_monitor_cgroup(m));
+        /* The kernel takes interfaces away a moment after the last process; if somebody else holds the network
+         * namespace (ip netns attach), the next start under this uid range does it. */
+        return r == 0 && c->uid_base > 0 && lxc_network_left(c->uid_base) ? -EBUSY : r;
 }
 
 /* Kills what is left, and waits: killed processes are gone in moments, unless the kernel holds one. */
@@ -160,9 +165,12 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
 static int enforce(struct ulv_monitor *m, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
         _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), true);
         const struct lxc_target t = { .cgroup = cgroup, .leader = ulv_monitor_leader(m) };
+        struct lxc *c = lxc_get(m);
 
         if (cgroup < 0 && cgroup != -ENOENT)
                 return cgroup;
+        if (c && g->uids > 0)
+                c->uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
         return lxc_enforce(&t, g, ret, reterr);
 }
 

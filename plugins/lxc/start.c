@@ -80,7 +80,7 @@ static int make_env(const struct ulv_definition *d, bool has_socket, char ***ret
         static const char *const base[] = {
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=vt220", "container=ultravisor",
         };
-        char **env = calloc(ULV_ARRAY_SIZE(base) + d->n_environment + 2, sizeof(char *)), **e = env;
+        char **env = calloc(ULV_ARRAY_SIZE(base) + d->n_environment + 3, sizeof(char *)), **e = env;
 
         if (!env)
                 return -ENOMEM;
@@ -88,6 +88,8 @@ static int make_env(const struct ulv_definition *d, bool has_socket, char ***ret
                 *e++ = (char *) "ULV_INIT_FD=3";        /* first: it counts, whatever Environment= says */
         for (size_t i = 0; i < ULV_ARRAY_SIZE(base); i++)
                 *e++ = (char *) base[i];
+        if (d->n_credentials > 0)
+                *e++ = (char *) "CREDENTIALS_DIRECTORY=" LXC_CREDENTIALS_DIR;
         for (size_t i = 0; i < d->n_environment; i++)
                 *e++ = d->environment[i];
         *ret = env;
@@ -134,6 +136,10 @@ int lxc_take_word(struct lxc *c) {
         if (w.kind == LXC_CLONED && fd >= 0 && c->leader < 0) {
                 c->leader = ulv_steal_fd(&fd);
                 c->leader_pid = w.pid;
+        } else if (w.kind == LXC_CREDENTIALS && fd >= 0) {
+                int r = ulv_monitor_store_fd(c->m, LXC_CREDENTIALS_FD, fd);
+                if (r < 0)
+                        ulv_log_errno(r, "its credentials can't be rotated");
         } else if (w.kind == LXC_FAILED && !c->failed) {
                 c->failed = true;
                 c->diag = w.diag;
@@ -160,12 +166,13 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
         _cleanup_free_ char **argv = NULL, **env = NULL, **helper_env = NULL;
         char *helper_argv[] = { (char *) "uv-init", (char *) "--serve", NULL };
         struct lxc_build b = {
-                .name = ulv_monitor_name(m), .root = root, .image = *d->image ? d->image : NULL, .grant = g,
+                .name = ulv_monitor_name(m), .definition = d, .root = root, .image = *d->image ? d->image : NULL, .grant = g,
                 .instance_root = ulv_monitor_root(m), .kept = ulv_streq(d->writable, "kept"),
                 .hostname = d->hostname && *d->hostname ? d->hostname : ulv_monitor_name(m),
                 .uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE,
                 .cgroup = cgroup, .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
                 .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1, .layer = -1, .layer_tree = -1, .usr = -1,
+                .credentials = -1, .zone = -1,
                 .rights = c->rights, .apparmor = c->apparmor, .helper_argv = helper_argv,
         };
         int r;
@@ -261,6 +268,7 @@ int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struc
         c->failed = c->killed = c->built = false;
         c->rights = lxc_rights(d);
         c->apparmor = lxc_apparmor_loaded();
+        c->uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
         ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
         if (!lxc_may_build())
                 return because(reterr, -EPERM, "the same again", "its monitor has given up the right to mount since its last start");

@@ -9,13 +9,14 @@
  * given to mount(2). /dev is a tmpfs filled before it is attached, each of its nodes a clone of the
  * host's, checked to be the device that it should be.
  *
- * What is missing is made on the tree itself, as root's: the six empty mount points, nothing else. Masks
+ * What is missing is made on the tree itself, as root's: the empty mount points, here and in etc.c, nothing else. Masks
  * lie over our own /proc and /sys, which the tree has no part in. Root= is clone of one mount: what is
  * mounted below it on the host isn't seen inside. */
 
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -242,8 +243,7 @@ static int attach_fd(int mnt, int point) {
         return move_mount(mnt, "", point, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
-/* Attaches over a directory of the tree. */
-static void attach(struct lxc_build *b, int mnt, const char *name) {
+void lxc_tree_attach(struct lxc_build *b, int mnt, const char *name) {
         char text[128];
         struct stat st;
         _cleanup_close_ int point = open_point(b->tree, name);
@@ -330,7 +330,7 @@ static void set_network(struct lxc_build *b, int proc) {
 static void furnish_proc(struct lxc_build *b) {
         _cleanup_close_ int proc = make_fs(b, "proc", NULL, ATTR_DATA);
 
-        attach(b, proc, "proc");
+        lxc_tree_attach(b, proc, "proc");
         set_network(b, proc);
         b->sysctl = openat(proc, "sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if ((b->rights & LXC_NESTING) || !lxc_barrier("masks"))
@@ -344,7 +344,7 @@ static void furnish_proc(struct lxc_build *b) {
 static void furnish_sys(struct lxc_build *b) {
         _cleanup_close_ int sys = make_fs(b, "sysfs", NULL, ATTR_DATA | MOUNT_ATTR_RDONLY);
 
-        attach(b, sys, "sys");
+        lxc_tree_attach(b, sys, "sys");
         if ((b->rights & LXC_INIT) && b->cgroup >= 0) {
                 _cleanup_close_ int cgroup = make_fs(b, "cgroup2", NULL, ATTR_DATA);
                 cover(b, sys, "fs/cgroup", cgroup);     /* its own only: we stand in its cgroup namespace */
@@ -389,7 +389,7 @@ static void furnish_dev(struct lxc_build *b, uint64_t memory) {
         const struct option dev_options[] = { { "mode", "0755" }, { "size", "256k" }, { "nr_inodes", "256" }, { "source", "tmpfs" }, { 0 } };
         _cleanup_close_ int dev = make_fs(b, "tmpfs", dev_options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 
-        attach(b, dev, "dev");
+        lxc_tree_attach(b, dev, "dev");
         for (size_t i = 0; i < ULV_ARRAY_SIZE(devices); i++)
                 place_device(b, dev, devices[i].name, b->devices[i]);
         if (b->console_tree >= 0)
@@ -404,12 +404,36 @@ static void furnish_dev(struct lxc_build *b, uint64_t memory) {
                 fail_at(b, -errno, "giving away", "/dev");
 }
 
+/* /run is the container's root's, and so are these: without CAP_DAC_OVERRIDE only that id makes them. The place is
+ * a directory of our own: systemd, if it is inside, puts those of units beside it. */
+static void make_credentials_point(struct lxc_build *b, int run) {
+        (void) setfsgid(b->uid_base);
+        (void) setfsuid(b->uid_base);
+        int r = mkdirat(run, "credentials", 0755) < 0 || mkdirat(run, "credentials/partition", 0755) < 0 ? -errno : 0;
+        (void) setfsuid(0);
+        (void) setfsgid(0);
+        if (r < 0)
+                fail_at(b, r, "making", LXC_CREDENTIALS_DIR);
+}
+
+static void furnish_credentials(struct lxc_build *b, int run) {
+        struct lxc_word w = { .kind = LXC_CREDENTIALS };
+
+        if (b->credentials < 0)
+                return;
+        make_credentials_point(b, run);
+        cover(b, run, "credentials/partition", b->credentials);
+        _cleanup_close_ int writable = lxc_credentials_share(b);
+        lxc_build_tell(b, &w, writable);
+}
+
 static void furnish_tmp(struct lxc_build *b, uint64_t memory) {
         _cleanup_close_ int run = make_tmpfs(b, "0755", memory / 4, 65536, ATTR_PLAIN);
         _cleanup_close_ int tmp = make_tmpfs(b, "1777", memory / 2, 65536, ATTR_PLAIN);
 
-        attach(b, run, "run");
-        attach(b, tmp, "tmp");
+        lxc_tree_attach(b, run, "run");
+        furnish_credentials(b, run);
+        lxc_tree_attach(b, tmp, "tmp");
 }
 
 /* Would the host's root still lie over ours, ".." would lead to it. */
@@ -451,10 +475,11 @@ void lxc_tree_furnish(struct lxc_build *b) {
         if (move_mount(b->tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
                 fail_at(b, -errno, "attaching", b->root);
         if (b->usr >= 0)
-                attach(b, b->usr, "usr");
+                lxc_tree_attach(b, b->usr, "usr");
         furnish_dev(b, memory);         /* first: its null is the mask of files */
         furnish_proc(b);
         furnish_sys(b);
+        lxc_etc_furnish(b);             /* needs a place that /tmp covers */
         furnish_tmp(b, memory);
         pivot(b);
         if (!(b->rights & LXC_NESTING))

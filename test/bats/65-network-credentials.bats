@@ -1,0 +1,149 @@
+# Networks over a bridge of the host's, and what a partition gets into its /etc and /run/credentials. The whole instance
+# runs in a network namespace that the test makes: nothing of this machine's network is touched.
+bats_require_minimum_version 1.5.0
+load ../lib/uv
+
+SECRET=correct-horse-battery-staple-8173
+NEXT=another-horse-0042
+
+setup_file() {
+    NS=uvt$$; export NS
+    ip netns add "$NS"
+    in_ns ip link set lo up
+    in_ns ip link add br0 type bridge
+    in_ns ip addr add 10.77.0.1/24 dev br0
+    in_ns ip link set br0 up
+    ULV_UNDER="nsenter --net=/run/netns/$NS" instance_up "$PART"
+    busybox_root "$ROOT/tree"
+    local a; for a in ping ifconfig route readlink cmp date sync; do ln -sf busybox "$ROOT/tree/bin/$a"; done
+    ln -s /nowhere/at/all "$ROOT/tree/etc/resolv.conf"
+    ln -s /nowhere/either "$ROOT/tree/etc/localtime"
+    mkdir "$ROOT/secrets"; chmod 700 "$ROOT/secrets"
+    printf '%s' "$SECRET" >"$ROOT/secrets/plain"; chmod 600 "$ROOT/secrets/plain"
+    lan one 10.77.0.20
+    lan two 10.77.0.21
+    uv apply -y
+    uv start one two
+}
+teardown_file() {
+    local status=0
+    instance_down || status=1
+    [ -z "$(in_ns ip -o link | grep -E 'uv[0-9a-f]+n' || true)" ] || { echo "interfaces left" >&2; status=1; }
+    ip netns del "$NS"
+    return $status
+}
+in_ns() { nsenter --net="/run/netns/$NS" "$@"; }
+container() { # container NAME [lines of [Container]] [more sections]
+    definition "$1" "[Partition]
+Type=container
+StopTimeout=5s
+[CPU]
+Share=0.1
+[Memory]
+Size=64M
+[Container]
+Root=$ROOT/tree
+Exec=sleep 1000
+${2:-}
+${3:-}"
+}
+lan() { # lan NAME ADDRESS
+    container "$1" "TimeZone=UTC" "[Network \"lan\"]
+Bridge=br0
+Address=$2/24
+Address=fd77::${2##*.}/64
+Gateway=10.77.0.1
+DNS=10.77.0.1
+DNS=fd77::1
+Search=lab.example example"
+}
+with_secret() { # with_secret NAME "Source=PATH" [User]
+    container "$1" "${3:+User=$3}" "[Credential \"db.password\"]
+$2"
+}
+# pings NAME ADDRESS: from its network namespace, by any name of a program
+pings() { nsenter --net="/proc/$(field "$1" Leader)/ns/net" busybox ping -c 1 -W 2 "$2"; }
+ports() { in_ns ip -o link show master br0 | wc -l; }
+
+@test "two partitions in one bridge reach each other, the host and nobody by accident: IPv4, IPv6, name, route" {
+    pings one 10.77.0.21
+    pings two 10.77.0.20
+    pings one 10.77.0.1
+    pings one fd77::21
+    [ "$(uv exec one -- ls /sys/class/net | xargs)" = "eth0 lo" ]
+    run uv exec one -- ip route
+    [[ "$output" == *"default via 10.77.0.1 dev eth0"* ]]
+    [ "$(ports)" = 2 ]
+}
+
+@test "MAC addresses are each partition's own, and the host's ends don't change the bridge's" {
+    a=$(uv exec one -- cat /sys/class/net/eth0/address); b=$(uv exec two -- cat /sys/class/net/eth0/address)
+    [[ "$a" == 02:* && "$b" == 02:* && "$a" != "$b" ]]
+    [ -z "$(in_ns ip -o link show master br0 | grep -v 'link/ether fe:')" ]
+}
+
+@test "resolv.conf, localtime and machine-id are mounted over what the root has, links too, and can't be written" {
+    [ "$(uv exec one -- cat /etc/resolv.conf)" = "nameserver 10.77.0.1
+nameserver fd77::1
+search lab.example example" ]
+    uv exec one -- sh -c 'head -c 4 /etc/localtime' | grep -q TZif
+    id=$(uv exec one -- cat /etc/machine-id)
+    [[ "$id" =~ ^[0-9a-f]{32}$ ]]
+    [ "$id" != "$(uv exec two -- cat /etc/machine-id)" ]
+    run uv exec one -- sh -c 'echo x >/etc/machine-id'; [ "$status" != 0 ]
+    run uv exec one -- sh -c 'echo x >/etc/resolv.conf'; [ "$status" != 0 ]
+    [ "$(readlink "$ROOT/tree/etc/resolv.conf")" = /nowhere/at/all ]
+    [ ! -s "$ROOT/tree/etc/machine-id" ]
+}
+
+@test "the network is kept over kill -9 of its monitor, and taken away with the partition, which keeps its machine-id" {
+    id=$(uv exec one -- cat /etc/machine-id)
+    kill -9 $(pids_of uv-monitor-lxc)
+    wait_for 10 pings one 10.77.0.21
+    wait_for 10 uv exec two -- true
+    uv stop two
+    [ "$(ports)" = 1 ]
+    [ "$(in_ns ip -o link | grep -cE 'uv[0-9a-f]+n')" = 1 ]
+    uv stop one && uv start one
+    [ "$(uv exec one -- cat /etc/machine-id)" = "$id" ]
+    [ "$(ports)" = 1 ]
+}
+
+@test "Name= and MAC= are what it gets; two networks are two interfaces" {
+    container three "" '[Network "lan"]
+Bridge=br0
+Name=front
+MAC=52:54:00:0a:00:30
+[Network "lan2"]
+Bridge=br0
+Address=10.77.1.5/24'
+    uv apply -y; uv start three
+    [ "$(uv exec three -- cat /sys/class/net/front/address)" = 52:54:00:0a:00:30 ]
+    [ "$(uv exec three -- ls /sys/class/net | xargs)" = "eth1 front lo" ]
+    uv stop three
+}
+
+@test "a bridge that isn't there, or isn't one, is refused in three lines; nothing is left" {
+    before=$(in_ns ip -o link | wc -l)
+    container bad "" '[Network "lan"]
+Bridge=nosuch'
+    uv apply -y
+    run uv start bad
+    [ "$status" = 1 ]; [[ "$output" == *'Bridge=nosuch of [Network "lan"] is not there'* ]]; [[ "$output" == *"ip link add nosuch type bridge"* || "$output" == *"try: "* ]]
+    sed -i 's/nosuch/lo/' "$ROOT/etc/ultravisor/partitions/bad.partition"; uv apply -y
+    run uv start bad
+    [ "$status" = 1 ]; [[ "$output" == *'Bridge=lo of [Network "lan"] is no bridge'* ]]
+    [ "$(in_ns ip -o link | wc -l)" = "$before" ]
+}
+
+@test "a credential is a file of User=, mode 0400, on a read-only memory file system that CREDENTIALS_DIRECTORY names" {
+    with_secret cred "Source=$ROOT/secrets/plain" 33
+    uv apply -y; uv start cred
+    [ "$(uv exec cred --user 33 -- cat /run/credentials/partition/db.password)" = "$SECRET" ]
+    [ "$(uv exec cred --user 33 -- stat -c '%a %u' /run/credentials/partition/db.password)" = "400 33" ]
+    run uv exec cred --user 33 -- sh -c 'echo x >/run/credentials/partition/x'; [ "$status" != 0 ]
+    run uv exec cred --user 44 -- cat /run/credentials/partition/db.password; [ "$status" != 0 ]
+    run uv exec cred -- cat /proc/mounts; [[ "$output" =~ /run/credentials/partition\ (tmpfs|ramfs)\ ro, ]]
+    [[ "$output" == *ramfs* || "$output" == *noswap* ]]
+    tr '\0' '\n' <"/proc/$(field cred Leader)/environ" | grep -qx CREDENTIALS_DIRECTORY=/run/credentials/partition
+}
