@@ -26,7 +26,7 @@ HARDEN := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all -f
 LDHARDEN := -pie -fsanitize=$(SAN) -Wl,--as-needed
 CFLAGS := -O1 -g
 endif
-ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DULV_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -isystem /usr/include/libnl3 -DULV_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP
 
 # Folders and what their programs may link. The same table stands in ARCHITECTURE.md (make check-libs).
 BASE_SRC := $(filter-out lib/bus%.c,$(wildcard lib/*.c))
@@ -74,8 +74,7 @@ $(B)/obj/%.o: %.c
 
 # model/ is pure arithmetic on what it is given: conversions are looked at one by one there.
 EXTRA_model := -Wconversion
-# libnl's headers are in a folder of their own
-EXTRA_plugins := -isystem /usr/include/libnl3
+
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
