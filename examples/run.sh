@@ -114,7 +114,7 @@ Try, in another terminal (as root):
   uvctl logs batch            what it prints
   uvctl set batch share=0.2   change it while it runs; uvctl history shows who did what
   uvctl why set db cores=8    which line refuses, and what would help
-  kill -9 \$(pgrep -x uvd)     and see that nothing happens: uvctl list
+  kill -9 \$(pgrep -xf "uvd --root $root")   and see that nothing happens: uvctl list
 Ctrl-C here stops all of it and leaves nothing behind.
 END
 if [ "$until_eof" = --until-eof ]; then
