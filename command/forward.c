@@ -129,3 +129,7 @@ int method_usage(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
 int method_signal(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         return forward(userdata, call, "Signal", ACCESS_MANAGE, MINUTE, false);
 }
+
+int method_rotate_credential(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return forward(userdata, call, "RotateCredential", ACCESS_MANAGE, 2 * MINUTE, false);
+}

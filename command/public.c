@@ -43,6 +43,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Console", "suqqh", "", method_console, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("RotateCredential", "ss", "", method_rotate_credential, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),
         SD_BUS_SIGNAL("JobChanged", "sss", 0),
         SD_BUS_VTABLE_END,

@@ -28,6 +28,7 @@
  *   Console(s partition, u flags, q rows, q columns, h input) -> ()   forwarded
  *   Usage(s partition) -> (t cpu_usec, t memory, t tasks, b summed)   forwarded
  *   Signal(s partition, i signal) -> ()  forwarded
+ *   RotateCredential(s partition, s credential) -> ()   forwarded
  *   Runs(s role, u pid) -> ()            "operations", which uvd never meets, runs as pid: for its row
  *   signals: Changed(t generation, s changes)    `row` and `gone` lines, every commit, in order
  *            Settled(t generation, s lines)      "done ID" / "undone ID"
@@ -45,6 +46,7 @@
  *   Console(u flags, q rows, q columns, h input) -> ()
  *   Usage() -> (t cpu_usec, t memory, t tasks, b summed)   cpu_usec: since its start; summed: over its processes
  *   Signal(i signal) -> ()
+ *   RotateCredential(s credential) -> ()   reads it (or all: "") again from the definition's path; no secret goes over any bus
  *
  * org.ultravisor1.Operations
  *   Bundle() -> (t version, h bundle, s problems)        sealed memfd, the last good set; problems: "" or the errors
@@ -93,6 +95,7 @@
  *        answered when input ends. One at a time: Conflict, but with flag 2 for who typed before. Its output: Logs.
  *   Usage(s name) -> (t cpu_usec, t memory, t tasks, b summed)
  *   Signal(s name, i signal) -> ()
+ *   RotateCredential(s name, s credential) -> ()
  *   signals: Changed(t generation, s changes), JobChanged(s job, s state, s text)
  *   A plan is lines of "NAME\tACTION\tTEXT\tNOTE", then "\n" and the summary, then, asked for, the explanation.
  *   A refusal is an error: ulv_bus_error_to_diag().

@@ -116,6 +116,8 @@ struct ulv_monitor {
         uint32_t next_exec;
         struct exec_request execs[MONITOR_EXECS_MAX];
         unsigned n_execs;
+
+        struct rotation *rotation;      /* credential.c: the one under way */
 };
 
 /* monitor.c */
@@ -156,6 +158,9 @@ void report_send(struct ulv_monitor *m);
 /* uvd-link.c */
 int link_begin(struct ulv_monitor *m);
 void link_done(struct ulv_monitor *m);
+
+/* credential.c */
+int credential_rotate(struct ulv_monitor *m, sd_bus_message *call);     /* as port_exec(); -EBUSY: one is under way */
 
 /* fd-store.c */
 int store_begin(struct ulv_monitor *m);

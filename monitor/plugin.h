@@ -64,6 +64,10 @@ struct ulv_plugin {
         /* Removes what it left: cgroup, mounts, directories. Idempotent; called after gone, and at adoption of nothing. */
         int (*cleanup)(struct ulv_monitor *m);
         int (*signal)(struct ulv_monitor *m, int signo);
+        /* Optional; called in a child of the monitor, whose memory is its own. Reads a credential of the definition again,
+         * or all of them (label ""), and replaces what the payload sees. 0; 1: reterr; -ENOENT: no such; -ENODATA: it
+         * was started without any; -errno. */
+        int (*rotate)(struct ulv_monitor *m, const struct ulv_definition *d, const char *label, struct ulv_diag *reterr);
         /* Optional. Holds every task of the payload, or lets them go on. Idempotent. 0: proved; 1: not yet, ask again;
          * -errno. may_freeze: is there the means for it (then contain= says "freezer")? */
         int (*freeze)(struct ulv_monitor *m, bool frozen);

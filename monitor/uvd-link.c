@@ -168,12 +168,27 @@ static int on_signal(sd_bus_message *call, void *userdata, sd_bus_error *error) 
         return sd_bus_reply_method_return(call, NULL);
 }
 
+static int on_rotate(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+        int r;
+
+        if (m->payload != PAYLOAD_RUNNING)
+                return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
+        r = credential_rotate(m, call);
+        if (r < 0)
+                return sd_bus_error_setf(error, r == -EBUSY ? ULV_ERROR_CONFLICT : ULV_ERROR_FAILED, "cannot rotate credentials of %s\n%s\n%s", m->name,
+                                         r == -EBUSY ? "they are being rotated right now" : r == -EOPNOTSUPP ? "a partition of its type has none" : strerror(-r),
+                                         r == -EBUSY ? "again in a moment" : "");
+        return 1;       /* answered when it is done */
+}
+
 static const sd_bus_vtable control_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Exec", "asasssah", "i", on_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Console", "uqqh", "", on_console, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Usage", "", "tttb", on_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "i", "", on_signal, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("RotateCredential", "s", "", on_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };
 

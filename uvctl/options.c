@@ -35,6 +35,7 @@ const struct verb uvctl_verbs[] = {
         { "console", verb_console, "NAME", "its console: see and type (Ctrl-] ends it)", 1, 1, OPT_FORCE | OPT_WATCH | OPT_LINES | OPT_RAW },
         { "logs", verb_logs, "NAME", "what it wrote to its console", 1, 1, OPT_OUTPUT | OPT_FOLLOW | OPT_LINES | OPT_RAW },
         { "image", verb_image, "build|import|list|remove ...", "what containers start from", 1, -1, OPT_OUTPUT },
+        { "credential", verb_credential, "encrypt|rotate ...", "secrets that partitions read as files", 1, -1, 0 },
         { "events", verb_events, "[NAME...]", "changes of the ledger as they happen", 0, -1, OPT_OUTPUT | OPT_FOLLOW | OPT_WAIT },
         { "why", verb_why, "VERB [WORD...]", "would it be refused, by which line, what helps", 1, -1, OPT_OUTPUT },
         { "history", verb_history, "[NAME]", "transactions: who, when, what, how to undo", 0, 1, OPT_OUTPUT | OPT_ALL | OPT_LINES },

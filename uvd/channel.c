@@ -172,6 +172,13 @@ static int method_signal(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         return r < 0 ? r : monitors_forward(userdata, m, name, "Signal");
 }
 
+static int method_rotate(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name;
+        int r = sd_bus_message_read(m, "s", &name);
+
+        return r < 0 ? r : monitors_forward(userdata, m, name, "RotateCredential");
+}
+
 static int method_console(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         const char *name;
         int r = sd_bus_message_read(m, "s", &name);
@@ -215,6 +222,7 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Console", "suqqh", "", method_console, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("RotateCredential", "ss", "", method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Runs", "su", "", method_runs, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),
         SD_BUS_SIGNAL("Settled", "ts", 0),

@@ -185,6 +185,16 @@ static int do_signal(struct ulv_monitor *m, int signo) {
         return signo == SIGKILL ? do_kill(m) : lxc_pidfd_signal(leader, signo);
 }
 
+/* In a child of the monitor. The mount came with the start, and is kept over our own death by the starter. */
+static int rotate(struct ulv_monitor *m, const struct ulv_definition *d, const char *label, struct ulv_diag *reterr) {
+        const struct lxc *c = lxc_get(m);
+        int dir = ulv_monitor_stored_fd(m, LXC_CREDENTIALS_FD);
+
+        if (!c || dir < 0 || c->uid_base == 0)
+                return c ? -ENODATA : -ENOMEM;
+        return lxc_credentials_rotate(d, c->uid_base, ulv_monitor_root(m), dir, label, reterr);
+}
+
 static int ask_stop(struct ulv_monitor *m) {
         struct lxc *c = lxc_get(m);
 
@@ -218,6 +228,7 @@ const struct ulv_plugin ulv_plugin = {
         .gone = gone,
         .cleanup = cleanup,
         .signal = do_signal,
+        .rotate = rotate,
         .freeze = lxc_freeze,
         .may_freeze = lxc_may_freeze,
         .usage = lxc_usage,

@@ -147,3 +147,77 @@ Bridge=nosuch'
     [[ "$output" == *ramfs* || "$output" == *noswap* ]]
     tr '\0' '\n' <"/proc/$(field cred Leader)/environ" | grep -qx CREDENTIALS_DIRECTORY=/run/credentials/partition
 }
+
+@test "rotation replaces the file while it runs, by a monitor that may not mount any more, and by its successor" {
+    printf '%s' "$NEXT" >"$ROOT/secrets/plain"
+    uv credential rotate cred db.password
+    [ "$(uv exec cred --user 33 -- cat /run/credentials/partition/db.password)" = "$NEXT" ]
+    [ "$(uv exec cred --user 33 -- stat -c '%a %u' /run/credentials/partition/db.password)" = "400 33" ]
+    monitor=$(awk '/^PPid/ {print $2}' "/proc/$(pids_of uv-port | head -n 1)/status")
+    [ $((0x$(awk '/^CapEff/ {print $2}' "/proc/$monitor/status") & 0x201000)) = 0 ]
+    kill -9 $(pids_of uv-monitor-lxc)
+    printf '%s' "$SECRET" >"$ROOT/secrets/plain"
+    wait_for 10 uv credential rotate cred
+    [ "$(uv exec cred --user 33 -- cat /run/credentials/partition/db.password)" = "$SECRET" ]
+    [ "$(uv exec cred --user 33 -- ls -a /run/credentials/partition | xargs)" = ". .. db.password" ]
+}
+
+@test "what can't be rotated is told in three lines, and the old content stays" {
+    chmod 644 "$ROOT/secrets/plain"
+    run uv credential rotate cred
+    [ "$status" = 1 ]; [[ "$output" == *"isn't root's alone"* ]]
+    chmod 600 "$ROOT/secrets/plain"
+    [ "$(uv exec cred --user 33 -- cat /run/credentials/partition/db.password)" = "$SECRET" ]
+    run uv credential rotate cred nosuch
+    [ "$status" = 4 ]; [[ "$output" == *"no such [Credential]"* ]]
+    run uv credential rotate one
+    [ "$status" = 1 ]; [[ "$output" == *"started without credentials"* ]]
+}
+
+@test "an encrypted credential is decrypted by systemd-creds with the instance's own key; another name is refused" {
+    [ -x /usr/bin/systemd-creds ] || skip "systemd-creds is not installed"
+    uv credential encrypt db.password "$ROOT/secrets/plain" "$ROOT/secrets/db.cred"
+    not_there <"$ROOT/secrets/db.cred"
+    with_secret sealed "Encrypted=$ROOT/secrets/db.cred"
+    uv apply -y; uv start sealed
+    [ "$(uv exec sealed -- cat /run/credentials/partition/db.password)" = "$SECRET" ]
+    printf '%s' "$NEXT" >"$ROOT/secrets/next"; chmod 600 "$ROOT/secrets/next"
+    uv credential encrypt db.password "$ROOT/secrets/next" "$ROOT/secrets/db.cred"
+    uv credential rotate sealed
+    [ "$(uv exec sealed -- cat /run/credentials/partition/db.password)" = "$NEXT" ]
+    uv credential encrypt other "$ROOT/secrets/next" "$ROOT/secrets/db.cred"
+    run uv credential rotate sealed
+    [ "$status" = 1 ]; [[ "$output" == *"can't be decrypted on this host"*"'other'"* ]]
+    uv stop sealed
+}
+
+@test "the secret is in no ledger, history, view, log, argument, environment or core of the monitor" {
+    [ "$(uv exec cred --user 33 -- cat /run/credentials/partition/db.password)" = "$SECRET" ]
+    uv stop one two 2>/dev/null || true
+    find "$ROOT/var" "$ROOT/log" "$ROOT/etc" -type f -exec cat {} + | not_there
+    uv history -o wide | not_there
+    uv show cred | not_there
+    uv backup "$ROOT/backup"; not_there <"$ROOT/backup"
+    local p
+    for p in /proc/[0-9]*; do
+        [ "${p#/proc/}" != $$ ] || continue
+        cat "$p/cmdline" 2>/dev/null | not_there
+        case $(readlink "$p/exe" 2>/dev/null) in */uv-*|*/uvd) not_there <"$p/environ" ;; esac
+    done
+    for p in $(pids_of uv-monitor-lxc) $(pids_of uvd) $(pids_of uv-command); do
+        [ "$(memory_of "$p" | wc -c)" -gt 100000 ]
+        memory_of "$p" | not_there
+    done
+    # The control: where the secret is, this way of looking finds it.
+    sh -c 'x=$(cat "$1"); sleep 5; : "$x"' sh "$ROOT/secrets/plain" & p=$!
+    wait_for 3 eval "memory_of $p | grep -qa $SECRET"
+    kill "$p"
+}
+not_there() { ! grep -qaE "$SECRET|$NEXT"; }
+# All that a core would have, and more: every mapping that can be read.
+memory_of() {
+    local range
+    while read -r range; do
+        dd if="/proc/$1/mem" bs=4096 skip=$((0x${range%-*} / 4096)) count=$(((0x${range#*-} - 0x${range%-*}) / 4096)) 2>/dev/null
+    done < <(awk '$2 ~ /^rw/ && $6 !~ /^\[v/ {print $1}' "/proc/$1/maps")
+}

@@ -54,6 +54,15 @@ _uvctl() {
                         mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory=" -- "$cur")
                 fi
                 ;;
+        credential)
+                if ((COMP_CWORD == i + 1)); then
+                        mapfile -t COMPREPLY < <(compgen -W 'encrypt rotate' -- "$cur")
+                elif [ "${COMP_WORDS[i + 1]}" = rotate ] && ((COMP_CWORD == i + 2)); then
+                        mapfile -t COMPREPLY < <(compgen -W "$(uvctl list -a -o name 2>/dev/null)" -- "$cur")
+                else
+                        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+                fi
+                ;;
         image)
                 if ((COMP_CWORD == i + 1)); then
                         mapfile -t COMPREPLY < <(compgen -W 'build import list remove' -- "$cur")
