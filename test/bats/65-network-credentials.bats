@@ -13,7 +13,7 @@ setup_file() {
     in_ns ip link add br0 type bridge
     in_ns ip addr add 10.77.0.1/24 dev br0
     in_ns ip link set br0 up
-    ULV_UNDER="nsenter --net=/run/netns/$NS" instance_up "$PART"
+    ULV_UNDER="${ULV_UNDER:-} nsenter --net=/run/netns/$NS" instance_up "$PART"
     busybox_root "$ROOT/tree"
     local a; for a in ping ifconfig route readlink cmp date sync; do ln -sf busybox "$ROOT/tree/bin/$a"; done
     ln -s /nowhere/at/all "$ROOT/tree/etc/resolv.conf"
