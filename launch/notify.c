@@ -4,6 +4,9 @@
  * the kernel (SCM_CREDENTIALS), and only the main process of a service counts. The socket is read
  * empty before a dead process is reaped, so what it said last counts, and its pid isn't reused yet.
  *
+ * Nobody but ours may send at all: what comes with a message must be closed by us, and closing another's
+ * socket that lingers would hold us up for as long as its owner likes.
+ *
  * The socket is bound under a temporary name and renamed into place: monitors that outlived an earlier
  * uv-launch watch the directory, see the new one come, and push their fds again. */
 
@@ -18,6 +21,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+
+#include "model/inventory.h"
 
 #define MESSAGE_MAX 4096
 #define FDS_MAX 253
@@ -41,10 +46,16 @@ int notify_open(struct launch *l) {
         l->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (l->notify < 0 || setsockopt(l->notify, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0 ||
             bind(l->notify, (const struct sockaddr *) &sa, sizeof(sa)) < 0 ||
-            fchmodat(l->run_fd, "notify.new", 0666, 0) < 0 ||
+            fchownat(l->run_fd, "notify.new", 0, ULV_GID_ROLES, 0) < 0 || fchmodat(l->run_fd, "notify.new", 0660, 0) < 0 ||
             renameat(l->run_fd, "notify.new", l->run_fd, "notify") < 0)
                 return -errno;
         return 0;
+}
+
+/* A socket that lingers is closed at once, whoever made it linger. */
+static void discard(int fd) {
+        (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger) { 0 }, sizeof(struct linger));
+        (void) ulv_close(fd);
 }
 
 void stored_drop(struct launch *l, struct stored *d) {
@@ -55,7 +66,7 @@ void stored_drop(struct launch *l, struct stored *d) {
         *at = d->next;
         d->service->n_store--;
         (void) epoll_ctl(l->epoll, EPOLL_CTL_DEL, d->fd, NULL);
-        (void) ulv_close(d->fd);
+        discard(d->fd);
         free(d);
 }
 
@@ -73,13 +84,13 @@ static void store_add(struct launch *l, struct service *s, const char *name, int
 
         while (*end) {
                 if (ulv_streq((*end)->name, name) && same_file((*end)->fd, fd))
-                        return (void) ulv_close(fd);
+                        return discard(fd);
                 end = &(*end)->next;
         }
         d = s->n_store < STORE_MAX ? calloc(1, sizeof(*d)) : NULL;
         if (!d) {
                 say(4, "%s: fd %s isn't kept: %s", s->name, name, s->n_store < STORE_MAX ? "no memory" : "its store is full");
-                return (void) ulv_close(fd);
+                return discard(fd);
         }
         *d = (struct stored) { .watch = WATCH_STORED, .service = s, .fd = fd };
         memcpy(d->name, name, strnlen(name, sizeof(d->name) - 1));
@@ -174,14 +185,14 @@ static bool receive(struct launch *l) {
         if (n < 0)
                 return errno == EINTR;
         take_control(l, &h, &m);
-        if (h.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-                say(4, "a message of %s was cut and is ignored", m.from ? m.from->name : "a stranger");
+        if (m.from && (h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+                say(4, "a message of %s was cut and is ignored", m.from->name);
         else if (m.from) {
                 text[n] = 0;
                 handle(l, &m, text);
         }
         for (unsigned i = 0; i < m.n_fds; i++)
-                (void) ulv_close(m.fds[i]);
+                discard(m.fds[i]);
         return true;
 }
 

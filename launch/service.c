@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 
 #include "lib/protocol.h"
+#include "model/inventory.h"
 
 #define QUICK_USEC (100 * 1000u)
 #define QUICK_FREE 3                    /* quick deaths that cost no delay */
@@ -126,11 +127,14 @@ static int pass_fds(const struct service *s) {
         return 0;
 }
 
+/* Besides its own group each of ours has the one that reaches our sockets. */
+static int join_roles(void) { return setgroups(1, &(gid_t) { ULV_GID_ROLES }) < 0 ? -errno : 0; }
+
 static int drop_to(uid_t uid) {
         for (unsigned cap = 0; cap <= LAST_CAPABILITY; cap++)
                 if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
                         return -errno;
-        if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 ||
+        if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 ||
             prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return -errno;
         /* Drop, then prove it. */
@@ -213,6 +217,9 @@ static int become(struct launch *l, const struct service *s, pid_t parent) {
         } else
                 argv[n++] = s->name;
         argv[n] = NULL;
+        r = join_roles();
+        if (r < 0)
+                return r;
         if (s->role) {
                 r = drop_to(s->role->uid);
                 if (r < 0)

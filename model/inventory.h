@@ -53,6 +53,7 @@ struct ulv_inventory {
 #define ULV_UID_BASE 0x70000000u
 #define ULV_UID_RANGE 65536u
 #define ULV_UID_RANGES 2047u
+#define ULV_GID_ROLES (ULV_UID_BASE + 0xF000u)  /* every role and monitor of ours is in it, no partition is */
 #define ULV_UID_UVD (ULV_UID_BASE + 0xF001u)
 #define ULV_UID_COMMAND (ULV_UID_BASE + 0xF002u)
 #define ULV_UID_OPERATIONS (ULV_UID_BASE + 0xF003u)

@@ -54,11 +54,12 @@ static int own_run_dir(const char *root, const char *name, uid_t uid) {
         return fd < 0 || fchown(fd, uid, uid) < 0 ? -errno : 0;
 }
 
+/* The starter gave us one supplementary group, which reaches the roles' sockets: it stays. */
 static int drop_to(uid_t uid) {
         for (unsigned cap = 0; cap <= LAST_CAPABILITY; cap++)
                 if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
                         return -errno;
-        if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 ||
+        if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 ||
             prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return -errno;
         return setuid(0) == 0 || setgid(0) == 0 ? -EPERM : 0;   /* Drop, then prove it. */

@@ -31,6 +31,12 @@ caps() { awk '/^Cap(Eff|Prm|Bnd|Inh|Amb)/ {print $2}' "/proc/$1/status" | sort -
     run "$ULV_BIN/../test/wall" "$ROOT/run/ultravisor/uvd/monitor" 65534; [ "$status" = 1 ]
 }
 
+@test "a stranger can't even connect to the sockets of roles, nor send the starter a message or an fd" {
+    for socket in uvd/command uvd/monitor operations/command command/public launch notify; do
+        run "$ULV_BIN/../test/wall" "$ROOT/run/ultravisor/$socket" 65534; [ "$output" = unreachable ]
+    done
+}
+
 @test "a view can't be written, mapped writable, punched, or reopened for either; another's can't be had" {
     mon=$(for p in $(pids_of uv-monitor-sim); do tr '\0' ' ' <"/proc/$p/cmdline" | grep -q ' one ' && echo "$p"; done | head -n 1)
     [ -n "$mon" ] || mon=$(pids_of uv-monitor-sim | head -n 1)

@@ -102,7 +102,7 @@ sd_bus *instance_ledger(const struct instance *i) {
 }
 
 void become_command(void) {
-        if (setgroups(0, NULL) < 0 || setresgid(ULV_UID_COMMAND, ULV_UID_COMMAND, ULV_UID_COMMAND) < 0 ||
+        if (setgroups(1, &(gid_t) { ULV_GID_ROLES }) < 0 || setresgid(ULV_UID_COMMAND, ULV_UID_COMMAND, ULV_UID_COMMAND) < 0 ||
             setresuid(ULV_UID_COMMAND, ULV_UID_COMMAND, ULV_UID_COMMAND) < 0)
                 FAIL("cannot become uv-command: %m");
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* wall SOCKET [UID]: may this uid (default: ours) speak to that socket? 0 = it was answered, 1 = refused. */
+/* wall SOCKET [UID]: may this uid (default: ours) speak to that socket? 0 = it was answered, 1 = refused, which is
+ * called unreachable where the kernel lets it not even connect. */
 
 #include <grp.h>
 #include <stdio.h>
@@ -23,6 +24,6 @@ int main(int argc, char **argv) {
         r = ulv_bus_connect(NULL, argv[1], &bus);
         if (r >= 0)
                 r = sd_bus_call_method(bus, NULL, "/", "org.freedesktop.DBus.Peer", "Ping", &error, NULL, "");
-        printf("%s\n", r < 0 ? "refused" : "answered");
+        printf("%s\n", r == -EACCES ? "unreachable" : r < 0 ? "refused" : "answered");
         return r < 0;
 }
