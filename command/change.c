@@ -285,7 +285,7 @@ static void remove_go(struct job *j) {
                 change_install(j);
 }
 
-static bool name_all(struct job *j, char **names) {
+static bool name_all(struct job *j, const char *const *names) {
         for (size_t i = 0; i < j->n_items; i++) {
                 j->items[i].request.verb = ULV_REQUEST_REMOVE;
                 if (!item_name(&j->items[i], names[i], ""))
@@ -295,9 +295,9 @@ static bool name_all(struct job *j, char **names) {
 }
 
 int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        _cleanup_free_ const char **names = NULL;
         struct public_peer *pp = userdata;
         uint64_t if_generation;
-        char **names = NULL;
         const char *reason;
         struct job *j;
         uint32_t flags;
@@ -306,22 +306,22 @@ int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
 
         if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, true))
                 return 1;
-        r = sd_bus_message_read_strv(call, &names);
-        if (r >= 0)
-                r = sd_bus_message_read(call, "uts", &flags, &if_generation, &reason);
-        while (r >= 0 && names && names[n])
-                n++;
-        if (r >= 0 && (n == 0 || n > NAMES_MAX)) {
+        r = public_read_names(call, &names, &n);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_read(call, "uts", &flags, &if_generation, &reason);
+        if (r < 0)
+                return r;
+        if (n == 0) {
                 struct ulv_diag d;
 
                 ulv_diag_what(&d, ULV_EXIT_USAGE, "remove takes 1 to %u names", NAMES_MAX);
-                (void) ulv_bus_reply_diag(call, &d);
-        } else if (r >= 0 && !public_too_long(call, reason) && (j = job_new(pp->m, call, "remove", n, flags, if_generation, reason))) {
-                if (name_all(j, names) && change_plan(j))
-                        remove_go(j);
+                return ulv_bus_reply_diag(call, &d);
         }
-        ulv_strv_free(names);
-        return r < 0 ? r : 1;
+        if (!public_too_long(call, reason) && (j = job_new(pp->m, call, "remove", n, flags, if_generation, reason)) &&
+            name_all(j, names) && change_plan(j))
+                remove_go(j);
+        return 1;
 }
 
 /* --- apply -------------------------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 
 #define PATIENCE 3000000u       /* us after which the socket opens though a role is missing */
 #define GROUPS_MAX 1024
+#define CONNECTIONS_MAX 1024
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
@@ -100,6 +101,33 @@ bool public_too_long(sd_bus_message *call, const char *text) {
         return true;
 }
 
+int public_read_names(sd_bus_message *call, const char ***ret, size_t *ret_n) {
+        _cleanup_free_ const char **v = calloc(NAMES_MAX, sizeof(*v));
+        const char *name;
+        size_t n = 0;
+        int r;
+
+        if (!v)
+                return -ENOMEM;
+        r = sd_bus_message_enter_container(call, 'a', "s");
+        while (r >= 0 && (r = sd_bus_message_read_basic(call, 's', &name)) > 0) {
+                struct ulv_diag d;
+
+                if (n < NAMES_MAX) {
+                        v[n++] = name;
+                        continue;
+                }
+                ulv_diag_what(&d, ULV_EXIT_USAGE, "more than %u names", NAMES_MAX);
+                (void) ulv_bus_reply_diag(call, &d);
+                return 1;
+        }
+        if (r < 0 || (r = sd_bus_message_exit_container(call)) < 0)
+                return r;
+        *ret = ulv_steal(v);
+        *ret_n = n;
+        return 0;
+}
+
 int public_reply_errno(sd_bus_message *call, int r) {
         struct ulv_diag d;
 
@@ -131,7 +159,7 @@ static void disconnected(struct ulv_bus_peer *p, void *userdata) {
 }
 
 static int listen_now(struct manager *m) {
-        static const struct ulv_bus_listener_ops ops = { .connected = connected, .disconnected = disconnected };
+        static const struct ulv_bus_listener_ops ops = { .connected = connected, .disconnected = disconnected, .most = CONNECTIONS_MAX };
         _cleanup_free_ char *path = ulv_role_path(&m->role, "run/ultravisor/" ULV_SOCKET_PUBLIC);
         struct stat st;
         int r;

@@ -24,9 +24,13 @@ bool public_may(struct public_peer *pp, sd_bus_message *call, enum access a);
 bool public_has(struct manager *m, sd_bus_message *call, bool bundle);
 /* Answers the call, and says true, if a text of it is longer than TEXT_MAX. */
 bool public_too_long(sd_bus_message *call, const char *text);
+/* The names that come next in a call, which own them; *ret is the caller's. sd_bus_message_read_strv() takes time
+ * with the square of their number, and any number. 0; 1: refused and answered; -errno. */
+int public_read_names(sd_bus_message *call, const char ***ret, size_t *ret_n) ULV_MUST_CHECK;
 int public_reply_errno(sd_bus_message *call, int r);
 /* The refusal for files with errors ("file:line:column: what" lines); that operations isn't there. */
 void public_problems(struct ulv_diag *d, const char *what, const char *problems);
+void public_uvd_away(struct ulv_diag *d);
 void public_operations_away(struct ulv_diag *d, const char *verb);
 
 /* verb.c */

@@ -126,25 +126,18 @@ static int stop_names(struct manager *m, const char **given, size_t n_given, con
         return 0;
 }
 
-static void run_verb(struct manager *m, sd_bus_message *call, char **given, enum ulv_request_verb verb, uint32_t flags, uint64_t if_generation,
-                     const char *reason) {
+static void run_verb(struct manager *m, sd_bus_message *call, const char **given, size_t n_given, enum ulv_request_verb verb, uint32_t flags,
+                     uint64_t if_generation, const char *reason) {
         _cleanup_free_ const char **names = NULL;
         struct ulv_diag d = { 0 };
-        size_t n_given = 0, n = 0;
+        size_t n = 0;
         int r;
 
-        while (given && given[n_given])
-                n_given++;
-        if (n_given > NAMES_MAX) {
-                ulv_diag_what(&d, ULV_EXIT_USAGE, "more than %u names", NAMES_MAX);
-                (void) ulv_bus_reply_diag(call, &d);
-                return;
-        }
         /* What runs may have no definition any more, and can be stopped or paused all the same. */
         if (verb != ULV_REQUEST_START)
-                r = stop_names(m, (const char **) given, n_given, &names, &n);
+                r = stop_names(m, given, n_given, &names, &n);
         else
-                r = ulv_plan_order(m->bundle, (const char *const *) given, n_given, n_given == 0, &names, &n, &d);
+                r = ulv_plan_order(m->bundle, given, n_given, n_given == 0, &names, &n, &d);
         if (r > 0)
                 (void) ulv_bus_reply_diag(call, &d);
         else if (r < 0)
@@ -154,20 +147,22 @@ static void run_verb(struct manager *m, sd_bus_message *call, char **given, enum
 }
 
 static int read_and_run(sd_bus_message *call, struct public_peer *pp, enum ulv_request_verb verb) {
+        _cleanup_free_ const char **given = NULL;
         uint64_t if_generation;
-        char **given = NULL;
         const char *reason;
+        size_t n_given;
         uint32_t flags;
         int r;
 
         if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, true))
                 return 1;
-        r = sd_bus_message_read_strv(call, &given);
-        if (r >= 0)
+        r = public_read_names(call, &given, &n_given);
+        if (r == 0)
                 r = sd_bus_message_read(call, "uts", &flags, &if_generation, &reason);
+        else if (r > 0)
+                return 1;
         if (r >= 0 && !public_too_long(call, reason))
-                run_verb(pp->m, call, given, verb, flags, if_generation, reason);
-        ulv_strv_free(given);
+                run_verb(pp->m, call, given, n_given, verb, flags, if_generation, reason);
         return r < 0 ? r : 1;
 }
 

@@ -99,6 +99,13 @@ static int on_disconnected(ULV_UNUSED sd_bus_message *m, void *userdata, ULV_UNU
         return 1;
 }
 
+/* Before each message is looked at: who asks and asks and never reads an answer would fill our memory. */
+static int on_message(ULV_UNUSED sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct connection *c = userdata;
+
+        return ulv_bus_peer_overdue(&c->peer);
+}
+
 static int on_time(sd_event_source *s, uint64_t usec, void *userdata);
 
 /* Edges, not levels: with a hundred sockets readable, each turn of the loop would look at all of them. */
@@ -190,7 +197,7 @@ static int peer_pidfd(int fd, pid_t pid) {
 static bool too_many(const struct ulv_bus_listener *l, uid_t uid) {
         size_t n = 0;
 
-        if (l->n_connections >= ULV_BUS_CONNECTIONS_MAX)
+        if (l->n_connections >= (l->ops->most > 0 ? l->ops->most : ULV_BUS_CONNECTIONS_MAX))
                 return true;
         if (uid == 0)
                 return false;
@@ -218,7 +225,7 @@ static int start_bus(struct connection *c, int fd) {
             (r = sd_bus_negotiate_fds(c->peer.bus, true)) < 0 ||
             /* allow() has judged the peer; vtables needn't ask for capabilities on top. */
             (r = sd_bus_set_trusted(c->peer.bus, true)) < 0 ||
-            (r = sd_bus_start(c->peer.bus)) < 0 ||
+            (r = sd_bus_add_filter(c->peer.bus, NULL, on_message, c)) < 0 || (r = sd_bus_start(c->peer.bus)) < 0 ||
             (r = sd_bus_match_signal(c->peer.bus, NULL, "org.freedesktop.DBus.Local", "/org/freedesktop/DBus/Local",
                                      "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, c)) < 0)
                 return r;

@@ -29,7 +29,8 @@ struct ulv_bus_listener_ops {
         /* Add vtables to p->bus here; non-zero refuses. */
         int (*connected)(struct ulv_bus_peer *p, void *userdata);
         void (*disconnected)(struct ulv_bus_peer *p, void *userdata);
-        unsigned per_uid;       /* most connections of one uid that isn't root; 0 = 64. Monitors of sim share a uid. */
+        unsigned per_uid;       /* most connections of one uid that isn't root; 0 = 128. Monitors of sim share a uid. */
+        unsigned most;          /* connections of all; 0 = ULV_BUS_CONNECTIONS_MAX. Each is looked at in each turn of the loop. */
 };
 
 /* Binds path (replacing a stale socket), mode as given, owner unchanged. */

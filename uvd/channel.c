@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "lib/fd.h"
 #include "lib/log.h"
@@ -128,6 +129,7 @@ static int method_restore(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_e
         _cleanup_free_ char *buf = NULL;
         struct uvd *u = userdata;
         struct ulv_diag d = {};
+        struct stat st;
         size_t len;
         int fd, r;
 
@@ -137,6 +139,9 @@ static int method_restore(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_e
         /* A file that could still grow or block is a caller's way to hold us up. */
         if (!ulv_memfd_is_sealed(fd))
                 return reply_diag_simple(m, ULV_EXIT_USAGE, "cannot restore from this", "a backup is handed over in a sealed memfd", "uvctl restore FILE");
+        /* Sealed, so this is its size for good. Nobody waits while a gigabyte of zeros is read. */
+        if (fstat(fd, &st) < 0 || (size_t) st.st_size > UVD_BACKUP_MAX)
+                return reply_diag_simple(m, ULV_EXIT_USAGE, "cannot restore from this", "a backup is 1G at most", "another backup file");
         if (!transact_run(u)) {
                 (void) sd_bus_reply_method_errorf(m, ULV_ERROR_FAILED, "%s\n%s\n%s", "not restored", "an earlier commit has failed", "again");
                 return sd_event_exit(u->event, ULV_EXIT_FAILED);
