@@ -17,7 +17,7 @@ static void forward_free(struct forward *f) {
         free(f);
 }
 
-static void away(struct ulv_diag *d) {
+void public_uvd_away(struct ulv_diag *d) {
         ulv_diag_what(d, ULV_EXIT_UNREACHABLE, "uvd, which keeps the ledger, isn't there");
         ulv_diag_why(d, "it was stopped, or is being started again; partitions run on");
         ulv_diag_try(d, "again in a moment");
@@ -46,7 +46,7 @@ static int on_answer(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_er
         else if (e) {
                 struct ulv_diag d;
 
-                away(&d);
+                public_uvd_away(&d);
                 (void) ulv_bus_reply_diag(f->call, &d);
         } else {
                 r = pass_back(f->call, reply);
@@ -92,7 +92,7 @@ static int forward(struct public_peer *pp, sd_bus_message *call, const char *mem
         forward_free(f);
         if (r != -ENOTCONN)
                 return public_reply_errno(call, r);
-        away(&d);
+        public_uvd_away(&d);
         return ulv_bus_reply_diag(call, &d);
 }
 

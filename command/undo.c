@@ -82,7 +82,12 @@ static int on_transaction(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_b
 
         j->busy--;
         if (sd_bus_message_is_method_error(reply, NULL)) {
-                ulv_bus_error_to_diag(sd_bus_message_get_error(reply), 0, &d);
+                const sd_bus_error *e = sd_bus_message_get_error(reply);
+
+                if (ulv_startswith(e->name, ULV_ERROR_PREFIX))
+                        ulv_bus_error_to_diag(e, 0, &d);
+                else            /* the connection ended; nothing was asked for yet */
+                        public_uvd_away(&d);
                 job_refuse(j, &d);
                 return 0;
         }
@@ -132,7 +137,12 @@ int method_undo(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
             (r = sd_bus_message_append(ask, "s", txn)) >= 0)
                 r = link_call(&pp->m->uvd, ask, on_transaction, j);
         sd_bus_message_unref(ask);
-        if (r < 0)
+        if (r == -ENOTCONN) {
+                struct ulv_diag d;
+
+                public_uvd_away(&d);
+                job_refuse(j, &d);
+        } else if (r < 0)
                 job_refuse_errno(j, r);
         else
                 j->busy++;

@@ -161,3 +161,15 @@ stop_and_damage() { instance_stop; "$@"; }
     uv undo "${BASH_REMATCH[1]}"
     [ "$(field ua State)" = defined ]
 }
+
+@test "undo while uvd is away: unreachable in three lines; when it is back, undone" {
+    instance_up; sim a Share=0.5 64M; uv apply -y; uv start a
+    id=$(uv set a share=0.4 | grep -o 'uvctl undo .*' | cut -d' ' -f3); [ -n "$id" ]
+    chmod 0 "$(ledger_dir)"; kill -9 "$(pids_of uvd)"; sleep 0.3
+    run uv undo "$id"
+    chmod 0700 "$(ledger_dir)"
+    echo "$output"
+    [ "$status" = 10 ]; [ "${#lines[@]}" = 3 ]; [[ "${lines[2]}" == try:* ]]
+    wait_for 10 uv undo "$id"
+    [ "$(field a ShareWanted)" = 0.5 ]
+}
