@@ -22,8 +22,14 @@ void config_files_done(struct config_files *f) {
         *f = (struct config_files) { 0 };
 }
 
+/* A problem is one line, whatever the name of the file is. */
 static void problem(struct ulv_strbuf *b, const char *path, const char *what) {
-        ulv_strbuf_addf(b, "%s:1:1: %s\n", path, what);
+        for (const char *p = path; *p; p++)
+                if ((unsigned char) *p < ' ' || *p == 0x7f)
+                        ulv_strbuf_addf(b, "\\x%02x", (unsigned) *p);
+                else
+                        ulv_strbuf_add_len(b, p, 1);
+        ulv_strbuf_addf(b, ":1:1: %s\n", what);
 }
 
 /* NULL if it may count. */

@@ -28,3 +28,11 @@ hostile() { "$ULV_BIN/../test/hostile" "$1" "$ROOT/run/ultravisor/command/public
     run uv stop $(seq 5000)
     [ "$status" = 2 ]; [[ "$output" == *"more than 4096 names"* ]]
 }
+
+@test "a file whose name has line breaks and escape codes is one problem, in one line" {
+    bad=$(printf 'x\na.partition:1:1: is fine\033[2J.partition')
+    : >"$ROOT/etc/ultravisor/partitions/$bad"
+    run uv apply -y; rm "$ROOT/etc/ultravisor/partitions/$bad"
+    echo "$output"
+    [[ "${lines[1]}" == 'partitions/x\x0aa.partition:1:1: is fine\x1b[2J.partition:1:1: its name'* ]]
+}
