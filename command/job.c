@@ -53,6 +53,7 @@ static void job_free(struct job *j) {
         else
                 s->last = j->previous;
         s->n--;
+        s->n_plain -= j->plain;
         for (struct wait *w = j->waits, *next; w; w = next) {
                 next = w->next;
                 wait_free(w);
@@ -91,14 +92,21 @@ size_t jobs_count(const struct manager *m) {
         return n;
 }
 
-/* Forgets the oldest that has ended. */
-static bool make_room(struct jobs *s) {
-        for (struct job *j = s->first; j && s->n >= JOBS_MAX; j = j->next)
-                if (j->state && j->busy == 0) {
+/* Forgets the oldest that has ended; plain: of those alone that undo has no use for. */
+static bool forget_one(struct jobs *s, bool plain) {
+        for (struct job *j = s->first; j; j = j->next)
+                if (j->state && j->busy == 0 && (!plain || j->plain)) {
                         job_free(j);
-                        break;
+                        return true;
                 }
-        return s->n < JOBS_MAX;
+        return false;
+}
+
+/* Who has not asked for a job's end when as many later ones have ended asks the ledger, by its transaction. */
+static bool make_room(struct jobs *s) {
+        while (s->n_plain > JOBS_ENDED_MAX && forget_one(s, true))
+                ;
+        return s->n < JOBS_MAX || forget_one(s, false);
 }
 
 static char *subject_of(sd_bus_message *call) {
@@ -225,6 +233,8 @@ static void finish(struct job *j, const char *state) {
         struct wait *w;
 
         j->state = state;
+        j->plain = j->installed == 0;
+        j->m->jobs->n_plain += j->plain;
         while ((w = j->waits)) {
                 j->waits = w->next;
                 wait_answer(w);

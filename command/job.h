@@ -6,6 +6,7 @@
 #include "command/manager.h"
 
 #define JOBS_MAX 4096
+#define JOBS_ENDED_MAX 256      /* remembered after their end, without those whose definitions undo takes back */
 #define JOB_ITEMS_MAX ULV_PARTITIONS_MAX
 #define JOB_TRIES_MAX 16
 
@@ -62,6 +63,7 @@ struct job {
         struct ulv_diag refusal;                /* for this reason */
         char *text;                             /* of the end */
         const char *state;                      /* NULL while it runs */
+        bool plain;                             /* it has ended, and no definitions came with it */
         unsigned busy;                          /* calls under way that hold a pointer to it */
         struct wait *waits;
         struct job *next, *previous;            /* oldest first */
@@ -69,7 +71,7 @@ struct job {
 
 struct jobs {
         struct job *first, *last;               /* oldest first; finished ones stay until there is no room */
-        size_t n;
+        size_t n, n_plain;
         uint64_t counter;
         char prefix[9];                         /* of this life of the process: ids of another one aren't ours */
         struct item *queue, *queue_end;

@@ -42,7 +42,7 @@ tests-build: all $(UNIT) $(FUZZ) $(SIM)
 .PHONY: tests-build
 
 # Crash tests: programs that drive a standalone instance, and the power-cut library they preload.
-CRASH := $(B)/test/crash/kill $(B)/test/crash/power-cut
+CRASH := $(B)/test/crash/kill $(B)/test/crash/power-cut $(B)/test/crash/lifecycles
 $(B)/test/crash/power-cut: $(call obj,$(filter uvd/store%,$(wildcard uvd/*.c)))
 $(B)/test/crash/power-cut: LIBS_CRASH := -lsqlite3
 $(CRASH): $(B)/test/crash/%: test/crash/%.c test/lib/instance.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
