@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 B=$(realpath "$1"); until_eof=${2:-}
-root=$B/run; bin=$B/bin
+root=$B/run; bin=$B/bin; way=
 uv() { "$bin/uvctl" --root "$root" "$@"; }
 say() { printf '\n\033[1m%s\033[0m\n' "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi; }
 die() { printf '%s\n' "$@" >&2; exit 1; }
@@ -30,6 +30,20 @@ make_root() {
 # What lives is known to the instance, not guessed by name: uv-launch on a root directory takes over what an
 # earlier one there has left (run/ultravisor/launch.state), and ends it in order at SIGTERM. So whoever was
 # killed when, the way to end all of it is the same: see that a uv-launch is there, and ask it.
+
+# Roles are other users, and homes are private (Debian 12 makes them so): where nobody else may pass on the way to
+# BUILD, they come to it by another one, a bind mount for as long as this runs. Whom the way is for is in its
+# name, so that a run after a killed one finds it again.
+passable() {
+    local d=$1
+    until [ "$d" = / ]; do (($(stat -c '0%a' "$d") & 1)) || return 1; d=$(dirname "$d"); done
+}
+find_way() {
+    passable "$B" || way=/run/ultravisor-build-$(stat -c %i "$B")
+    [ -z "$way" ] || { root=$way/run; bin=$way/bin; }
+}
+make_way() { [ -z "$way" ] || mountpoint -q "$way" || { mkdir -p "$way" && mount --bind "$B" "$way"; }; }
+end_way() { [ -z "$way" ] || { umount "$way" && rmdir "$way"; }; }
 
 launch='' ending=''
 # Its own session, so that Ctrl-C reaches this script alone, which then stops things in order.
@@ -63,6 +77,7 @@ finish() {
     if launch_lives; then launch_end || true; fi
     end_what_is_left
     rm -rf --one-file-system "$root"
+    end_way || die "$way is still a mount of $B" "something of ours is in use there" "try: umount $way"
     echo "Nothing is left of it."
 }
 bring_up() {
@@ -79,9 +94,11 @@ bring_up() {
 # Somebody else's, or one whose script was killed?
 holder=$(lock_holder)
 [ -z "$holder" ] || die "an Ultravisor runs in $root already" "its uv-launch is process $holder" "try: Ctrl-C where it was started, or: kill $holder"
+find_way
 trap finish EXIT
 trap 'exit 0' INT TERM HUP PIPE
 
+make_way
 end_what_is_left
 rm -rf --one-file-system "$root"
 mkdir -p "$root"
@@ -92,12 +109,12 @@ mkdir -p "$root/example"
 cp -r examples/partitions examples/policies "$root/example/"
 sed -i "s|@ROOTS@|$root/roots|" "$root"/example/partitions/*.partition
 
-say "Bringing up a standalone Ultravisor in $root"
+say "Bringing up a standalone Ultravisor in $B/run"
 ending="Stopping: partitions first, then the ultravisor"
 bring_up
 grep -E '^<[0-4]>' "$root/log" | sed 's/^<[0-9]>//' | awk '!seen[$0]++' || true
 
-say "uvctl apply $root/example"
+say "uvctl apply $B/run/example"
 uv apply -y "$root/example"
 say "uvctl start --all"
 uv start --all
@@ -108,7 +125,7 @@ uv resources
 cat <<END
 
 Try, in another terminal (as root):
-  export ULTRAVISOR_ROOT=$root PATH=$bin:\$PATH
+  export ULTRAVISOR_ROOT=$B/run PATH=$B/bin:\$PATH
   uvctl status web            what it holds, and how each thing is enforced
   uvctl exec web -- sh        a shell inside
   uvctl logs batch            what it prints

@@ -67,3 +67,19 @@ nothing_is_left() {
     is_gone "$pid"
     nothing_is_left
 }
+
+@test "in a home that nobody else may enter, the roles come to the build by a way of their own, which ends with it" {
+    mkdir -m 0700 "$BATS_TEST_TMPDIR/home"; mkdir "$BATS_TEST_TMPDIR/home/build"
+    cp -r "$B/bin" "$BATS_TEST_TMPDIR/home/build/"
+    B=$BATS_TEST_TMPDIR/home/build ROOT=$BATS_TEST_TMPDIR/home/build/run
+    run_begin; wait_for 30 is_up; find_cgroup
+    grep -q " $(realpath "$B") \| /run/ultravisor-build-" /proc/self/mountinfo
+    [ "$(uv exec web -- id -u)" = 0 ]
+    uv image build busybox
+    uv new mine --image busybox --share 0.1 --memory 64M --start
+    [ "$(uv exec mine -- hostname)" = mine ]
+    ctrl_c; script_ends
+    nothing_is_left
+    ! grep -q /run/ultravisor-build- /proc/self/mountinfo
+    [ -z "$(ls -d /run/ultravisor-build-* 2>/dev/null)" ]
+}
