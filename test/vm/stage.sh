@@ -24,3 +24,5 @@ vm vm-enforced 240 test/vm/enforced.bats
 # Of the host's tests, those that depend on the kernel.
 vm vm-images 240 test/bats/50-images.bats kernel
 vm vm-containment 360 test/bats/60-containment.bats kernel
+# What one partition can do to others.
+vm vm-neighbours 300 test/vm/neighbours.bats
