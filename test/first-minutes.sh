@@ -87,6 +87,7 @@ skip() { echo "ok 1 - the first ten minutes on $suite # SKIP $*"; exit 0; }
 # fresh_tree: makes $tree, kept under the hash of its recipe.
 fresh_tree() {
     local packages=git,make,ca-certificates
+    # shellcheck disable=SC2154
     tree=$bed_cache/fresh-$suite-$(sha256sum <<<"$suite $packages" | cut -c1-12)
     bed_lock -s
     [ ! -d "$tree" ] || return 0
@@ -133,6 +134,7 @@ outside() {
     cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
     [ "$(id -u)" = 0 ] || skip "only root can enter another root"
     [ -e .git ] || skip "this is no git checkout, so there is nothing to clone"
+    # shellcheck source=test/beds/lib.bash disable=SC1091
     . test/beds/lib.bash
     command -v mmdebstrap >/dev/null || skip "mmdebstrap is not installed"
     [ ! -s /run/lock/ultravisor.lock ] || skip "another Ultravisor gives this machine's cores: $(cat /run/lock/ultravisor.lock)"

@@ -25,4 +25,4 @@ vm vm-enforced 240 test/vm/enforced.bats
 vm vm-images 240 test/bats/50-images.bats kernel
 vm vm-containment 360 test/bats/60-containment.bats kernel
 # What one partition can do to others.
-vm vm-neighbours 300 test/vm/neighbours.bats
+vm vm-neighbours 420 test/vm/neighbours.bats
