@@ -296,6 +296,52 @@ static int check_after(struct ulv_bundle *b, struct errors *e) {
         return ulv_after_walk(b->definitions, b->n_definitions, NULL, report_cycle, &c);
 }
 
+/* --- MAC= -------------------------------------------------------------------------------------------- */
+
+struct card { uint8_t mac[6]; const struct ulv_definition *owner; };
+
+static int by_mac(const void *a, const void *b) {
+        const struct card *x = a, *y = b;
+        int r = memcmp(x->mac, y->mac, sizeof(x->mac));
+
+        return r != 0 ? r : strcmp(x->owner->name, y->owner->name);
+}
+
+static int refuse_mac(const struct ulv_bundle *b, struct errors *e, const struct card *x, const struct card *y) {
+        const uint8_t *m = y->mac;
+        struct ulv_diag d;
+
+        ulv_diag_what(&d, ULV_EXIT_FAILED, "MAC=%02x:%02x:%02x:%02x:%02x:%02x of %s is that of %s, too", m[0], m[1], m[2], m[3], m[4], m[5],
+                      y->owner->name, x->owner->name);
+        for (size_t i = 0; i < b->n_files; i++)
+                if (kind_of(b->files[i].file) == FILE_DEFINITION && ulv_streq(ulv_config_short_name(b->files[i].file), y->owner->at.file.file))
+                        ulv_diag_at(&d, b->files[i].file, 1, 1);
+        return add_error(e, &d);
+}
+
+/* Two cards of one address on a link take each other's packets. */
+static int check_macs(const struct ulv_bundle *b, struct errors *e) {
+        size_t n = 0, most = 0;
+        int r = 0;
+
+        for (size_t i = 0; i < b->n_definitions; i++)
+                most += b->definitions[i]->n_networks;
+        _cleanup_free_ struct card *cards = calloc(most + 1, sizeof(*cards));
+        if (!cards)
+                return -ENOMEM;
+        for (size_t i = 0; i < b->n_definitions; i++)
+                for (size_t k = 0; k < b->definitions[i]->n_networks; k++)
+                        if (b->definitions[i]->networks[k].has_mac) {
+                                cards[n].owner = b->definitions[i];
+                                memcpy(cards[n++].mac, b->definitions[i]->networks[k].mac, sizeof(cards[0].mac));
+                        }
+        qsort(cards, n, sizeof(*cards), by_mac);
+        for (size_t i = 1; r == 0 && i < n; i++)
+                if (memcmp(cards[i - 1].mac, cards[i].mac, sizeof(cards[0].mac)) == 0)
+                        r = refuse_mac(b, e, &cards[i - 1], &cards[i]);
+        return r;
+}
+
 /* --- the whole --------------------------------------------------------------------------------------- */
 
 const struct ulv_definition *ulv_bundle_definition(const struct ulv_bundle *b, const char *name) {
@@ -330,6 +376,8 @@ static int parse(struct ulv_bundle *b, const char *buf, size_t len, struct error
         b->files = split.files;
         b->n_files = split.n_files;
         r = parse_files(b, e);
+        if (r == 0)
+                r = check_macs(b, e);
         return r == 0 ? check_after(b, e) : r;
 }
 
