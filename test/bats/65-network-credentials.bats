@@ -136,6 +136,18 @@ Bridge=nosuch'
     [ "$(in_ns ip -o link | wc -l)" = "$before" ]
 }
 
+@test "over an image, too: what its /etc lacks is made in the writable layer, and the image stays as it is" {
+    uv image build busybox
+    lan image 10.77.0.30
+    sed -i "s|^Root=.*|Image=busybox|" "$ROOT/etc/ultravisor/partitions/image.partition"
+    uv apply -y; uv start image
+    uv exec image -- cat /etc/resolv.conf | grep -qx 'search lab.example example'
+    [[ "$(uv exec image -- cat /etc/machine-id)" =~ ^[0-9a-f]{32}$ ]]
+    uv exec image -- head -c 4 /etc/localtime | grep -q TZif
+    pings image 10.77.0.1
+    uv stop image; uv start image; uv stop image
+}
+
 @test "a credential is a file of User=, mode 0400, on a read-only memory file system that CREDENTIALS_DIRECTORY names" {
     with_secret cred "Source=$ROOT/secrets/plain" 33
     uv apply -y; uv start cred
