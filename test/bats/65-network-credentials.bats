@@ -65,6 +65,7 @@ $2"
 pings() { nsenter --net="/proc/$(field "$1" Leader)/ns/net" busybox ping -c 1 -W 2 "$2"; }
 ports() { in_ns ip -o link show master br0 | wc -l; }
 
+# bats test_tags=kernel
 @test "two partitions in one bridge reach each other, the host and nobody by accident: IPv4, IPv6, name, route" {
     pings one 10.77.0.21
     pings two 10.77.0.20
@@ -82,6 +83,7 @@ ports() { in_ns ip -o link show master br0 | wc -l; }
     [ -z "$(in_ns ip -o link show master br0 | grep -v 'link/ether fe:')" ]
 }
 
+# bats test_tags=kernel
 @test "resolv.conf, localtime and machine-id are mounted over what the root has, links too, and can't be written" {
     [ "$(uv exec one -- cat /etc/resolv.conf)" = "nameserver 10.77.0.1
 nameserver fd77::1
@@ -148,6 +150,7 @@ Bridge=nosuch'
     uv stop image; uv start image; uv stop image
 }
 
+# bats test_tags=kernel
 @test "a credential is a file of User=, mode 0400, on a read-only memory file system that CREDENTIALS_DIRECTORY names" {
     with_secret cred "Source=$ROOT/secrets/plain" 33
     uv apply -y; uv start cred
@@ -160,6 +163,7 @@ Bridge=nosuch'
     tr '\0' '\n' <"/proc/$(field cred Leader)/environ" | grep -qx CREDENTIALS_DIRECTORY=/run/credentials/partition
 }
 
+# bats test_tags=kernel
 @test "rotation replaces the file while it runs, by a monitor that may not mount any more, and by its successor" {
     printf '%s' "$NEXT" >"$ROOT/secrets/plain"
     uv credential rotate cred db.password

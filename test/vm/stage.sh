@@ -26,4 +26,4 @@ vm vm-images 240 test/bats/50-images.bats kernel
 vm vm-containment 360 test/bats/60-containment.bats kernel
 # What one partition can do to others.
 vm vm-neighbours 420 test/vm/neighbours.bats
-vm vm-network 300 test/bats/65-network-credentials.bats
+vm vm-network 300 test/bats/65-network-credentials.bats kernel
