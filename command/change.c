@@ -16,6 +16,7 @@
 
 #define PATIENCE 5000000u       /* us that a job waits for operations to come back */
 #define TICK 30000u
+#define TICK_SET 1000u         /* us between looks whether what was written has come */
 
 /* --- operations writes -------------------------------------------------------------------------------- */
 
@@ -55,6 +56,20 @@ static void refuse_as(struct job *j, const sd_bus_error *e) {
         job_refuse(j, &d);
 }
 
+/* What comes next is planned on what was just written, and so is the caller's next call: the job goes on when
+ * the new set has come. If operations died meanwhile, it comes with its return. */
+static void run_in_force(struct job *j) {
+        const struct manager *m = j->m;
+        uint64_t now = manager_now(m, CLOCK_MONOTONIC);
+
+        if (j->give_up_at == 0)
+                j->give_up_at = now + PATIENCE;
+        j->again = run_in_force;
+        if ((m->bundle && m->bundle->version >= m->version) || now >= j->give_up_at ||
+            sd_event_add_time_relative(m->role.event, &j->timer, CLOCK_MONOTONIC, TICK_SET, 100, on_again, j) < 0)
+                job_run(j);
+}
+
 static int on_written(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct job *j = userdata;
         struct manager *m = j->m;
@@ -79,7 +94,8 @@ static int on_written(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_e
         if (version != m->version)
                 j->installed = version;
         m->version = ULV_MAX(m->version, version);
-        job_run(j);
+        j->give_up_at = 0;
+        run_in_force(j);
         return 0;
 }
 
