@@ -41,7 +41,7 @@ static int take_environment(struct ulv_monitor *m, const char *name) {
         (void) snprintf(m->root, sizeof(m->root), "%s", root);
         (void) snprintf(m->token, sizeof(m->token), "%s", token);
         if (cgroup && cgroup[0] == '/' && strlen(cgroup) + strlen(name) + 16 < sizeof(m->cgroup))
-                (void) snprintf(m->cgroup, sizeof(m->cgroup), "%.4095s/partition-%s", cgroup, name);
+                (void) snprintf(m->cgroup, sizeof(m->cgroup), "%.4095s/partition-%.63s", cgroup, m->name);
         return 0;
 }
 
