@@ -113,7 +113,8 @@ reader() { container "$1" 'sh -c "trap \"exit 0\" TERM; echo ready; while :; do 
     "$ULV_BIN/uvctl" --root "$ROOT" console --force con <"$ROOT/second" >"$ROOT/out2" 2>&1 3>&- 7>&- & two=$!
     exec 8>"$ROOT/second"; echo from two >&8
     wait_for 5 has "got from two" "$ROOT/out2"
-    run wait $one; [ "$status" = 6 ]
+    # Not `run wait`: a subshell may not wait for our child.
+    status=0; wait "$one" || status=$?; [ "$status" = 6 ]
     has "somebody else has taken it over" "$ROOT/out1"
     exec 7>&- 8>&-
     wait $two
