@@ -94,7 +94,7 @@ int ulv_role_init(struct ulv_role *r, int argc, char **argv, const char *name, c
         (void) umask(022);
         r->root = strdup(root);
         if (!r->root)
-                return -ENOMEM;
+                return ulv_log_errno(-ENOMEM, "cannot begin");
         k = setup_event(r);
         if (k < 0)
                 return ulv_log_errno(k, "cannot set up the event loop");

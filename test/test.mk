@@ -48,10 +48,11 @@ $(B)/test/crash/power-cut: LIBS_CRASH := -lsqlite3
 $(CRASH): $(B)/test/crash/%: test/crash/%.c test/lib/instance.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.c %.o,$^) -lsystemd $(LIBS_CRASH)
-$(B)/test/crash/power-shim.so: test/crash/power-shim.c
+SHIMS := $(B)/test/crash/power-shim.so $(B)/test/crash/alloc-shim.so
+$(SHIMS): $(B)/test/crash/%.so: test/crash/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -g -shared -fPIC -o $@ $< -ldl
-tests-build: $(CRASH) $(B)/test/crash/power-shim.so
+tests-build: $(CRASH) $(SHIMS)
 
 # Small tools that Bats uses, each of them one attack or one question.
 TOOLS := $(patsubst test/tools/%.c,$(B)/test/%,$(wildcard test/tools/*.c))
