@@ -294,8 +294,8 @@ static struct item *find_item(struct manager *m, bool (*f)(const struct item *i,
         return NULL;
 }
 
-static bool is_unknown(const struct item *i, ULV_UNUSED const void *arg) {
-        return i->state == ITEM_UNKNOWN;
+static bool waits_for_uvd(const struct item *i, ULV_UNUSED const void *arg) {
+        return i->state == ITEM_UNKNOWN || i->state == ITEM_REACHING;
 }
 
 static void give_up(struct manager *m) {
@@ -309,9 +309,14 @@ static void give_up(struct manager *m) {
                 ulv_diag_try(&d, "again when 'uvctl list' no longer says stale");
                 item_end(i, ITEM_FAILED, &d);
         }
-        while ((i = find_item(m, is_unknown, NULL))) {
-                ulv_diag_what(&d, ULV_EXIT_UNREACHABLE, "the outcome of transaction %s is unknown", i->txn);
-                ulv_diag_why(&d, "uvd went away before it answered, and isn't back");
+        while ((i = find_item(m, waits_for_uvd, NULL))) {
+                if (i->state == ITEM_UNKNOWN) {
+                        ulv_diag_what(&d, ULV_EXIT_UNREACHABLE, "the outcome of transaction %s is unknown", i->txn);
+                        ulv_diag_why(&d, "uvd went away before it answered, and isn't back");
+                } else {
+                        ulv_diag_what(&d, ULV_EXIT_UNREACHABLE, "transaction %s is recorded, and its end isn't seen", i->txn);
+                        ulv_diag_why(&d, "uvd, which would record it, isn't there; it is finished when uvd is back");
+                }
                 ulv_diag_try(&d, "uvctl history, when it is back");
                 item_end(i, ITEM_FAILED, &d);
         }
@@ -368,7 +373,7 @@ void jobs_kick(struct manager *m) {
         struct jobs *s = m->jobs;
 
         if (!m->fresh) {
-                if (s->queue || find_item(m, is_unknown, NULL)) {
+                if (s->queue || find_item(m, waits_for_uvd, NULL)) {
                         if (manager_now(m, CLOCK_MONOTONIC) - m->lost_at > PATIENCE)
                                 give_up(m);
                         else
