@@ -42,6 +42,7 @@ struct service {
 
         pid_t pid;                      /* 0: not running, restart_at says when it will */
         int pidfd;
+        bool inside;                    /* in the child: it was born in its cgroup */
         bool child;                     /* ours to reap; false: adopted from an earlier uv-launch */
         uint64_t start_ticks;           /* with pid: which process that is, for the state file */
 
@@ -116,6 +117,7 @@ void tree_partition_dir_remove(struct launch *l, const char *name);
 void cgroup_make(struct launch *l);
 int cgroup_leaf(const struct launch *l, const struct service *s);       /* makes it; 0 or -errno */
 int cgroup_enter(const struct launch *l, const struct service *s);      /* in the child */
+pid_t cgroup_fork(const struct launch *l, const struct service *s, bool *ret_inside);
 void cgroup_leaf_remove(const struct launch *l, const struct service *s);
 void cgroup_kill_all(const struct launch *l);
 void cgroup_remove(struct launch *l);

@@ -201,7 +201,7 @@ static int become(struct launch *l, const struct service *s, pid_t parent) {
         /* A session of its own: Ctrl-C in a terminal is for uv-launch alone. */
         if (setsid() < 0)
                 return -errno;
-        if ((r = cgroup_enter(l, s)) < 0)
+        if (!s->inside && (r = cgroup_enter(l, s)) < 0)
                 say(4, "%s: can't enter its cgroup: %s; it stays in ours", s->name, strerror(-r));
         if ((r = make_environment(l, s, env)) < 0 || (r = pass_fds(s)) < 0)
                 return r;
@@ -294,7 +294,7 @@ int service_start(struct launch *l, struct service *s) {
                 return -errno;
         error_read = p[0], error_write = p[1];
 
-        pid = fork();
+        pid = cgroup_fork(l, s, &s->inside);
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
