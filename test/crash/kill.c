@@ -491,7 +491,6 @@ int main(int argc, char **argv) {
                 default: return 2;
                 }
         setvbuf(stdout, NULL, _IOLBF, 0);
-        (void) signal(SIGPIPE, SIG_IGN);        /* a reader that leaves must not leave an instance behind */
         state = seed * 7919 + 1;
         shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (shared == MAP_FAILED)

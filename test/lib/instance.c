@@ -66,6 +66,8 @@ void instance_write(const struct instance *i, const char *path, const char *fmt,
 void instance_make(struct instance *i, const char *name, const char *inventory) {
         const char *bin = getenv("ULV_BIN");
 
+        /* A reader of our output that leaves early (grep -q) must not leave an instance behind. */
+        (void) signal(SIGPIPE, SIG_IGN);
         *i = (struct instance) { .launch = -1 };
         snprintf(i->bin, sizeof(i->bin), "%s", bin ? bin : "build/bin");
         snprintf(i->root, sizeof(i->root), "/tmp/uv-%s-XXXXXX", name);
