@@ -96,14 +96,7 @@ static int apply_now(struct uvctl *u, int bundle, bool replace, uint64_t if_gene
         int r;
 
         r = apply_call(u, bundle, replace, job_flags(u), if_generation, &job, &p);
-        if (r != 0)
-                return r;
-        if (show && u->output != OUTPUT_JSON && (!u->quiet || given(u, OPT_DRY_RUN)))
-                r = plan_show(u, &p);
-        if (r == 0)
-                r = job_finish(u, job, &p);
-        plan_done(&p);
-        return r;
+        return r != 0 ? r : job_show_and_finish(u, job, &p, show);
 }
 
 /* A refusal for the generation is answered by asking again; any other conflict (a hand edit that doesn't count

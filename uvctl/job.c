@@ -320,20 +320,24 @@ int job_finish(struct uvctl *u, const char *job, const struct plan *p) {
         return r;
 }
 
+int job_show_and_finish(struct uvctl *u, const char *job, struct plan *p, bool show) {
+        int r = 0;
+
+        if (show && u->output != OUTPUT_JSON && (!u->quiet || given(u, OPT_DRY_RUN)))
+                r = plan_show(u, p);
+        if (r == 0)
+                r = job_finish(u, job, p);
+        plan_done(p);
+        return r;
+}
+
 static int run_once(struct uvctl *u, sd_bus_message *m, bool show) {
         _cleanup_free_ char *job = NULL;
         struct plan p = { 0 };
         int r;
 
         r = job_call(u, m, &job, &p);
-        if (r != 0)
-                return r;
-        if (show && u->output != OUTPUT_JSON && (!u->quiet || given(u, OPT_DRY_RUN)))
-                r = plan_show(u, &p);
-        if (r == 0)
-                r = job_finish(u, job, &p);
-        plan_done(&p);
-        return r;
+        return r != 0 ? r : job_show_and_finish(u, job, &p, show);
 }
 
 int job_run(struct uvctl *u, sd_bus_message *m) {
