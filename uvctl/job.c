@@ -291,7 +291,7 @@ static int tell_done(struct uvctl *u, const struct wait *w, uint64_t usec) {
 
 static bool is_transaction(const char *s) { return *s && !ulv_streq(s, "several"); }
 
-int job_finish(struct uvctl *u, const char *job, const struct plan *p) {
+static int job_finish(struct uvctl *u, const char *job, const struct plan *p) {
         struct wait w = { .u = u, .job = job };
         uint64_t begin = monotonic_usec();
         int r = 0;

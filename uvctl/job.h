@@ -24,9 +24,8 @@ uint64_t job_flags(const struct uvctl *u);      /* enum ulv_flags of the command
 int job_run(struct uvctl *u, sd_bus_message *m) ULV_MUST_CHECK;
 /* The halves of it, for apply, which asks in between. */
 int job_call(struct uvctl *u, sd_bus_message *m, char **ret_job, struct plan *ret) ULV_MUST_CHECK;
-int job_finish(struct uvctl *u, const char *job, const struct plan *p) ULV_MUST_CHECK;
 /* What follows a call, for all verbs: shows the plan (if show), finishes the job, frees the plan. */
 int job_show_and_finish(struct uvctl *u, const char *job, struct plan *p, bool show) ULV_MUST_CHECK;
-/* Of both: the planner died before each part of it was decided. Sent again, it would go on with the rest; of verbs
+/* Of it: the planner died before each part of it was decided. Sent again, it would go on with the rest; of verbs
  * where that isn't so, the outcome is unknown. */
 #define JOB_AGAIN 256
