@@ -31,7 +31,7 @@ one() {
     grep -iE '^ok .*# skip' "$log" | sed 's/^ok [0-9]* *-* */    skipped: /'
     if [ "$f" != 0 ]; then
         failures+=("$name")
-        grep -E -A12 '^not ok ' "$log" | head -60 | sed 's/^/    /'
+        grep -E -A40 "^not ok " "$log" | head -120 | sed 's/^/    /'
         tail -n 15 "$logs/$name.err" | sed 's/^/    | /'
     fi
 }
