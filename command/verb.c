@@ -4,26 +4,10 @@
 
 #include <stdio.h>
 
-#include "command/preview.h"
+#include "command/change.h"
 #include "command/public.h"
 #include "command/rows.h"
 #include "lib/protocol.h"
-
-/* Previews, and then answers a dry run or begins. What the preview refuses is refused. */
-static void plan_and_go(struct job *j) {
-        struct ulv_diag d = { 0 };
-        int r;
-
-        r = preview(j, &d);
-        if (r > 0)
-                job_refuse(j, &d);
-        else if (r < 0)
-                job_refuse_errno(j, r);
-        else if (j->flags & ULV_FLAG_DRY_RUN)
-                job_answer_dry(j);
-        else
-                job_run(j);
-}
 
 /* --- start, stop -------------------------------------------------------------------------------------- */
 
@@ -80,8 +64,8 @@ static void run_names(struct manager *m, sd_bus_message *call, const char *const
         r = n > 1 && (stop || verb == ULV_REQUEST_START) ? add_order(j, stop) : 0;
         if (r < 0)
                 job_refuse_errno(j, r);
-        else
-                plan_and_go(j);
+        else if (change_plan(j))
+                job_run(j);
 }
 
 struct live { const char **names; size_t n; };
@@ -222,8 +206,8 @@ static void restart_names(struct manager *m, sd_bus_message *call, char **given,
         r = restart_items(j, names, n);
         if (r < 0)
                 job_refuse_errno(j, r);
-        else if (r == 0)
-                plan_and_go(j);
+        else if (r == 0 && change_plan(j))
+                job_run(j);
 }
 
 int method_restart(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
