@@ -152,10 +152,11 @@ static void write_text(struct lxc_build *b, int scratch, const char *name, const
         _cleanup_close_ int fd = make_file(b, scratch, name);
 
         if (write(fd, text, strlen(text)) != (ssize_t) strlen(text))
-                fail(b, "writing /etc/", name, "uvctl check");
+                fail(b, "writing, for /etc:", name, "uvctl check");
 }
 
-/* The name in the tree's /etc, a link itself if it is one; made if it isn't there. */
+/* The name in the tree's /etc, a link itself if it is one; made if it isn't there, by us or at the same moment by the
+ * start of another partition from this tree. */
 static int open_point(struct lxc_build *b, int etc, const char *name) {
         static const uint64_t resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_NO_XDEV;
         int fd = sys_openat2(etc, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, resolve);
@@ -169,7 +170,7 @@ static int open_point(struct lxc_build *b, int etc, const char *name) {
         (void) setfsuid(0);
         (void) setfsgid(0);
         errno = saved;
-        return made < 0 ? -1 : sys_openat2(etc, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, resolve);
+        return made < 0 && errno != EEXIST ? -1 : sys_openat2(etc, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, resolve);
 }
 
 static void cover(struct lxc_build *b, int etc, int scratch, const char *name) {
@@ -178,15 +179,15 @@ static void cover(struct lxc_build *b, int etc, int scratch, const char *name) {
         _cleanup_close_ int point = open_point(b, etc, name);
 
         if (point < 0 || fstat(point, &st) < 0)
-                fail(b, "in the root: /etc/", name, "a root with an /etc that is a directory");
+                fail(b, "in the root's /etc:", name, "a root with an /etc that is a directory");
         if (S_ISDIR(st.st_mode)) {
                 errno = EISDIR;
-                fail(b, "in the root: /etc/", name, "rmdir it: it is a file everywhere");
+                fail(b, "in the root's /etc:", name, "rmdir it: it is a file everywhere");
         }
         _cleanup_close_ int mnt = open_tree(scratch, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
         if (mnt < 0 || mount_setattr(mnt, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0 ||
             move_mount(mnt, "", point, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-                fail(b, "mounting /etc/", name, "uvctl check");
+                fail(b, "mounting in /etc:", name, "uvctl check");
 }
 
 /* A root without an /etc, or with a link for it, is a program's and not a system's: it gets what it asks for, or
