@@ -5,6 +5,7 @@
 #   make test       installs packages, runs every test; last line: N passed, N failed, N skipped
 #   make long       what doesn't fit in test: 10,000 crash cycles, fuzzing, sanitizers over everything
 #   make bench      figures beside peers, as ratios (bench/)
+#   make install    programs, units, manuals below PREFIX=/usr/local (DESTDIR= for packagers); make uninstall
 #   make check-libs each binary's NEEDED list against the table of ARCHITECTURE.md
 #
 # B=DIR is the build directory, SAN=address,undefined builds with sanitizers, CC=clang works.
@@ -79,6 +80,7 @@ EXTRA_model := -Wconversion
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
 include test/test.mk
+include install.mk
 
 # Packages (Debian 12). Installed only when one is missing; STAMP keeps a second run quick.
 BUILD_PACKAGES := gcc libc6-dev pkg-config libsystemd-dev libsqlite3-dev libseccomp-dev libcap-dev \

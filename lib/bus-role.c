@@ -46,21 +46,31 @@ static int parse_options(int argc, char **argv, const char *name, const char *he
         return 0;
 }
 
+int ulv_role_drop_capabilities(void) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 }, have[_LINUX_CAPABILITY_U32S_3];
+
+        if (syscall(SYS_capget, &header, have) < 0)
+                return -errno;
+        /* A unit's filter of system calls has no capset(); what it gave us is nothing, so there is nothing to give up. */
+        if (memcmp(have, none, sizeof(none)) == 0)
+                return 0;
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || syscall(SYS_capset, &header, none) < 0)
+                return -errno;
+        return 0;
+}
+
 /* Everything that this process could gain or has too much. It never needs any of it. */
 static int give_up_privileges(const char *name) {
-        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+        int r;
 
         if (getuid() == 0 || geteuid() == 0) {
                 fprintf(stderr, "%s doesn't run as root\nit has an account of its own, which the starter gives it\n"
-                        "try: uvd --standalone --root DIR\n", name);
+                        "try: systemctl start ultravisor.target, or uvd --standalone --root DIR\n", name);
                 return -EPERM;
         }
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-            syscall(SYS_capset, &header, none) < 0)
-                return ulv_log_errno(-errno, "cannot give up privileges");
-        return 0;
+        r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : ulv_role_drop_capabilities();
+        return r < 0 ? ulv_log_errno(r, "cannot give up privileges") : 0;
 }
 
 static int setup_event(struct ulv_role *r) {

@@ -22,6 +22,8 @@ int ulv_role_init(struct ulv_role *r, int argc, char **argv, const char *name, c
 /* Sends READY=1 with this status. Before: systemd and uv-launch count the role as starting. */
 void ulv_role_ready(const char *status);
 void ulv_role_done(struct ulv_role *r);
+/* Every capability, for good; also uvd's, which has an order of its own for the rest. 0 or -errno. */
+int ulv_role_drop_capabilities(void) ULV_MUST_CHECK;
 
 /* ROOT/relative; to be freed. NULL: out of memory. */
 char *ulv_role_path(const struct ulv_role *r, const char *relative);

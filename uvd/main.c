@@ -128,11 +128,12 @@ static int exec_launch(const struct options *o) {
 
 /* Accounts when installed (systemd-sysusers makes them), documented numbers in a standalone instance. */
 static uid_t account(const char *root, const char *name, uid_t standalone) {
-        const struct passwd *pw = ulv_streq(root, "/") ? getpwnam(name) : NULL;
+        const struct passwd *pw = root[0] ? NULL : getpwnam(name);
 
         return pw ? pw->pw_uid : standalone;
 }
 
+/* Without a slash at its end: "" when installed. */
 static int make_root(const char *given, char **ret) {
         char *root = given ? strdup(given) : NULL;
         size_t n;
@@ -144,7 +145,7 @@ static int make_root(const char *given, char **ret) {
         if (!root)
                 return -ENOMEM;
         n = strlen(root);
-        while (n > 1 && root[n - 1] == '/')
+        while (n > 0 && root[n - 1] == '/')
                 root[--n] = 0;
         *ret = root;
         return 0;

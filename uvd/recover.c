@@ -86,7 +86,7 @@ int uvd_open_dirs(struct uvd *u, uid_t uid, struct ulv_diag *reterr) {
                         return r;
         }
         if (r < 0) {
-                ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot use the directories of uvd below %s", u->root);
+                ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot use the directories of uvd below %s/", u->root);
                 ulv_diag_why(reterr, "%s", strerror(-r));
                 ulv_diag_try(reterr, "ls -ld %s/var/lib/ultravisor/uvd %s/run/ultravisor/uvd: both are of uvd's account, writable", u->root, u->root);
         }

@@ -9,26 +9,17 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
+
+#include "lib/bus-role.h"
 
 /* Only root can: whoever started us as another uid had the occasion itself. */
 static void drop_bounding_set(void) {
         for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
                 ;
-}
-
-static int drop_capabilities(void) {
-        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-
-        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || syscall(SYS_capset, &header, none) < 0)
-                return -errno;
-        return 0;
 }
 
 int sandbox_drop_root(uid_t uid, gid_t gid) {
@@ -43,7 +34,7 @@ int sandbox_drop_root(uid_t uid, gid_t gid) {
         }
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
                 return -errno;
-        return drop_capabilities();
+        return ulv_role_drop_capabilities();
 }
 
 #ifdef __SANITIZE_ADDRESS__

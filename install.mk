@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# make install, uninstall, deb. README's section "Installation" is what an administrator types.
+#
+#   make install [PREFIX=/usr/local] [DESTDIR=]     takes nothing from the host: no core, module, sysctl or bridge
+#   make uninstall                                  removes what install put; definitions, ledger and images stay
+#
+# With DESTDIR (a package's build) files are copied, and no more; without it the running systemd is told of them.
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
+LIBEXECDIR ?= $(PREFIX)/lib/ultravisor
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/ultravisor
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+# dbus-daemon and polkitd look nowhere else, whatever our prefix is.
+DBUSDIR ?= /usr/share/dbus-1/system.d
+POLKITDIR ?= /usr/share/polkit-1
+
+# MODE:SOURCE:DESTINATION, one list for install and uninstall. Whoever adds a file to systemd/, man/, policies/ or
+# examples/ need not touch it: the name's end says what a file is.
+put = $(foreach f,$(2),$(1):$(f):$(3)/$(notdir $(f)))
+sections = $(sort $(subst .,,$(suffix $(wildcard man/*.[1-9]))))
+INSTALL_LIST = \
+        $(call put,755,$(B)/bin/uvctl,$(BINDIR)) \
+        $(call put,755,$(filter-out %/uvctl,$(BINS)),$(LIBEXECDIR)) \
+        link:$(LIBEXECDIR)/uvd:$(SBINDIR)/uvd \
+        $(call put,644,$(foreach e,service socket target slice timer,$(wildcard systemd/*.$(e))),$(UNITDIR)) \
+        644:systemd/ultravisor.sysusers:$(PREFIX)/lib/sysusers.d/ultravisor.conf \
+        644:systemd/ultravisor.tmpfiles:$(PREFIX)/lib/tmpfiles.d/ultravisor.conf \
+        $(call put,644,$(wildcard systemd/*.catalog),$(PREFIX)/lib/systemd/catalog) \
+        $(call put,644,$(wildcard systemd/org.*.conf),$(DBUSDIR)) \
+        $(call put,644,$(wildcard systemd/*.policy),$(POLKITDIR)/actions) \
+        $(call put,644,$(wildcard systemd/*.rules),$(POLKITDIR)/rules.d) \
+        $(call put,644,$(wildcard systemd/*.yml),$(PREFIX)/share/ultravisor) \
+        $(foreach s,$(sections),$(call put,644,$(wildcard man/*.$(s)),$(MANDIR)/man$(s))) \
+        644:uvctl/completion/uvctl.bash:$(BASHDIR)/uvctl \
+        $(patsubst %,644:%:$(ZSHDIR)/_uvctl,$(wildcard uvctl/completion/uvctl.zsh)) \
+        $(call put,644,README.md SECURITY.md ARCHITECTURE.md,$(DOCDIR)) \
+        $(call put,644,$(wildcard policies/*.policy examples/policies/*.policy),$(DOCDIR)/examples/policies) \
+        $(call put,644,$(wildcard examples/partitions/*.partition),$(DOCDIR)/examples/partitions) \
+        $(call put,644,$(wildcard examples/inventories/*.inventory),$(DOCDIR)/examples/inventories)
+
+# Our own paths in units and examples are written for PREFIX=/usr.
+define install_one
+	set -e; for i in $(INSTALL_LIST); do \
+	    mode=$${i%%:*}; i=$${i#*:}; from=$${i%%:*}; to=$(DESTDIR)$${i#*:}; \
+	    case $$mode in \
+	    link) mkdir -p $${to%/*}; ln -sfr $(DESTDIR)$$from $$to ;; \
+	    *) install -D -m $$mode $$from $$to ;; \
+	    esac; \
+	    case $$from in systemd/*|examples/*) sed -i 's|/usr/lib/ultravisor|$(LIBEXECDIR)|g; s|@ROOTS@|/srv/roots|g' $$to ;; esac; \
+	done
+endef
+
+# Whether there is a system to tell: ours is the root, and systemd runs it.
+RUNNING = [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]
+
+install: all
+	@$(install_one)
+	@if $(RUNNING); then systemd/tell.sh installed; fi
+
+uninstall:
+	@if $(RUNNING); then systemd/tell.sh removing; fi
+	@set -e; for i in $(INSTALL_LIST); do rm -f $(DESTDIR)$${i##*:}; done
+	@for d in $(LIBEXECDIR) $(PREFIX)/share/ultravisor $(foreach e,partitions policies inventories,$(DOCDIR)/examples/$(e)) $(DOCDIR)/examples $(DOCDIR); do \
+	    rmdir $(DESTDIR)$$d 2>/dev/null || true; done
+	@if $(RUNNING); then systemd/tell.sh removed; fi
+
+.PHONY: install uninstall

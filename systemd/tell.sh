@@ -1,0 +1,22 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What make install and uninstall tell a running system (a Debian package's scripts do the same by debhelper):
+# tell.sh installed | removing | removed
+set -e
+case $1 in
+installed)
+        systemd-sysusers ultravisor.conf
+        systemd-tmpfiles --create ultravisor.conf
+        journalctl --update-catalog
+        systemctl daemon-reload
+        ! systemctl -q is-active dbus.service || systemctl reload dbus.service
+        # After an upgrade the roles run the new code at once; partitions and their monitors run on.
+        systemctl try-restart uvd.service uv-operations.service uv-command.service
+        ;;
+removing)
+        systemctl -q disable --now ultravisor.target
+        ;;
+removed)
+        systemctl daemon-reload
+        ;;
+esac
