@@ -3,7 +3,7 @@ installed() { # installed FILE [TAG]
     local p=$B/systemd-payload/$(basename "$1" .bats)
     rm -rf "$p"; mkdir -p "$p/test"
     make -s B="$B" install DESTDIR="$p/root" PREFIX=/usr || return
-    cp -r test/lib test/systemd "$p/test/"; cp -r systemd "$p/"
+    cp -r test/lib test/systemd "$p/test/"; cp -r systemd launch/tree.c "$p/"
     cp /bin/busybox "$p/busybox"
     test/beds/nspawn.sh run -t 120 "$p" -- sh test/systemd/inside.sh "$1" ${2:+"$2"}
 }

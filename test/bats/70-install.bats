@@ -1,0 +1,47 @@
+# make install and uninstall, into a directory as a packager does it.
+load ../lib/uv
+
+setup() { cd "$BATS_TEST_DIRNAME/../.." && D=$BATS_TEST_TMPDIR/d && B=${ULV_BIN%/bin}; }
+into() { make -s B="$B" DESTDIR="$D" "$@"; }
+files() { (cd "$D" && find . ! -type d | sort); }
+
+@test "make uninstall removes exactly what make install put, whatever the prefix, and leaves the rest" {
+    for prefix in /usr /usr/local /opt/uv; do
+        mkdir -p "$D$prefix/bin" "$D$prefix/lib"; touch "$D$prefix/bin/other" "$D$prefix/lib/other"
+        into install PREFIX=$prefix
+        [ "$(files | wc -l)" -gt 30 ]
+        into uninstall PREFIX=$prefix
+        [ "$(files | xargs)" = ".$prefix/bin/other .$prefix/lib/other" ]
+        [ -z "$(find "$D" -depth -type d -name '*ultravisor*')" ]
+        rm -r "$D"
+    done
+}
+
+@test "every program, manual, unit, rule, policy and example of the tree is installed, and the units name programs that are there" {
+    local f
+    into install PREFIX=/opt/uv
+    for f in "$B"/bin/*; do find "$D" -path "*/$(basename "$f")" -perm 755 | grep -q . || { echo "not installed: $f"; return 1; }; done
+    for f in man/*.[1-9] systemd/*.{service,socket,target,rules,policy,catalog} systemd/org.*.conf policies/*.policy examples/*/*.{policy,partition,inventory}; do
+        [ ! -e "$f" ] || find "$D" -name "$(basename "$f")" -perm 644 | grep -q . || { echo "not installed: $f"; return 1; }
+    done
+    for f in $(grep -rhoE '^Exec[A-Za-z]+=[-+!@:]*[^ ]+' "$D/opt/uv/lib/systemd/system" | sed -E 's/^[^=]*=[-+!@:]*//' | sort -u); do
+        case $f in /opt/uv/*) [ -x "$D$f" ] || { echo "a unit runs $f, which isn't there"; return 1; } ;; esac
+    done
+    [ -z "$(grep -rl '/usr/lib/ultravisor\|@ROOTS@' "$D" | grep -v '/doc/ultravisor/[A-Z]*\.md$\|/man/')" ]
+}
+
+@test "what is installed runs from where it is: a standalone instance by the installed uvd" {
+    into install PREFIX=/usr
+    ULV_BIN=$D/usr/bin
+    [ "$("$D/usr/sbin/uvd" --version)" = "uvd $("$ULV_BIN/uvctl" --version | awk '{ print $2 }')" ]
+    ln -s ../sbin/uvd "$D/usr/bin/uvd"
+    chmod 755 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" "$(dirname "$BATS_TEST_TMPDIR")" "$D"
+    instance_up
+    uv list
+    [ "$(readlink "/proc/$(pids_of uv-command)/exe")" = "$D/usr/lib/ultravisor/uv-command" ]
+    sim web "Cores=2" 1G
+    uv apply -y
+    uv start web
+    [ "$(field web State)" = running ]
+    instance_down
+}
