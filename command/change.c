@@ -144,33 +144,44 @@ bool change_plan(struct job *j) {
 
 int change_dropin(const struct manager *m, const struct ulv_request *q, char **ret, struct ulv_diag *d) {
         const struct ulv_definition *def = ulv_bundle_definition(m->bundle, q->name);
-        struct ulv_strbuf cores = { 0 }, share = { 0 }, memory = { 0 };
-        struct dropin_value v[4];
+        struct ulv_strbuf cores = { 0 }, share = { 0 }, memory = { 0 }, limits[ULV_REQUEST_LIMITS_MAX] = { 0 };
+        struct dropin_value v[DROPIN_VALUES_MAX];
         size_t n = 0;
         int r;
 
         if (q->has_cores) {
                 ulv_strbuf_addu(&cores, q->cores);
-                v[n++] = (struct dropin_value) { "CPU", "Cores", ulv_strbuf_str(&cores) };
+                v[n++] = (struct dropin_value) { "CPU", "Cores", ulv_strbuf_str(&cores), false };
                 if (def && !def->whole_cores)
-                        v[n++] = (struct dropin_value) { "CPU", "Share", "" };
+                        v[n++] = (struct dropin_value) { "CPU", "Share", "", false };
         }
         if (q->has_share) {
                 ulv_share_format(&share, q->share);
-                v[n++] = (struct dropin_value) { "CPU", "Share", ulv_strbuf_str(&share) };
+                v[n++] = (struct dropin_value) { "CPU", "Share", ulv_strbuf_str(&share), false };
                 if (def && def->whole_cores)
-                        v[n++] = (struct dropin_value) { "CPU", "Cores", "" };
+                        v[n++] = (struct dropin_value) { "CPU", "Cores", "", false };
         }
         if (q->has_memory) {
                 ulv_size_format(&memory, q->memory);
-                v[n++] = (struct dropin_value) { "Memory", "Size", ulv_strbuf_str(&memory) };
+                v[n++] = (struct dropin_value) { "Memory", "Size", ulv_strbuf_str(&memory), false };
         }
         r = cores.error ? cores.error : share.error ? share.error : memory.error;
+        for (size_t i = 0; i < q->n_limits && r == 0; i++) {
+                const struct ulv_limit *l = &q->limits[i];
+                bool list = l->what != ULV_LIMIT_TASKS;
+
+                if (list || l->amount > 0)      /* tasks= alone unsets */
+                        ulv_limit_format(&limits[i], l, ' ');
+                v[n++] = (struct dropin_value) { "Limits", ulv_limit_key(l->what), ulv_strbuf_str(&limits[i]), list };
+                r = limits[i].error;
+        }
         if (r == 0)
                 r = dropin_text(m->bundle, q->name, v, n, ret, d);
         ulv_strbuf_done(&cores);
         ulv_strbuf_done(&share);
         ulv_strbuf_done(&memory);
+        for (size_t i = 0; i < q->n_limits; i++)
+                ulv_strbuf_done(&limits[i]);
         return r;
 }
 
@@ -193,6 +204,13 @@ static void set_go(struct job *j) {
                 send_call(j, write, sd_bus_message_append(write, "ssb", j->items[0].name, text, false), on_written);
 }
 
+/* Of a partition that is really run here; what is simulated or imagined has imagined disks. */
+static int check_disks(const struct manager *m, const char *name, const struct ulv_request *q, struct ulv_diag *reterr) {
+        const struct ulv_definition *d = m->bundle ? ulv_bundle_definition(m->bundle, name) : NULL;
+
+        return d && ulv_streq(d->type, "container") ? verb_check_disks(q, reterr) : 0;
+}
+
 /* 0; 1 (reterr); -errno. */
 static int read_values(sd_bus_message *call, struct ulv_request *q, struct ulv_diag *reterr) {
         const char *key, *value;
@@ -205,7 +223,7 @@ static int read_values(sd_bus_message *call, struct ulv_request *q, struct ulv_d
                         return 1;
         if (r < 0)
                 return r;
-        if (!q->has_cores && !q->has_share && !q->has_memory) {
+        if (!q->has_cores && !q->has_share && !q->has_memory && q->n_limits == 0) {
                 ulv_diag_what(reterr, ULV_EXIT_USAGE, "nothing to set");
                 ulv_diag_try(reterr, "uvctl set NAME memory=2G");
                 return 1;
@@ -232,6 +250,8 @@ int method_set(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
         r = sd_bus_message_read(call, "s", &name);
         if (r >= 0)
                 r = read_values(call, &q, &d);
+        if (r >= 0 && !d.what[0] && check_disks(pp->m, name, &q, &d) != 0)
+                return ulv_bus_reply_diag(call, &d);
         if (r == 1 && d.what[0])
                 return ulv_bus_reply_diag(call, &d);
         if (r >= 0)

@@ -9,7 +9,7 @@ struct writer {
         struct ulv_strbuf b;
         const struct dropin_value *v;
         size_t n;
-        bool written[8];
+        bool written[DROPIN_VALUES_MAX];
         char section[64];       /* the one that b is in, "" before the first */
 };
 
@@ -33,6 +33,12 @@ static void write_values(struct writer *w, const char *section) {
                 }
 }
 
+static bool is_about_the_same(const char *a, const char *b) {
+        size_t n = strcspn(a, " \t");
+
+        return n == strcspn(b, " \t") && strncmp(a, b, n) == 0;
+}
+
 static int copy_item(const struct ulv_ini_item *item, void *userdata, ULV_UNUSED struct ulv_diag *reterr) {
         struct writer *w = userdata;
 
@@ -41,8 +47,11 @@ static int copy_item(const struct ulv_ini_item *item, void *userdata, ULV_UNUSED
         if (item->type != ULV_INI_KEY)
                 return 0;
         for (size_t i = 0; i < w->n; i++)
-                if (!item->label[0] && ulv_streq(w->v[i].section, item->section) && ulv_streq(w->v[i].key, item->key)) {
-                        write_values(w, item->section);
+                if (!item->label[0] && ulv_streq(w->v[i].section, item->section) && ulv_streq(w->v[i].key, item->key) &&
+                    (!w->v[i].list || is_about_the_same(w->v[i].value, item->value))) {
+                        /* Of a list, the lines behind this one may count on what it says (an empty one unsets). */
+                        if (!w->v[i].list)
+                                write_values(w, item->section);
                         return 0;
                 }
         ulv_strbuf_addf(&w->b, "%s=%s\n", item->key, item->value);

@@ -6,7 +6,9 @@
 #include "lib/diag.h"
 #include "model/bundle.h"
 
-struct dropin_value { const char *section, *key, *value; };
+/* list: a key of several lines, each about what its first word names. */
+struct dropin_value { const char *section, *key, *value; bool list; };
+#define DROPIN_VALUES_MAX 12
 
 /* What the drop-in of b's partition has now, with these values set; other keys stay as they are.
  * 0; 1 (reterr); -ENOMEM. *ret is to be freed. */

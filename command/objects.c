@@ -53,6 +53,22 @@ static int get_cores(sd_bus_message *m, const struct source *o) {
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+/* Of each what it is ("io-read:/dev/vda"), wanted, reached, by what. */
+static int get_limits(sd_bus_message *m, const struct source *o) {
+        _cleanup_free_ char *list = strdup(o->s->limits);
+        char *rest, *word[4];
+        int r = list ? sd_bus_message_open_container(m, 'a', "(stts)") : -ENOMEM;
+
+        for (char *at = list; r >= 0; at = NULL) {
+                for (size_t i = 0; i < ULV_ARRAY_SIZE(word); i++, at = NULL)
+                        word[i] = strtok_r(at, " ", &rest);
+                if (!word[3])
+                        break;
+                r = sd_bus_message_append(m, "(stts)", word[0], strtoull(word[1], NULL, 10), strtoull(word[2], NULL, 10), word[3]);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
 static int property(ULV_UNUSED sd_bus *bus, const char *path, ULV_UNUSED const char *interface, const char *name, sd_bus_message *m,
                     void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
@@ -68,6 +84,8 @@ static int property(ULV_UNUSED sd_bus *bus, const char *path, ULV_UNUSED const c
                 return r < 0 ? r : -ENOENT;
         if (ulv_streq(name, "Cores"))
                 return get_cores(m, &o);
+        if (ulv_streq(name, "Limits"))
+                return get_limits(m, &o);
         if (ulv_streq(name, "CoresWanted"))
                 return sd_bus_message_append(m, "u", o.s->cores_wanted);
         if (ulv_streq(name, "CoresReached"))
@@ -92,6 +110,7 @@ static const sd_bus_vtable vtable[] = {
         PROPERTY("Cores", "au"), PROPERTY("CoresWanted", "u"), PROPERTY("CoresReached", "u"),
         PROPERTY("ShareWanted", "d"), PROPERTY("ShareReached", "d"), PROPERTY("CPUHow", "s"),
         PROPERTY("MemoryWanted", "t"), PROPERTY("MemoryReached", "t"), PROPERTY("MemoryHow", "s"),
+        PROPERTY("Limits", "a(stts)"),
         SD_BUS_VTABLE_END,
 };
 
@@ -100,6 +119,7 @@ static char *changing[] = {
         (char *) "State", (char *) "Result", (char *) "Transaction", (char *) "Since", (char *) "Leader", (char *) "Isolation",
         (char *) "Degraded", (char *) "Cores", (char *) "CoresWanted", (char *) "CoresReached", (char *) "ShareWanted",
         (char *) "ShareReached", (char *) "CPUHow", (char *) "MemoryWanted", (char *) "MemoryReached", (char *) "MemoryHow",
+        (char *) "Limits",
         (char *) "Type", (char *) "Role", (char *) "Zone", (char *) "Description", NULL,
 };
 

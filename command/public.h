@@ -43,6 +43,7 @@ int method_move(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_wait(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_why(sd_bus_message *call, void *userdata, sd_bus_error *error);
 /* Reads {cores, share, memory} values into a request. 0; 1 (reterr). */
+int verb_check_disks(const struct ulv_request *r, struct ulv_diag *reterr);     /* are those of its limits here? 0; 1 (reterr) */
 int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr);
 int verb_what(struct ulv_request *r, const char *what, struct ulv_diag *reterr);     /* "cores=1" */
 

@@ -60,6 +60,7 @@ static void facts_of_machine(struct facts *f, const struct ulv_ledger *l) {
                 { "cpu", "no cpu controller: shares are tracked only" },
                 { "memory", "no memory controller: memory is tracked only" },
                 { "pids", "no pids controller: the number of processes isn't limited" },
+                { "io", "no io controller: limits on reading and writing are tracked only" },
         };
         _cleanup_strbuf_ struct ulv_strbuf missing = { .max = 4096 };
         struct ulv_inventory_info inv;

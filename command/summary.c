@@ -21,7 +21,17 @@ static void weaken(char *field, size_t size, const char *how) {
                 (void) snprintf(field, size, "%s", how);
 }
 
-struct sums { struct summary *s; struct ulv_cpus cores; };
+struct sums { struct summary *s; struct ulv_cpus cores; struct ulv_strbuf limits; };
+
+static void add_limit(struct sums *sums, const struct ulv_holding_info *h) {
+        struct summary *s = sums->s;
+
+        /* The last of one that was taken back is on its way out: it isn't wanted. */
+        ulv_strbuf_addf(&sums->limits, "%s%s %llu %llu %s", sums->limits.len > 0 ? " " : "", h->id, (unsigned long long) h->wanted,
+                        (unsigned long long) h->reached, h->how[0] ? h->how : "-");
+        s->limits_reached = s->limits_reached && h->wanted == h->reached;
+        weaken(s->limits_how, sizeof(s->limits_how), h->how);
+}
 
 static int add_holding(const struct ulv_holding_info *h, void *userdata) {
         struct sums *sums = userdata;
@@ -42,8 +52,11 @@ static int add_holding(const struct ulv_holding_info *h, void *userdata) {
                 if (h->amount > 0)
                         weaken(s->memory_how, sizeof(s->memory_how), h->how);
                 return 0;
-        } else
+        } else {
+                if (ulv_streq(h->kind, "limit"))
+                        add_limit(sums, h);
                 return 0;
+        }
         if (h->amount > 0)
                 weaken(s->cpu_how, sizeof(s->cpu_how), h->how);
         return 0;
@@ -55,22 +68,24 @@ static bool is_settled(enum ulv_state s) {
 }
 
 int summary_make(const struct ulv_ledger *l, const struct ulv_partition_info *p, const struct ulv_definition *d, struct summary *ret) {
-        struct summary s = { .description = d && d->description ? d->description : "" };
+        struct summary s = { .description = d && d->description ? d->description : "", .limits_reached = true };
         struct sums sums = { .s = &s };
         _cleanup_strbuf_ struct ulv_strbuf cores = { 0 };
 
         (void) ulv_ledger_each_holding(l, NULL, p->name, add_holding, &sums);
         ulv_cpus_format(&cores, &sums.cores);
-        if (ulv_strbuf_error(&cores))
-                return ulv_strbuf_error(&cores);
-        s.cores = cores.s ? ulv_strbuf_steal(&cores) : strdup("");
-        if (!s.cores)
+        s.cores = cores.error ? NULL : cores.s ? ulv_strbuf_steal(&cores) : strdup("");
+        s.limits = sums.limits.error ? NULL : sums.limits.s ? ulv_strbuf_steal(&sums.limits) : strdup("");
+        ulv_strbuf_done(&sums.limits);
+        if (!s.cores || !s.limits) {
+                summary_done(&s);
                 return -ENOMEM;
+        }
         if (ulv_state_is_live(p->state) && !ulv_streq(p->role, "infrastructure")) {
-                s.isolation = ulv_isolation_grade(p->type, p->contain, s.cpu_how, s.memory_how, s.cores_wanted > 0);
+                s.isolation = ulv_isolation_grade(p->type, p->contain, s.cpu_how, s.memory_how, s.limits_how, s.cores_wanted > 0);
                 s.degraded = is_settled(p->state) &&
                              (s.cores_wanted != s.cores_reached || s.share_wanted != s.share_reached ||
-                              s.memory_wanted != s.memory_reached || (d && s.isolation < d->isolation));
+                              s.memory_wanted != s.memory_reached || !s.limits_reached || (d && s.isolation < d->isolation));
         }
         *ret = s;
         return 0;
@@ -78,6 +93,7 @@ int summary_make(const struct ulv_ledger *l, const struct ulv_partition_info *p,
 
 void summary_done(struct summary *s) {
         free(s->cores);
+        free(s->limits);
         *s = (struct summary) { 0 };
 }
 
@@ -100,6 +116,8 @@ void summary_add_keys(struct ulv_strbuf *b, const struct summary *s, const char 
                 ulv_op_add(b, "cpu-how", s->cpu_how);
         if (s->memory_how[0])
                 ulv_op_add(b, "memory-how", s->memory_how);
+        if (s->limits[0])
+                ulv_op_add(b, "limits", s->limits);
         if (s->degraded)
                 ulv_op_add(b, "degraded", "yes");
         if (s->description[0])

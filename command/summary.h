@@ -15,6 +15,9 @@ struct summary {
         uint64_t share_wanted, share_reached;   /* 1/1000 thread */
         uint64_t memory_wanted, memory_reached; /* bytes */
         char cpu_how[16], memory_how[16];       /* the weakest; "" if it holds none */
+        char limits_how[16];                    /* the same of its limits */
+        char *limits;                           /* owned: "ID WANTED REACHED HOW" of each, by spaces; HOW "-" if not reached yet */
+        bool limits_reached;
         const char *description;                /* of the definition, "" if none */
 };
 

@@ -10,6 +10,7 @@
 
 /* "0.1 share", "64M on node 0", "core 3" of an operation on something that is held. */
 static void add_thing(struct ulv_strbuf *b, const struct ulv_op *op) {
+        struct ulv_limit limit;
         uint64_t amount = 0;
 
         if (ulv_op_get(op, "amount") && ulv_op_get_u64(op, "amount", &amount) < 0)
@@ -20,6 +21,9 @@ static void add_thing(struct ulv_strbuf *b, const struct ulv_op *op) {
         } else if (ulv_streq(op->kind, "memory")) {
                 ulv_size_format(b, amount * ULV_MEMORY_UNIT);
                 ulv_strbuf_addf(b, " on node %.*s", (int) strcspn(op->id, "/"), op->id);
+        } else if (ulv_streq(op->kind, "limit") && ulv_limit_from_id(op->id, &limit) == 0) {
+                ulv_limit_add_amount(b, limit.what, amount);
+                ulv_strbuf_addf(b, " of %s", op->id);
         } else
                 ulv_strbuf_addf(b, "%s %s", op->kind, op->id);
 }

@@ -2,7 +2,6 @@
 
 /* Verbs that change the ledger only. Each: authorise, read the call, plan, and go. */
 
-#include <stdio.h>
 
 #include "command/change.h"
 #include "command/public.h"
@@ -227,57 +226,6 @@ int method_restart(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error
                 restart_names(pp->m, call, given, flags, if_generation, reason);
         ulv_strv_free(given);
         return r < 0 ? r : 1;
-}
-
-/* --- values ------------------------------------------------------------------------------------------- */
-
-/* Who types memory=64 means 64M: taken as bytes, it would shrink the partition to the least there is. */
-static int check_unit(uint64_t memory, const char *value, struct ulv_diag *reterr) {
-        const char *number = memory > 1 && strspn(value, "0123456789") == strlen(value) ? value : "2";
-
-        if (memory == 0 || memory >= ULV_MEMORY_UNIT)
-                return 0;
-        ulv_diag_what(reterr, ULV_EXIT_USAGE, "memory=%.64s is less than there can be", value);
-        ulv_diag_why(reterr, "memory is given in pieces of 2M, and a number without a unit is bytes");
-        ulv_diag_try(reterr, "memory=%.64sM", number);
-        return 1;
-}
-
-int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr) {
-        int k;
-
-        if (ulv_streq(key, "cores")) {
-                k = ulv_uint_parse(value, ULV_CPU_MAX, &r->cores);
-                r->has_cores = true;
-        } else if (ulv_streq(key, "share")) {
-                k = ulv_share_parse(value, &r->share);
-                r->has_share = true;
-        } else if (ulv_streq(key, "memory")) {
-                k = ulv_size_parse(value, &r->memory);
-                r->has_memory = true;
-        } else {
-                ulv_diag_what(reterr, ULV_EXIT_USAGE, "%.64s isn't something that can be set or moved", key);
-                ulv_diag_why(reterr, "cores, share and memory are");
-                ulv_diag_try(reterr, "uvctl set NAME memory=2G, or: uvctl move memory=2G FROM TO");
-                return 1;
-        }
-        if (k < 0) {
-                ulv_diag_what(reterr, ULV_EXIT_USAGE, "%s=%.64s isn't an amount", key, value);
-                ulv_diag_why(reterr, "%s", ulv_streq(key, "cores") ? "it wants a whole number" : ulv_streq(key, "share") ?
-                             "it wants a number with at most three decimals" : "it wants a number with K, M, G, T or P behind it");
-                ulv_diag_try(reterr, "%s", ulv_streq(key, "cores") ? "cores=2" : ulv_streq(key, "share") ? "share=1.5" : "memory=2G");
-                return 1;
-        }
-        return ulv_streq(key, "memory") ? check_unit(r->memory, value, reterr) : 0;
-}
-
-/* "cores=1" */
-int verb_what(struct ulv_request *r, const char *what, struct ulv_diag *reterr) {
-        const char *eq = strchr(what, '=');
-        char key[16];
-
-        (void) snprintf(key, sizeof(key), "%.*s", (int) (eq ? eq - what : 15), what);
-        return verb_value(r, key, eq ? eq + 1 : "", reterr);
 }
 
 /* --- wait, why ---------------------------------------------------------------------------------------- */

@@ -66,8 +66,8 @@
  * org.ultravisor1.Manager at /org/ultravisor1 (people; flags: 1 = dry run, 2 = force, 4 = prune, 8 = runtime, 16 = explain)
  *   Rows(s kind) -> (t generation, s rows)               ledger rows; partition rows carry extra computed keys:
  *        isolation= cores= (numbers, "1,3-4") cores-wanted= cores-reached= share-wanted= share-reached= (1/1000)
- *        memory-wanted= memory-reached= (bytes) cpu-how= memory-how= degraded= description= unit=, and no text= (that
- *        is Definition's). A number that is 0 is left out. The ledger row carries stale=yes while uvd can't be reached.
+ *        memory-wanted= memory-reached= (bytes) cpu-how= memory-how= limits= (of each limit ID WANTED REACHED HOW, by
+ *        spaces) degraded= description= unit=, and no text= (that is Definition's). A number that is 0 is left out. The ledger row carries stale=yes while uvd can't be reached.
  *   Start(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)   names empty: all
  *   Stop(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
  *   Restart(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)

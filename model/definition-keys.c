@@ -374,6 +374,53 @@ static void format_environment(struct ulv_strbuf *b, const struct ulv_definition
                 ulv_strbuf_addf(b, "%sEnvironment=%s", i > 0 ? "\n" : "", d->environment[i]);
 }
 
+/* --- limits: one list of all sorts, of which each key reads and writes its own --------------------------- */
+
+static int parse_limit(enum ulv_limit_what what, const char *v, struct ulv_definition *d) {
+        struct ulv_limit l;
+        int r = ulv_limit_parse(what, v, ' ', &l);
+
+        if (r == 0 && !d->limits && !(d->limits = calloc(ULV_LIMITS_MAX, sizeof(*d->limits))))
+                return -ENOMEM;
+        return r < 0 ? r : ulv_limit_put(d->limits, &d->n_limits, &l);
+}
+
+static void format_limit(enum ulv_limit_what what, struct ulv_strbuf *b, const struct ulv_definition *d) {
+        bool first = true;
+
+        for (size_t i = 0; i < d->n_limits; i++) {
+                if (d->limits[i].what != what)
+                        continue;
+                if (what != ULV_LIMIT_TASKS)
+                        ulv_strbuf_addf(b, "%s%s=", first ? "" : "\n", ulv_limit_key(what));
+                ulv_limit_format(b, &d->limits[i], ' ');
+                first = false;
+        }
+}
+
+static void reset_limit(enum ulv_limit_what what, struct ulv_definition *d) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < d->n_limits; i++)
+                if (d->limits[i].what != what)
+                        d->limits[n++] = d->limits[i];
+        d->n_limits = n;
+}
+
+#define LIMIT_KIND(name, w, what_is_expected) \
+        static int parse_##name(const char *v, struct ulv_definition *d, ULV_UNUSED void *field) { return parse_limit(w, v, d); } \
+        static void format_##name(struct ulv_strbuf *b, const struct ulv_definition *d, ULV_UNUSED const void *field) { format_limit(w, b, d); } \
+        static void reset_##name(struct ulv_definition *d, ULV_UNUSED void *field) { reset_limit(w, d); } \
+        static const struct definition_kind kind_##name = { \
+                .expected = what_is_expected, .parse = parse_##name, .format = format_##name, .reset = reset_##name, .repeatable = w != ULV_LIMIT_TASKS }
+
+#define IO_EXPECTED(what) "a device and " what ", or /dev/vda infinity)"
+LIMIT_KIND(tasks, ULV_LIMIT_TASKS, "a number of processes and threads from 1 to 4194304");
+LIMIT_KIND(io_read, ULV_LIMIT_IO_READ, IO_EXPECTED("bytes a second (like /dev/vda 10M"));
+LIMIT_KIND(io_write, ULV_LIMIT_IO_WRITE, IO_EXPECTED("bytes a second (like /dev/vda 10M"));
+LIMIT_KIND(iops_read, ULV_LIMIT_IOPS_READ, IO_EXPECTED("operations a second (like /dev/vda 500"));
+LIMIT_KIND(iops_write, ULV_LIMIT_IOPS_WRITE, IO_EXPECTED("operations a second (like /dev/vda 500"));
+
 /* --- the table --------------------------------------------------------------------------------------- */
 
 #define KIND_PLAIN(name, what, field_size, p, f) \
@@ -444,6 +491,11 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_SIZE_MAX] = KEY("Memory", "SizeMax", size, memory_max),
         [KEY_MEMORY_NODE] = KEY("Memory", "Node", node, memory_node),
         [KEY_PAGES] = KEY("Memory", "Pages", pages, pages),
+        [KEY_TASKS] = KEY("Limits", "Tasks", tasks, limits),
+        [KEY_IO_READ] = KEY("Limits", "IOReadMax", io_read, limits),
+        [KEY_IO_WRITE] = KEY("Limits", "IOWriteMax", io_write, limits),
+        [KEY_IOPS_READ] = KEY("Limits", "IOPSReadMax", iops_read, limits),
+        [KEY_IOPS_WRITE] = KEY("Limits", "IOPSWriteMax", iops_write, limits),
         [KEY_IMAGE] = KEY("Container", "Image", image, image),
         [KEY_WRITABLE] = KEY("Container", "Writable", writable, writable),
         [KEY_ROOT] = KEY("Container", "Root", root, root),
@@ -500,7 +552,7 @@ int ulv_definition_add_changed(const struct ulv_definition *a, const struct ulv_
         for (size_t i = 0; i < KEY_MAX_; i++) {
                 const struct definition_key *k = &ulv_definition_keys[i];
 
-                if (i == KEY_CORES || i == KEY_SHARE || i == KEY_SIZE)
+                if (i == KEY_CORES || i == KEY_SHARE || i == KEY_SIZE || (i >= KEY_TASKS && i <= KEY_IOPS_WRITE))
                         continue;
                 ulv_strbuf_reset(&x);
                 ulv_strbuf_reset(&y);

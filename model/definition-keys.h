@@ -11,6 +11,7 @@ enum definition_key_id {
         KEY_RESTART, KEY_RESTART_SEC, KEY_START_LIMIT,
         KEY_CORES, KEY_CORES_MIN, KEY_CORES_MAX, KEY_SHARE, KEY_SHARE_MIN, KEY_SHARE_MAX, KEY_CPU_NODE,
         KEY_SIZE, KEY_SIZE_MIN, KEY_SIZE_MAX, KEY_MEMORY_NODE, KEY_PAGES,
+        KEY_TASKS, KEY_IO_READ, KEY_IO_WRITE, KEY_IOPS_READ, KEY_IOPS_WRITE,    /* as enum ulv_limit_what */
         KEY_IMAGE, KEY_WRITABLE, KEY_ROOT, KEY_EXEC, KEY_INIT, KEY_NESTING, KEY_USER, KEY_ENVIRONMENT, KEY_CWD, KEY_HOSTNAME,
         KEY_TIME_ZONE,
         KEY_FAULT, KEY_DELAY,
@@ -40,5 +41,5 @@ static inline void *ulv_definition_field(struct ulv_definition *d, enum definiti
 }
 /* What a definition is before a line of it was read: plain fields only. */
 extern const struct ulv_definition ulv_definition_defaults;
-/* Appends the names of keys that differ, "Exec=, User=", but for the amounts (Cores= Share= Size=). */
+/* Appends the names of keys that differ, "Exec=, User=", but for the amounts (Cores= Share= Size= and [Limits]). */
 int ulv_definition_add_changed(const struct ulv_definition *a, const struct ulv_definition *b, struct ulv_strbuf *text) ULV_MUST_CHECK;

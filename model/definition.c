@@ -24,6 +24,7 @@ void ulv_definition_free(struct ulv_definition *d) {
         TEXTS(FREE)
 #undef FREE
         ulv_parts_free(d);
+        free(d->limits);
         ulv_strv_free(d->after);
         ulv_strv_free(d->environment);
         free(d->places);
@@ -42,7 +43,7 @@ struct parser {
 
 /* --- names that are no keys ---------------------------------------------------------------------------- */
 
-static const char *const sections[] = { "Partition", "CPU", "Memory", "Container", "Network", "Credential", "Sim" };
+static const char *const sections[] = { "Partition", "CPU", "Memory", "Limits", "Container", "Network", "Credential", "Sim" };
 /* What FACE.md shows and later versions serve: told apart from a misspelling. */
 static const char *const later_sections[] = { "VM", "Block", "Channel", "Device" };
 static const struct { const char *section, *key; } later_keys[] = {
@@ -102,7 +103,7 @@ static void reset_key(struct parser *p, size_t k) {
 static int bad_value(struct parser *p, const struct ulv_ini_item *item, size_t k, int r) {
         if (r == -E2BIG)
                 return ulv_ini_error(item, true, p->reterr, "%s= has more than %d entries", item->key,
-                                     k == KEY_AFTER ? ULV_AFTER_MAX : ULV_ENVIRONMENT_MAX);
+                                     k == KEY_AFTER ? ULV_AFTER_MAX : k == KEY_ENVIRONMENT ? ULV_ENVIRONMENT_MAX : ULV_LIMITS_MAX);
         if (k == KEY_TYPE && ulv_streq(item->value, "vm"))
                 return ulv_ini_error(item, true, p->reterr, "Type=vm is not served by this version (container or sim)");
         return ulv_config_bad_value(item, ulv_definition_keys[k].kind->expected, p->reterr);

@@ -10,6 +10,7 @@
  *               Restart=no|on-failure|always RestartSec=1s StartLimit=5
  *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
  *   [Memory]    Size= SizeMin= SizeMax= Node= Pages=4K|2M|1G
+ *   [Limits]    Tasks= IOReadMax=DEVICE BYTES IOWriteMax= IOPSReadMax=DEVICE OPERATIONS IOPSWriteMax= (all but Tasks= repeatable)
  *   [Container] Image=NAME Writable=kept|ephemeral   or   Root=; Exec= Init= Nesting= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
  *               TimeZone=Europe/Berlin
  *   [Network "LABEL"]     Bridge= Address= Gateway= DNS= (these three repeatable) Search= MAC= Name=
@@ -20,6 +21,7 @@
 
 #include "lib/ini.h"
 #include "model/address.h"
+#include "model/limits.h"
 #include "model/name.h"
 #include "model/partition.h"
 #include "model/quantity.h"
@@ -77,6 +79,7 @@ struct ulv_definition {
         char *root, *exec, *user, *cwd, *hostname, *time_zone;
         char **environment; size_t n_environment;
         char fault[32]; uint64_t fault_delay;
+        struct ulv_limit *limits; size_t n_limits;      /* with room for ULV_LIMITS_MAX; NULL: none was ever given */
         struct ulv_network *networks; size_t n_networks;
         struct ulv_credential *credentials; size_t n_credentials;
 

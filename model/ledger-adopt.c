@@ -52,8 +52,8 @@ static int find_resource(struct adoption *a, const struct ulv_op *op, struct res
         int kind = ulv_kind_from_name(op->kind);
         struct resource *r = kind < 0 ? NULL : ulv_find_resource(a->ld.l, (enum kind) kind, op->id);
 
-        if (!r && kind == KIND_UIDS && ulv_is_uid_range(a->ld.l, op->id)) {
-                r = ulv_add_resource(a->ld.l, KIND_UIDS, op->id);
+        if (!r && ulv_may_be_made(a->ld.l, kind, op->id)) {
+                r = ulv_add_resource(a->ld.l, (enum kind) kind, op->id);
                 if (!r)
                         return -ENOMEM;
         }

@@ -21,6 +21,8 @@ static int check_resource(const struct ulv_ledger *l, const struct resource *r, 
         switch (r->kind) {
         case KIND_SHARE:
                 return sum == l->c.share_given ? 0 : broken(d, "resource", r->key, "the sum of shares isn't what was counted");
+        case KIND_LIMIT:
+                return 0;       /* there is no sum that they must make */
         case KIND_MEMORY:
                 return sum == r->b.total ? 0 : broken(d, "resource", r->key, "the owners don't have what there is in all");
         case KIND_UIDS:
@@ -55,6 +57,8 @@ static int check_holding(const struct ulv_ledger *l, const struct holding *h, st
                 return broken(d, "resource", r->key, "idle has it as a row");
         if (r->kind == KIND_SHARE && (p == l->infra[INFRA_HOST] || p == l->infra[INFRA_POOL]))
                 return broken(d, "resource", r->key, "the pool has a share of itself");
+        if (r->kind == KIND_LIMIT && p->infra)
+                return broken(d, "resource", r->key, "infrastructure has it");
         if (!p->infra && !ulv_is_live(p) && (h->b.amount > 0 || in > 0))
                 return broken(d, "partition", p->name, "it isn't live and has something");
         return !ulv_is_live(p) && ulv_waits_any(&h->b.waits) ? broken(d, "resource", r->key, "a transaction waits for who isn't live") : 0;

@@ -34,7 +34,7 @@ static inline unsigned ulv_hash(const void *key, size_t len) {
 #include <utlist.h>
 
 /* In the order of the dump. */
-enum kind { KIND_BLOCK, KIND_CORE, KIND_MEMORY, KIND_NET, KIND_PCI, KIND_SHARE, KIND_UIDS, KIND_MAX_ };
+enum kind { KIND_BLOCK, KIND_CORE, KIND_LIMIT, KIND_MEMORY, KIND_NET, KIND_PCI, KIND_SHARE, KIND_UIDS, KIND_MAX_ };
 
 struct kind_info {
         const char *name;
@@ -145,6 +145,7 @@ struct parameter {
         UT_hash_handle hh;
 };
 #define ULV_PARAMETERS_MAX 256
+#define ULV_LIMIT_IDS_MAX 8192          /* different ones in one life of a ledger: they are kept when nobody has them */
 #define ULV_PARAMETER_VALUE_MAX 4096
 
 enum infra { INFRA_COMMAND, INFRA_HOST, INFRA_IDLE, INFRA_OPERATIONS, INFRA_POOL, INFRA_ULTRAVISOR, INFRA_MAX_ };
@@ -211,6 +212,8 @@ struct parameter *ulv_need_parameter(struct ulv_ledger *l, const char *key);
 int ulv_set_string(char **field, const char *old, const char *value);
 
 bool ulv_is_uid_range(const struct ulv_ledger *l, const char *id);       /* of the inventory */
+/* Is there such a thing, though it has no object yet, since nobody has it? A uid range, a limit. */
+bool ulv_may_be_made(const struct ulv_ledger *l, int kind, const char *id);
 bool ulv_holding_is_empty(const struct holding *h);     /* no object needed */
 bool ulv_holding_has_row(const struct holding *h);
 static inline bool ulv_is_live(const struct partition *p) { return !p->infra && ulv_state_is_live(p->b.state); }

@@ -61,12 +61,14 @@ static int read_resource(struct loader *ld, const struct ulv_op *op, enum kind k
 
 static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum kind kind, struct resource **ret) {
         struct resource *r = ulv_find_resource(ld->l, kind, op->id);
+        struct ulv_limit limit;
         unsigned node = 0;
         uint64_t id;
 
         if (!r) {
                 if (strlen(op->id) >= sizeof(((struct ulv_inv_device *) 0)->id) || kind == KIND_SHARE ||
                     (kind == KIND_MEMORY && !parse_memory_id(op->id, &node)) ||
+                    (kind == KIND_LIMIT && ulv_limit_from_id(op->id, &limit) < 0) ||
                     (kind == KIND_CORE && ulv_uint_parse(op->id, ULV_CPU_MAX - 1, &id) < 0) ||
                     (kind == KIND_UIDS && ulv_uint_parse(op->id, ULV_UID_RANGES, &id) < 0))
                         return ulv_bad_row(ld, op, "not an id of that kind");
@@ -93,7 +95,7 @@ int ulv_read_holding(struct loader *ld, const struct ulv_op *op) {
         q = find_or_add_resource(ld, op, (enum kind) kind, &r);
         if (q != 0)
                 return q;
-        if (ulv_is_implied(ld->l, r, p))
+        if (ulv_is_implied(ld->l, r, p) || (r->kind == KIND_LIMIT && p->infra))
                 return ulv_bad_row(ld, op, "what idle has of that kind isn't a row");
         if ((!ulv_kinds[kind].unit && ulv_op_get_u64(op, "amount", &amount) != 0) || !ulv_row_number(op, "reached", &reached) ||
             amount > UINT64_MAX / 4096 || reached > amount || (amount == 0 && p != ld->l->infra[INFRA_IDLE]))

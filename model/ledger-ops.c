@@ -188,8 +188,8 @@ int ulv_op_resource(struct step *s, const struct ulv_op *op, struct resource **r
         if (kind < 0)
                 return invalid(s, op, "no such kind of resource");
         r = ulv_find_resource(s->l, (enum kind) kind, op->id);
-        if (!r && kind == KIND_UIDS && ulv_is_uid_range(s->l, op->id)) {
-                r = ulv_add_resource(s->l, KIND_UIDS, op->id);
+        if (!r && ulv_may_be_made(s->l, kind, op->id)) {
+                r = ulv_add_resource(s->l, (enum kind) kind, op->id);
                 if (!r)
                         return -ENOMEM;
         }
@@ -247,6 +247,18 @@ static void undo_shift(struct step *s, const struct resource *r, const struct pa
                 write_shift(s, "move", r, to, "to", from, n);
 }
 
+/* A limit is a partition's, or nobody's; and no sum of them runs over. */
+static int check_limit(struct step *s, const struct ulv_op *op, const struct resource *r, const struct partition *from, const struct partition *to, uint64_t n) {
+        const struct partition *idle = s->l->infra[INFRA_IDLE];
+        const struct holding *h = ulv_find_holding(s->l, r, to);
+
+        if (!(from == idle && !to->infra) && !(to == idle && !from->infra))
+                return invalid(s, op, "a limit is set for a partition (claim), or taken from it (release)");
+        if (n > ULV_LIMIT_AMOUNT_MAX || (h && h->b.amount + n > ULV_LIMIT_AMOUNT_MAX))
+                return invalid(s, op, "that is more than any limit can be");
+        return 0;
+}
+
 /* claim KIND ID OWNER [from=], release KIND ID OWNER [to=], move KIND ID OWNER to= */
 static int op_shift(struct step *s, const struct ulv_op *op) {
         bool claim = ulv_streq(op->verb, "claim"), move = ulv_streq(op->verb, "move");
@@ -276,6 +288,8 @@ static int op_shift(struct step *s, const struct ulv_op *op) {
         to = claim ? owner : other;
         if (res->kind == KIND_SHARE && (to == s->l->infra[INFRA_HOST] || to == s->l->infra[INFRA_POOL]))
                 return invalid(s, op, "a share is given to a partition, or back to idle");
+        if (res->kind == KIND_LIMIT && (r = check_limit(s, op, res, from, to, n)) != 0)
+                return r;
         r = ulv_shift(s, res, from, to, n);
         if (r == 0)
                 undo_shift(s, res, from, to, n);

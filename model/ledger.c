@@ -8,6 +8,7 @@
 const struct kind_info ulv_kinds[KIND_MAX_] = {
         [KIND_BLOCK]  = { .name = "block",  .unit = true, .device = true, .noun = "block device" },
         [KIND_CORE]   = { .name = "core",   .unit = true, .reached = true, .noun = "core" },
+        [KIND_LIMIT]  = { .name = "limit",  .reached = true, .idle_implied = true, .noun = "limit" },
         [KIND_MEMORY] = { .name = "memory", .reached = true, .noun = "memory" },
         [KIND_NET]    = { .name = "net",    .unit = true, .device = true, .noun = "network interface" },
         [KIND_PCI]    = { .name = "pci",    .unit = true, .device = true, .noun = "PCI device" },
@@ -167,6 +168,13 @@ struct partition *ulv_add_partition(struct ulv_ledger *l, const char *name) {
         l->by_name.n++;
         ulv_touch_new(l, &p->o);
         return p;
+}
+
+bool ulv_may_be_made(const struct ulv_ledger *l, int kind, const char *id) {
+        struct ulv_limit limit;
+
+        return (kind == KIND_UIDS && ulv_is_uid_range(l, id)) ||
+               (kind == KIND_LIMIT && ulv_limit_from_id(id, &limit) == 0 && l->sorted[KIND_LIMIT].n < ULV_LIMIT_IDS_MAX);
 }
 
 struct resource *ulv_add_resource(struct ulv_ledger *l, enum kind kind, const char *id) {

@@ -9,6 +9,7 @@
  *   memory  NODE/PAGES   counted   2 MiB               inventory ("0/4K", "1/2M")
  *   uids    range        unit      1                   inventory; a range without a row is idle's
  *   pci block net  id    unit      1                   inventory
+ *   limit   tasks, io-read:/dev/vda ...   counted   model/limits.h   none: what idle has of it has no end
  *   share   pool         counted   1/1000 thread       derived: 1000 x threads of the cores of the pool
  * The pool is the cores that `pool` owns, or, while parameter pool.source is "host" (the default), the
  * host's. Shares given may not exceed it x parameter pool.overcommit / 1000 (default 1000: none).
@@ -37,6 +38,7 @@
  *   row memory NODE/PAGES OWNER amount= reached= how= [txn=ID]      (amount 0: no row, but idle's)
  *   row share pool OWNER amount= reached= how= [txn=ID]             (idle's share is derived, not a row)
  *   row uids N OWNER            row pci|block|net ID OWNER attrs...
+ *   row limit ID OWNER amount= reached= how= [txn=ID]       (of partitions only)
  *   row transfer SEQ FROM to=OWNER kind= id= amount= made=GENERATION txn=ID
  *   row transaction ID - subject=    (only while reaching)
  *   row parameter KEY - value=
@@ -47,6 +49,7 @@
 #include "lib/diag.h"
 #include "lib/strbuf.h"
 #include "model/inventory.h"
+#include "model/limits.h"
 #include "model/op.h"
 #include "model/partition.h"
 

@@ -68,9 +68,10 @@ static unsigned how_strength(const char *how) {
         return 0;       /* "tracked", "simulated", nothing reported yet, a word of a newer monitor */
 }
 
-enum ulv_isolation ulv_isolation_grade(const char *type, const char *contain, const char *cpu_how, const char *memory_how, bool whole_cores) {
+enum ulv_isolation ulv_isolation_grade(const char *type, const char *contain, const char *cpu_how, const char *memory_how, const char *limits_how,
+                                       bool whole_cores) {
         unsigned cpu = how_strength(cpu_how ? cpu_how : ""), memory = how_strength(memory_how ? memory_how : "");
-        bool contained;
+        bool contained, limited = !limits_how || !limits_how[0] || how_strength(limits_how) >= 2;
 
         contain = contain ? contain : "";
         if (has_word(contain, "simulated") || (ulv_streq(type, "sim") && !has_word(contain, "userns")))
@@ -78,9 +79,9 @@ enum ulv_isolation ulv_isolation_grade(const char *type, const char *contain, co
         /* Nothing contains it and nothing limits it: only the ledger knows of it. */
         if (!contain[0] && cpu == 0 && memory == 0)
                 return ULV_ISOLATION_NONE;
-        if (has_word(contain, "kvm") && has_word(contain, "confined") && whole_cores && cpu == 3 && memory == 3)
+        if (has_word(contain, "kvm") && has_word(contain, "confined") && whole_cores && cpu == 3 && memory == 3 && limited)
                 return ULV_ISOLATION_HARD;
         contained = has_word(contain, "kvm")
                 || (has_word(contain, "userns") && has_word(contain, "seccomp") && has_word(contain, "nocaps") && has_word(contain, "devices"));
-        return contained && !has_word(contain, "tcg") && cpu >= 2 && memory >= 2 ? ULV_ISOLATION_FIRM : ULV_ISOLATION_SOFT;
+        return contained && !has_word(contain, "tcg") && cpu >= 2 && memory >= 2 && limited ? ULV_ISOLATION_FIRM : ULV_ISOLATION_SOFT;
 }

@@ -35,9 +35,9 @@ enum ulv_isolation { ULV_ISOLATION_NONE, ULV_ISOLATION_SOFT, ULV_ISOLATION_FIRM,
 const char *ulv_isolation_name(enum ulv_isolation i);
 enum ulv_isolation ulv_isolation_from_name(const char *s);
 
-/* The grade of a partition from what enforces it. contain: the monitor's words for its containment
+/* The grade of a partition from what enforces it. limits: the weakest of its [Limits], "" if it has none. contain: the monitor's words for its containment
  * ("userns", "seccomp", "nocaps", "devices", "anydevice", "apparmor", "nesting", "kvm", "tcg", "confined", "preallocated", "simulated"); cpu, memory:
  * the weakest `how` of its holdings, in order of strength: "tracked" < "affinity" (asked only) <
  * "limit" (cpu.max, memory.max, cpuset) < "isolated" (a valid cpuset partition), "preallocated".
  * FACE.md "Isolation, said honestly". */
-enum ulv_isolation ulv_isolation_grade(const char *type, const char *contain, const char *cpu_how, const char *memory_how, bool whole_cores);
+enum ulv_isolation ulv_isolation_grade(const char *type, const char *contain, const char *cpu_how, const char *memory_how, const char *limits_how, bool whole_cores);

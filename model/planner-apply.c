@@ -84,6 +84,7 @@ static int resize_live(struct planner *p, const struct ulv_definition *d, bool s
         }
         ulv_world_done(&before);
         ulv_plan_add_difference(&text, &now, &v);
+        ulv_plan_limits(p, d, &text);
         if (r > 0 && s.n == 0)
                 return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot change %s now", d->name),
                                        "a part of what it is to give up is still on its way to it", "uvctl apply, again when it is there");
@@ -125,6 +126,7 @@ static int line_changed(struct planner *p, const struct ulv_definition *d, const
                         ulv_plan_add_difference(&text, &was, &is);
                 else
                         add_amounts(&text, d);
+                ulv_plan_add_limit_difference(&text, old, d);
                 r = ulv_definition_add_changed(old, d, &text);
         }
         if (r == 0)
@@ -150,7 +152,8 @@ static bool is_there(const struct planner *p, const struct ulv_definition *d) {
         struct values has = {}, wants = ulv_plan_values(d);
 
         (void) ulv_ledger_each_holding(p->l, NULL, d->name, add_wanted, &has);
-        return has.cores == (d->whole_cores ? wants.cores : 0) && has.share == (d->whole_cores ? 0 : wants.share) && has.memory == wants.memory;
+        return has.cores == (d->whole_cores ? wants.cores : 0) && has.share == (d->whole_cores ? 0 : wants.share) && has.memory == wants.memory &&
+               ulv_plan_has_limits(p, d);
 }
 
 static int apply_definition(struct planner *p, const struct ulv_definition *d) {

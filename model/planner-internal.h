@@ -15,6 +15,7 @@
  *   planner-place.c     from which nodes, cores and amounts a need is met; what is given up
  *   planner-request.c   start, stop, remove
  *   planner-resize.c    set, move, and bringing a live partition to a definition
+ *   planner-limits.c    [Limits] of a partition
  *   planner-apply.c     a whole bundle
  *   planner-policy.c    its host and pool
  *   planner-summary.c   what it takes, in one line
@@ -149,6 +150,14 @@ struct values ulv_plan_wanted(const struct planner *p, const struct ulv_definiti
 void ulv_plan_add_difference(struct ulv_strbuf *b, const struct values *from, const struct values *to);
 /* Lowers v to what s says is there, as far as the Min of d allow it. False: that is not enough. */
 bool ulv_plan_lower(const struct ulv_definition *d, const struct values *has, const struct shortages *s, struct values *v);
+
+/* --- planner-limits.c ---------------------------------------------------------------------------- */
+/* Brings one limit of a partition in the ledger to this amount (0: none), or all of them to its definition. What
+ * changes is added to text, which may be NULL. */
+void ulv_plan_limit(struct planner *p, const char *name, const struct ulv_limit *l, struct ulv_strbuf *text);
+void ulv_plan_limits(struct planner *p, const struct ulv_definition *d, struct ulv_strbuf *text);
+bool ulv_plan_has_limits(const struct planner *p, const struct ulv_definition *d);      /* are they so already? */
+void ulv_plan_add_limit_difference(struct ulv_strbuf *b, const struct ulv_definition *from, const struct ulv_definition *to);
 
 /* --- planner-refuse.c ---------------------------------------------------------------------------- */
 /* Refuses: `what` is the first line, each shortage a reason, and the first gets a try. d: whose need it is. */

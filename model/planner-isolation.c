@@ -38,6 +38,17 @@ static const char *memory_how(const struct ulv_inventory_info *inv) {
         return inv->kind != ULV_INVENTORY_IMAGINED && has_controller(inv, "memory") ? "limit" : "tracked";
 }
 
+static bool is_limited(const struct ulv_inventory_info *inv, const struct ulv_limit *l) {
+        return inv->kind != ULV_INVENTORY_IMAGINED && has_controller(inv, l->what == ULV_LIMIT_TASKS ? "pids" : "io");
+}
+
+static const char *limits_how(const struct ulv_inventory_info *inv, const struct ulv_definition *d) {
+        for (size_t i = 0; i < d->n_limits; i++)
+                if (!is_limited(inv, &d->limits[i]))
+                        return "tracked";
+        return d->n_limits > 0 ? "limit" : "";
+}
+
 /* What stands between this partition and a better grade. */
 static const char *obstacle(const struct ulv_inventory_info *inv, const struct ulv_definition *d) {
         if (inv->kind == ULV_INVENTORY_IMAGINED)
@@ -49,6 +60,10 @@ static const char *obstacle(const struct ulv_inventory_info *inv, const struct u
         if (!has_controller(inv, d->whole_cores ? "cpuset" : "cpu"))
                 return d->whole_cores ? "this machine has no cpuset controller for cgroups: its cores are asked for only (affinity)" :
                         "this machine has no cpu controller for cgroups: its share can't be limited";
+        for (size_t i = 0; i < d->n_limits; i++)
+                if (!is_limited(inv, &d->limits[i]))
+                        return d->limits[i].what == ULV_LIMIT_TASKS ? "this machine has no pids controller for cgroups: Tasks= can't be enforced" :
+                                "this machine has no io controller for cgroups: what it reads and writes can't be limited";
         return "a container shares the host's kernel; more takes a kernel of its own, which this version doesn't serve yet";
 }
 
@@ -64,7 +79,7 @@ int ulv_plan_check_isolation(struct planner *p, const struct ulv_definition *d) 
         enum ulv_isolation grade;
 
         ulv_ledger_inventory(p->l, &inv);
-        grade = ulv_isolation_grade(d->type, containment(&inv, d), cpu_how(&inv, d), memory_how(&inv), d->whole_cores);
+        grade = ulv_isolation_grade(d->type, containment(&inv, d), cpu_how(&inv, d), memory_how(&inv), limits_how(&inv, d), d->whole_cores);
         ulv_plan_explain(p, "isolation: %s can reach %s (contain: %s, cpu: %s, memory: %s); it wants %s", d->name, ulv_isolation_name(grade),
                          containment(&inv, d), cpu_how(&inv, d), memory_how(&inv), ulv_isolation_name(d->isolation));
         if (grade < d->isolation)

@@ -164,6 +164,7 @@ static int start_defined(struct planner *p, const struct ulv_definition *d) {
         }
         if (r != 0)
                 return r < 0 ? r : ulv_plan_short(p, TEXT("cannot start %s", d->name), d, &s);
+        ulv_plan_limits(p, d, NULL);
         ulv_plan_op_state(p, d->name, ULV_STARTING, false);
         line_start(p, d, &v);
         return 0;

@@ -165,6 +165,8 @@ static int set_live(struct planner *p, const struct ulv_definition *d, const str
         int r;
 
         ulv_plan_add_difference(&text, &now, v);
+        for (size_t i = 0; i < p->r->n_limits; i++)
+                ulv_plan_limit(p, d->name, &p->r->limits[i], &text);
         r = ulv_plan_resize(p, d, v, &s);
         if (r > 0)
                 return s.n > 0 ? ulv_plan_short(p, cannot_set(d, &now, v).s, d, &s) : refuse_in_transit(p, cannot_set(d, &now, v).s, d->name);
@@ -173,13 +175,30 @@ static int set_live(struct planner *p, const struct ulv_definition *d, const str
         return r;
 }
 
+/* And with the limits of the request, in `room`. 0; 1 refused. */
+static int with_limits(struct planner *p, struct ulv_definition *d, struct ulv_limit room[static ULV_LIMITS_MAX]) {
+        if (d->n_limits > 0)
+                memcpy(room, d->limits, d->n_limits * sizeof(*room));
+        d->limits = room;
+        for (size_t i = 0; i < p->r->n_limits; i++)
+                if (ulv_limit_put(room, &d->n_limits, &p->r->limits[i]) < 0)
+                        return ulv_plan_refuse(p, ULV_EXIT_USAGE, TEXT("cannot set one more limit of %s", d->name),
+                                               TEXT("%d are the most", ULV_LIMITS_MAX), TEXT("uvctl set %s io-read=DEVICE:infinity, of one that it has", d->name));
+        return 0;
+}
+
 static int set_defined(struct planner *p, const struct ulv_definition *d, const struct values *v, bool live) {
         STACK_TEXT(text);
         struct values was = ulv_plan_values(d);
         struct ulv_definition changed = with_values(d, v);
+        struct ulv_limit room[ULV_LIMITS_MAX];
         int r;
 
+        r = with_limits(p, &changed, room);
+        if (r != 0)
+                return r;
         ulv_plan_add_difference(&text, &was, v);
+        ulv_plan_add_limit_difference(&text, d, &changed);
         r = ulv_plan_define(p, &changed, NULL);
         if (r == 0 && !live)
                 ulv_plan_line(p, d->name, text.len > 0 ? "change" : "kept", "at next start", "%s", text.len > 0 ? ulv_strbuf_str(&text) : "says so already");

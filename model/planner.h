@@ -18,12 +18,14 @@ enum ulv_request_verb {
         ULV_REQUEST_STOP,       /* name; state=stopping; force: kill at once */
         ULV_REQUEST_PAUSE,      /* name; state=pausing: nothing of it runs, it keeps what it has */
         ULV_REQUEST_RESUME,     /* name; state=running */
-        ULV_REQUEST_SET,        /* name, cores/share/memory: resize a live partition */
+        ULV_REQUEST_SET,        /* name, cores/share/memory/limits: change a live partition */
         ULV_REQUEST_MOVE,       /* name -> other: cores or memory or share from one to the other, one transaction */
         ULV_REQUEST_APPLY,      /* bring ledger to bundle: define, redefine, resize live ones to the definition, host and
                                    pool to the policy; prune: remove what has no definition (only if not live) */
         ULV_REQUEST_REMOVE,     /* name: remove its definition from the ledger */
 };
+
+#define ULV_REQUEST_LIMITS_MAX 8
 
 const char *ulv_request_verb_name(enum ulv_request_verb v);      /* "start" */
 
@@ -32,6 +34,7 @@ struct ulv_request {
         const char *name, *other;
         bool has_cores, has_share, has_memory;
         uint64_t cores, share, memory;          /* SET: absolute; MOVE: the amount; memory in bytes */
+        struct ulv_limit limits[ULV_REQUEST_LIMITS_MAX]; size_t n_limits;       /* SET; an amount of 0 takes one back */
         bool force, prune;
         unsigned restarts;                      /* START by Restart=: the number of it in a row, kept in the row; 0: a person's */
         uint64_t restarted;                     /* when, realtime us */

@@ -168,12 +168,13 @@ static bool gives_up_something(const struct seen *s) {
 /* Brings the payload under the grant of the view. What can't be enforced is refused if it takes something
  * away (the ledger leaves it with us), and tried again if not. 0: enforced. */
 static int enforce(struct ulv_monitor *m, struct ulv_diag *reterr) {
-        struct ulv_enforced how = { "tracked", "tracked" };
+        struct ulv_enforced how = { .cpu = "tracked", .memory = "tracked" };
         int r = ulv_plugin.enforce(m, &m->seen.grant, &how, reterr);
 
         m->enforced = m->seen.grant;
         if (r == 0) {
                 m->enforcement = ENFORCED_DONE;
+                memcpy(m->how_limits, how.limits, sizeof(m->how_limits));       /* string constants of the backend */
                 (void) snprintf(m->how_cpu, sizeof(m->how_cpu), "%s", how.cpu ? how.cpu : "tracked");
                 (void) snprintf(m->how_memory, sizeof(m->how_memory), "%s", how.memory ? how.memory : "tracked");
                 return 0;

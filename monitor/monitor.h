@@ -100,6 +100,7 @@ struct ulv_monitor {
         /* Enforcement: what was last asked of the backend, and what came of it. */
         struct ulv_grant enforced;
         enum { ENFORCED_NOT, ENFORCED_DONE, ENFORCED_REFUSED, ENFORCED_FAILED } enforcement;
+        const char *how_limits[ULV_LIMITS_MAX];         /* of enforced.limits */
         char how_cpu[32], how_memory[32], refusal[MONITOR_RESULT_MAX];
 
         /* pause.c */

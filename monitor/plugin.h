@@ -26,6 +26,8 @@ struct ulv_grant {
         struct { unsigned node; char pages[8]; uint64_t bytes; } memory[64]; unsigned n_memory;
         uint64_t memory_bytes;          /* the sum */
         unsigned uids;                  /* uid range, 0 if none */
+        struct ulv_limit limits[ULV_LIMITS_MAX]; unsigned n_limits;
+        uint64_t tasks;                 /* the bound for tasks, ULV_LIMIT_TASKS_STANDARD if none is given */
 };
 
 /* Stages of a monitor, each with less than the one before. */
@@ -34,8 +36,9 @@ enum ulv_stage {
         ULV_STAGE_STARTED,      /* the payload runs (or was adopted): what only starting needs can go */
 };
 
-/* How each thing came to be enforced, for `reached ... how=`. */
-struct ulv_enforced { const char *cpu, *memory; };
+/* How each thing came to be enforced, for `reached ... how=`. limits: by the grant's limits; "nodevice": there is
+ * no block device of that path (of a start that is a refusal, while it runs it may have been unplugged). */
+struct ulv_enforced { const char *cpu, *memory, *limits[ULV_LIMITS_MAX]; };
 
 /* summed: not (all) of it counted by the kernel for the whole; added up over its processes. */
 struct ulv_usage { uint64_t cpu_usec, memory, tasks; bool summed; };

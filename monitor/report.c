@@ -19,10 +19,20 @@
 #define RETRY_USEC (1000 * 1000u)
 
 static bool is_enforced_kind(const struct holding *h) {
-        return ulv_streq(h->kind, "core") || ulv_streq(h->kind, "memory") || ulv_streq(h->kind, "share");
+        return ulv_streq(h->kind, "core") || ulv_streq(h->kind, "memory") || ulv_streq(h->kind, "share") ||
+               ulv_streq(h->kind, "limit");
+}
+
+static const char *how_of_limit(const struct ulv_monitor *m, const char *id) {
+        for (unsigned i = 0; i < m->enforced.n_limits; i++)
+                if (ulv_streq(ulv_limit_id(&m->enforced.limits[i]).s, id))
+                        return m->how_limits[i] ? m->how_limits[i] : "tracked";
+        return "tracked";
 }
 
 static const char *how_of(const struct ulv_monitor *m, const struct holding *h) {
+        if (ulv_streq(h->kind, "limit"))
+                return how_of_limit(m, h->id);
         return ulv_streq(h->kind, "memory") ? m->how_memory : m->how_cpu;
 }
 

@@ -64,6 +64,18 @@ static int grant_memory(struct ulv_grant *g, const struct holding *h) {
         return 0;
 }
 
+static int grant_limit(struct ulv_grant *g, const struct holding *h) {
+        struct ulv_limit l;
+
+        if (ulv_limit_from_id(h->id, &l) < 0 || g->n_limits == ULV_LIMITS_MAX)
+                return -EBADMSG;
+        l.amount = h->keep;
+        g->limits[g->n_limits++] = l;
+        if (l.what == ULV_LIMIT_TASKS)
+                g->tasks = l.amount;
+        return 0;
+}
+
 /* What may be used is what is kept: units on their way to somebody else are out already. */
 static int grant_add(struct ulv_grant *g, const struct holding *h, const struct ulv_op *op) {
         const char *threads = ulv_op_get(op, "threads"), *pool = ulv_op_get(op, "cpus");
@@ -81,7 +93,9 @@ static int grant_add(struct ulv_grant *g, const struct holding *h, const struct 
                 g->share = h->keep;
                 if (pool && ulv_cpus_parse(pool, &g->pool) < 0)
                         return -EBADMSG;
-        } else if (ulv_streq(h->kind, "uids"))
+        } else if (ulv_streq(h->kind, "limit") && h->keep > 0)
+                return grant_limit(g, h);
+        else if (ulv_streq(h->kind, "uids"))
                 g->uids = (unsigned) strtoul(h->id, NULL, 10);
         return 0;
 }
@@ -134,7 +148,7 @@ static int parse_line(const char *line, size_t len, void *userdata) {
 }
 
 int seen_parse(struct seen *ret, const char *name, const char *text, size_t len, uint64_t generation) {
-        struct seen s = { .generation = generation, .state = ULV_STATE_INVALID };
+        struct seen s = { .generation = generation, .state = ULV_STATE_INVALID, .grant.tasks = ULV_LIMIT_TASKS_STANDARD };
         struct parsing p = { &s, name };
         int r;
 
@@ -157,8 +171,12 @@ int seen_parse(struct seen *ret, const char *name, const char *text, size_t len,
 
 bool grant_same(const struct ulv_grant *a, const struct ulv_grant *b) {
         if (memcmp(&a->cpus, &b->cpus, sizeof(a->cpus)) != 0 || memcmp(&a->pool, &b->pool, sizeof(a->pool)) != 0 ||
-            a->share != b->share || a->n_memory != b->n_memory || a->memory_bytes != b->memory_bytes || a->uids != b->uids)
+            a->share != b->share || a->n_memory != b->n_memory || a->memory_bytes != b->memory_bytes || a->uids != b->uids ||
+            a->n_limits != b->n_limits)
                 return false;
+        for (unsigned i = 0; i < a->n_limits; i++)
+                if (!ulv_limit_same(&a->limits[i], &b->limits[i]) || a->limits[i].amount != b->limits[i].amount)
+                        return false;
         for (unsigned i = 0; i < a->n_memory; i++)
                 if (a->memory[i].node != b->memory[i].node || a->memory[i].bytes != b->memory[i].bytes || !ulv_streq(a->memory[i].pages, b->memory[i].pages))
                         return false;

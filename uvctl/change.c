@@ -126,7 +126,7 @@ int append_values(struct uvctl *u, sd_bus_message *m, int argc, char **argv) {
 
                 if (!equals || equals == argv[i]) {
                         ulv_diag_what(&u->diag, ULV_EXIT_USAGE, "%.64s is not KEY=VALUE", argv[i]);
-                        ulv_diag_why(&u->diag, "the keys are cores=, share= and memory=");
+                        ulv_diag_why(&u->diag, "the keys are cores=, share=, memory=, tasks=, io-read=, io-write=, iops-read= and iops-write=");
                         ulv_diag_try(&u->diag, "uvctl set NAME memory=2G");
                         return ULV_EXIT_USAGE;
                 }

@@ -33,6 +33,7 @@ void tell_unapplied(struct uvctl *u, const char *name) {
 /* What set writes: [section] key, and the word that set has for it. */
 static const struct settable { const char *section, *key, *word; } settable[] = {
         { "CPU", "Cores", "cores" }, { "CPU", "Share", "share" }, { "Memory", "Size", "memory" },
+        { "Limits", "Tasks", "tasks" },
 };
 #define SETTABLE ULV_ARRAY_SIZE(settable)
 

@@ -80,7 +80,7 @@ static int get_history(struct uvctl *u, const char *owner, size_t limit, struct 
 struct deed {
         const char *owner;                      /* of an op in `deeds` */
         const char *state;                      /* that it is brought to, NULL if none */
-        bool defined, removed, killed;
+        bool defined, removed, killed, limited;
         int64_t cores, share, memory;           /* what it gets more; memory in ULV_MEMORY_UNITs */
 };
 
@@ -122,6 +122,8 @@ static void add_amount(struct deeds *d, const struct ulv_op *op, const char *own
                 deed->share += n * amount;
         else if (ulv_streq(op->kind, "memory"))
                 deed->memory += n * amount;
+        else if (ulv_streq(op->kind, "limit"))
+                deed->limited = true;
 }
 
 static void add_partition_op(struct deeds *d, const struct ulv_op *op) {
@@ -179,7 +181,7 @@ static void format_units(struct ulv_strbuf *b, uint64_t units) { ulv_size_format
 
 /* "start web: 1 core, 128M", "change db: +8G", "stop web" */
 static void add_deed(struct ulv_strbuf *b, const struct deed *d) {
-        bool gets = d->cores || d->share || d->memory, first = true, starts = d->state && ulv_streq(d->state, "starting");
+        bool gets = d->cores || d->share || d->memory || d->limited, first = true, starts = d->state && ulv_streq(d->state, "starting");
 
         if (starts)
                 ulv_strbuf_add(b, "start");
@@ -193,6 +195,8 @@ static void add_deed(struct ulv_strbuf *b, const struct deed *d) {
         add_delta(b, d->cores, !starts, &first, ulv_strbuf_addu, d->cores == 1 || d->cores == -1 ? " core" : " cores");
         add_delta(b, d->share, !starts, &first, ulv_share_format, " share");
         add_delta(b, d->memory, !starts, &first, format_units, "");
+        if (d->limited && !starts)
+                ulv_strbuf_addf(b, "%slimits", first ? ": " : ", ");
 }
 
 int history_words(struct ulv_strbuf *b, const char *operations) {

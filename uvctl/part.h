@@ -3,6 +3,7 @@
 
 /* How one partition is shown, for list, status and show. */
 
+#include "model/limits.h"
 #include "uvctl/rows.h"
 
 enum colour state_colour(const struct part *p);
@@ -11,4 +12,11 @@ void part_json(struct json *j, const struct part *p);   /* its properties, into 
 void part_properties(struct ulv_strbuf *b, const struct part *p);       /* the same as NAME=VALUE lines */
 void format_age(char *buf, size_t size, uint64_t usec); /* "41d" "3h" "12min" "5s" */
 uint64_t now_usec(void);                                /* CLOCK_REALTIME: for showing only */
+/* limits.c. Of what the key limits= of its row says: takes the next one off. */
+struct part_limit { struct ulv_limit limit; /* its amount is what is wanted */ uint64_t reached; char how[24]; };
+bool part_next_limit(const char **at, struct part_limit *ret);
+void limits_json(struct json *j, const char *key, const char *list);
+/* A line each in the block of `status`, which gives the columns. */
+void limits_lines(struct ulv_strbuf *b, const struct part *p, void (*label)(struct ulv_strbuf *b, const char *label),
+                  void (*enforced)(struct ulv_strbuf *b, size_t line, const char *how));
 int no_such_partition(struct uvctl *u, const char *name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 
+#include "model/limits.h"
 #include "uvctl/rows.h"
 
 static const struct table_column columns[] = {
@@ -75,7 +76,7 @@ static void add_transfers(struct ulv_strbuf *b, const struct rows *r) {
 }
 
 static bool is_unit(const struct ulv_op *op) {
-        static const char *const kinds[] = { "core", "memory", "share", "pci", "block", "net" };
+        static const char *const kinds[] = { "core", "memory", "share", "limit", "pci", "block", "net" };
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(kinds); i++)
                 if (ulv_streq(op->kind, kinds[i]))
@@ -84,12 +85,16 @@ static bool is_unit(const struct ulv_op *op) {
 }
 
 static void format_amount(struct ulv_strbuf *b, const struct ulv_op *op, const char *key) {
+        struct ulv_limit limit;
+
         if (!ulv_op_get(op, key))
                 ulv_strbuf_addc(b, '-');
         else if (ulv_streq(op->kind, "memory"))
                 ulv_size_format(b, row_u64(op, key) * ULV_MEMORY_UNIT);
         else if (ulv_streq(op->kind, "share"))
                 ulv_share_format(b, row_u64(op, key));
+        else if (ulv_streq(op->kind, "limit") && ulv_limit_from_id(op->id, &limit) == 0)
+                ulv_limit_add_amount(b, limit.what, row_u64(op, key));
         else
                 ulv_strbuf_addu(b, row_u64(op, key));
 }

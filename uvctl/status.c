@@ -98,6 +98,15 @@ static void add_reached(struct ulv_strbuf *b, const struct part *p, uint64_t rea
         format(b, wanted);
 }
 
+static void add_memory(struct ulv_strbuf *b, const struct rows *rows, const struct part *p) {
+        size_t line = b->len;
+
+        add_label(b, "Memory");
+        add_reached(b, p, p->memory_reached, p->memory_wanted, ulv_size_format);
+        add_nodes(b, rows, p, "memory");
+        add_enforced(b, line, memory_words(row_str(&p->op, "memory-how")));
+}
+
 static void add_resources(struct ulv_strbuf *b, const struct rows *rows, const struct part *p) {
         size_t line = b->len;
 
@@ -114,13 +123,9 @@ static void add_resources(struct ulv_strbuf *b, const struct rows *rows, const s
         }
         if (p->has_cores || p->has_share)
                 add_enforced(b, line, cpu_words(row_str(&p->op, "cpu-how"), p->has_cores));
-        if (p->memory_wanted == 0 && p->memory_reached == 0)
-                return;
-        line = b->len;
-        add_label(b, "Memory");
-        add_reached(b, p, p->memory_reached, p->memory_wanted, ulv_size_format);
-        add_nodes(b, rows, p, "memory");
-        add_enforced(b, line, memory_words(row_str(&p->op, "memory-how")));
+        if (p->memory_wanted > 0 || p->memory_reached > 0)
+                add_memory(b, rows, p);
+        limits_lines(b, p, add_label, add_enforced);
 }
 
 static void add_state(struct uvctl *u, struct ulv_strbuf *b, const struct part *p) {

@@ -124,7 +124,7 @@ int store_commit(struct store *s, uint64_t history_keep) {
 }
 
 static bool is_counted(const char *kind, size_t len) {
-        return (len == 6 && memcmp(kind, "memory", 6) == 0) || (len == 5 && memcmp(kind, "share", 5) == 0);
+        return (len == 6 && memcmp(kind, "memory", 6) == 0) || (len == 5 && (memcmp(kind, "share", 5) == 0 || memcmp(kind, "limit", 5) == 0));
 }
 
 /* A line's first tokens: VERB KIND ID OWNER and where each ends. False: it isn't a line of rows. */

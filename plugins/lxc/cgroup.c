@@ -46,7 +46,7 @@ bool lxc_cgroup_has(int fd, const char *file) {
 /* Each controller by itself, for one that can't be handed down must not keep the others back. The starter
  * has usually done this for the whole tree; what fails shows in what files the cgroup then has. */
 static void hand_down(const char *dir) {
-        static const char *const controllers[] = { "+cpu", "+cpuset", "+memory", "+pids" };
+        static const char *const controllers[] = { "+cpu", "+cpuset", "+memory", "+pids", "+io" };
         const char *slash = strrchr(dir, '/');
         char parent[512];
 

@@ -9,7 +9,7 @@
  *   cores      cpuset.cpus ("limit"), cpuset partition ("isolated")      affinity of every thread ("affinity")
  *   share      cpu.max ("limit"); pool CPUs by cpuset or affinity        "tracked"
  *   memory     memory.max, memory.swap.max = 0, cpuset.mems ("limit")    "tracked"
- *   processes  pids.max = LXC_PIDS_MAX                                   nothing
+ *   limits     pids.max, io.max ("limit"): limits.c                      "tracked"
  *
  * A written file proves nothing (cpuset takes a partition type and makes it "invalid" afterwards), so each
  * is read back, and what differs is refused. Memory comes first: it is the one that a payload can refuse,
@@ -31,7 +31,7 @@
 #define SHRINK_TRIES 20                 /* of 10 ms: reclaim works at once or not at all */
 #define AFFINITY_ROUNDS 16              /* a fork may bring a thread with the old mask while we look */
 
-static int refuse(struct ulv_diag *d, const char *file, const char *wanted, const char *found, int r) {
+int lxc_set_refused(struct ulv_diag *d, const char *file, const char *wanted, const char *found, int r) {
         ulv_diag_what(d, ULV_EXIT_FAILED, "cannot set %s of the container's cgroup to %s", file, wanted);
         if (r < 0)
                 ulv_diag_why(d, "the kernel says: %s", strerror(-r));
@@ -41,16 +41,15 @@ static int refuse(struct ulv_diag *d, const char *file, const char *wanted, cons
         return 1;
 }
 
-/* Writes text and compares what `read_file` then says with it. 0; 1 with reterr. */
-static int set_checked(int cgroup, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr) {
+int lxc_set_checked(int cgroup, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr) {
         char found[4096];
         int r = lxc_cgroup_write(cgroup, file, text);
 
         if (r == 0)
                 r = lxc_cgroup_read(cgroup, read_file, found, sizeof(found));
         if (r < 0)
-                return refuse(reterr, file, text, NULL, r);
-        return ulv_streq(found, text) ? 0 : refuse(reterr, file, text, found, 0);
+                return lxc_set_refused(reterr, file, text, NULL, r);
+        return ulv_streq(found, text) ? 0 : lxc_set_refused(reterr, file, text, found, 0);
 }
 
 static void sleep_ms(long ms) {
@@ -104,15 +103,15 @@ static int set_memory_max(int cgroup, uint64_t bytes, struct ulv_diag *reterr) {
 
         if (r == 0) {
                 snprintf(text, sizeof(text), "%" PRIu64, bytes);
-                r = set_checked(cgroup, "memory.max", "memory.max", text, reterr);
+                r = lxc_set_checked(cgroup, "memory.max", "memory.max", text, reterr);
         }
         (void) lxc_cgroup_write(cgroup, "memory.high", "max");
         if (r == 0 && read_number(cgroup, "memory.current", &current) == 0 && current > bytes) {
                 snprintf(text, sizeof(text), "%" PRIu64, current);
-                return refuse(reterr, "memory.current", "its maximum", text, 0);
+                return lxc_set_refused(reterr, "memory.current", "its maximum", text, 0);
         }
         if (r == 0 && lxc_cgroup_has(cgroup, "memory.swap.max"))
-                r = set_checked(cgroup, "memory.swap.max", "memory.swap.max", "0", reterr);
+                r = lxc_set_checked(cgroup, "memory.swap.max", "memory.swap.max", "0", reterr);
         return r;
 }
 
@@ -128,7 +127,7 @@ static int set_nodes(int cgroup, const struct ulv_grant *g, struct ulv_diag *ret
         ulv_cpus_format(&b, &nodes);
         if (ulv_strbuf_error(&b) < 0)
                 return ulv_strbuf_error(&b);
-        return set_checked(cgroup, "cpuset.mems", "cpuset.mems.effective", ulv_strbuf_str(&b), reterr);
+        return lxc_set_checked(cgroup, "cpuset.mems", "cpuset.mems.effective", ulv_strbuf_str(&b), reterr);
 }
 
 static int enforce_memory(int cgroup, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
@@ -314,7 +313,7 @@ static int enforce_cpus(const struct lxc_target *t, const struct ulv_grant *g, c
                 return r;
         if (g->n_cores == 0 && lxc_cgroup_has(t->cgroup, "cpuset.cpus.partition"))
                 (void) lxc_cgroup_write(t->cgroup, "cpuset.cpus.partition", "member");
-        r = set_checked(t->cgroup, "cpuset.cpus", "cpuset.cpus.effective", ulv_strbuf_str(&b), reterr);
+        r = lxc_set_checked(t->cgroup, "cpuset.cpus", "cpuset.cpus.effective", ulv_strbuf_str(&b), reterr);
         if (r == 0)
                 *ret_how = g->n_cores > 0 && try_isolated(t->cgroup) ? "isolated" : "limit";
         return r;
@@ -329,7 +328,7 @@ static int enforce_quota(int cgroup, const struct ulv_grant *g, struct ulv_diag 
                 snprintf(text, sizeof(text), "max %d", PERIOD_USEC);
         else
                 snprintf(text, sizeof(text), "%" PRIu64 " %d", ULV_MAX(quota, (uint64_t) QUOTA_MIN_USEC), PERIOD_USEC);
-        return set_checked(cgroup, "cpu.max", "cpu.max", text, reterr);
+        return lxc_set_checked(cgroup, "cpu.max", "cpu.max", text, reterr);
 }
 
 static int enforce_cpu(const struct lxc_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
@@ -344,17 +343,14 @@ static int enforce_cpu(const struct lxc_target *t, const struct ulv_grant *g, co
 }
 
 int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
-        struct ulv_enforced how;
-        char pids[16];
+        struct ulv_enforced how = {};
         int r;
 
         r = enforce_memory(t->cgroup, g, &how.memory, reterr);
         if (r == 0)
                 r = enforce_cpu(t, g, &how.cpu, reterr);
-        if (r == 0 && lxc_cgroup_has(t->cgroup, "pids.max")) {
-                snprintf(pids, sizeof(pids), "%d", LXC_PIDS_MAX);
-                r = set_checked(t->cgroup, "pids.max", "pids.max", pids, reterr);
-        }
+        if (r == 0)
+                r = lxc_enforce_limits(t, g, &how, reterr);
         if (r == 0 && ret)
                 *ret = how;
         return r;

@@ -2,7 +2,7 @@
 #pragma once
 
 /* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it; start.c: its
- * beginning. cgroup.c, enforce.c: limits; devices.c: the device filter. build.c: the processes that build it; tree.c: its
+ * beginning. cgroup.c, enforce.c, limits.c: limits; devices.c: the device filter. build.c: the processes that build it; tree.c: its
  * mounts; image.c, layers.c: a root of an image and a writable layer; etc.c, network.c, credential.c: what the definition
  * puts in; enter.c: the last steps inside; rights.c, filter.c: capabilities and system calls of each profile. narrow.c:
  * what the monitor gives up. */
@@ -11,7 +11,6 @@
 
 #include "monitor/plugin.h"
 
-#define LXC_PIDS_MAX 4096
 #define LXC_CGROUP_DEPTH 16     /* of cgroups that a container may make in its own */
 #define LXC_ARGV_EXTRA 6        /* uv-init --user U --cwd D -- */
 #define LXC_STOP_SIGNAL (SIGRTMIN + 3)  /* of Init=yes: systemd halts */
@@ -80,6 +79,13 @@ bool lxc_devices_filtered(int cgroup);
 
 /* Where a limit is set: a cgroup (-1: none), and the payload's first process (-1 before it runs). */
 struct lxc_target { int cgroup; pid_t leader; };
+/* The disk that a path is, or that its file system is on. 0; -ENODEV: none; -errno. (limits.c) */
+int lxc_disk_of(const char *path, dev_t *ret) ULV_MUST_CHECK;
+/* limits.c: how many tasks, how much I/O. Fills the hows of the grant's limits. */
+int lxc_enforce_limits(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
+/* Writes text and compares what `read_file` then says with it. 0; 1 with reterr. */
+int lxc_set_checked(int cgroup, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr);
+int lxc_set_refused(struct ulv_diag *d, const char *file, const char *wanted, const char *found, int r);
 /* As ulv_plugin.enforce. */
 int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
 /* The CPUs that the payload may use under this grant; empty: any. */

@@ -167,7 +167,7 @@ static int sim_enforce(struct ulv_monitor *m, const struct ulv_grant *grant, str
         }
         s->grant = *grant;
         s->granted = true;
-        *ret = (struct ulv_enforced) { "tracked", "tracked" };
+        *ret = (struct ulv_enforced) { .cpu = "tracked", .memory = "tracked" };
         return 0;
 }
 

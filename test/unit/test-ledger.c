@@ -90,6 +90,80 @@ static struct ulv_ledger *two_running(void) {
         return l;
 }
 
+/* --- limits -------------------------------------------------------------------------------------------------- */
+
+static void a_limit_has_no_sum_and_is_reached_like_anything_else(void **state) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        char *undo;
+        (void) state;
+
+        assert_int_equal(txn(l, "a", "claim limit tasks web amount=500\nclaim limit io-read:/dev/vda web amount=1048576\n"
+                                "claim limit tasks db amount=4194304\n"), 0);
+        assert_true(outcome.reaching);
+        assert_int_equal(holding(l, "limit", "tasks", "web").wanted, 500);
+        assert_int_equal(holding(l, "limit", "tasks", "web").reached, 0);
+        assert_int_equal(report(l, "web", "reached limit tasks web amount=500 how=limit\nreached limit io-read:/dev/vda web amount=1048576 how=tracked\n"), 0);
+        settled_is(l, "");
+        assert_int_equal(report(l, "db", "reached limit tasks db amount=4194304 how=limit\n"), 0);
+        settled_is(l, "done a\n");
+        /* Less is let go, as of anything that is held. */
+        assert_int_equal(txn(l, "b", "release limit tasks web amount=300\n"), 0);
+        undo = outcome.undo;
+        outcome.undo = NULL;
+        assert_string_equal(undo, "claim limit tasks web amount=300\n");
+        free(undo);
+        assert_int_equal(holding(l, "limit", "tasks", "web").keep, 200);
+        assert_int_equal(report(l, "web", "letgo limit tasks web amount=300\nreached limit tasks web amount=200 how=limit\n"), 0);
+        settled_is(l, "done b\n");
+        assert_int_equal(txn(l, "c", "state partition web - state=stopping\n"), 0);
+        assert_int_equal(report(l, "web", "ended partition web - result=exit:0\n"), 0);
+        assert_int_equal(holding(l, "limit", "tasks", "web").amount, 0);
+        assert_int_equal(holding(l, "limit", "tasks", "db").amount, 4194304);
+}
+
+static void what_is_no_limit_is_refused(void **state) {
+        static const char *const bad[] = {
+                "claim limit tasks host amount=5\n", "claim limit tasks web amount=5 from=host\n", "claim limit tasks web\n",
+                "claim limit tasks:/x web amount=5\n", "claim limit io-read web amount=5\n", "claim limit io-read: web amount=5\n",
+                "claim limit io-read:dev web amount=5\n", "claim limit io-read:/a/../b web amount=5\n", "claim limit io-read:/a//b web amount=5\n",
+                "claim limit io-read:/a/ web amount=5\n", "claim limit sockets web amount=5\n", "claim limit tasks web amount=281474976710657\n",
+                "move limit tasks web to=db amount=5\n", "release limit tasks web amount=5\n", "claim limit io-read:/a%20b web amount=5\n",
+        };
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        (void) state;
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(bad); i++)
+                if (txn(l, "x", bad[i]) <= 0)
+                        fail_msg("taken: %s", bad[i]);
+        assert_int_equal(txn(l, "a", "claim limit tasks web amount=281474976710656\n"), 0);
+        assert_true(txn(l, "b", "claim limit tasks web amount=1\n") > 0);
+        assert_true(report(l, "web", "reached limit io-read:/dev/vda web amount=1 how=limit\n") > 0);
+}
+
+static void limits_are_rows_that_load_again_and_rebuild(void **state) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running(), *copy = NULL, *fresh = load(rows);
+        _cleanup_strbuf_ struct ulv_strbuf b = {}, again = {}, view = {};
+        struct ulv_diag d = {};
+        (void) state;
+
+        assert_int_equal(txn(l, "a", "claim limit iops-write:/dev/vda web amount=70\n"), 0);
+        assert_int_equal(report(l, "web", "reached limit iops-write:/dev/vda web amount=70 how=limit\n"), 0);
+        assert_int_equal(ulv_ledger_dump(l, "limit", &b), 0);
+        assert_string_equal(ulv_strbuf_str(&b), "row limit iops-write:/dev/vda web amount=70 reached=70 how=limit\n");
+        ulv_strbuf_reset(&b);
+        assert_int_equal(ulv_ledger_dump(l, NULL, &b), 0);
+        copy = load(b.s);
+        assert_int_equal(ulv_ledger_dump(copy, NULL, &again), 0);
+        assert_string_equal(ulv_strbuf_str(&again), b.s);
+        assert_int_equal(ulv_ledger_view(l, "web", &view), 0);
+        assert_non_null(strstr(view.s, "row limit iops-write:/dev/vda web amount=70 keep=70 reached=70 how=limit\n"));
+        if (ulv_ledger_adopt(fresh, view.s, view.len, &d) != 0)
+                fail_msg("%s: %s", d.what, d.why);
+        assert_int_equal(holding(fresh, "limit", "iops-write:/dev/vda", "web").reached, 70);
+        assert_int_equal(ulv_ledger_check(fresh, &d), 0);
+        assert_int_equal(ulv_ledger_load("row limit tasks host amount=5\n", 30, &(struct ulv_ledger *) { NULL }, &d), 1);
+}
+
 /* --- the life of a partition ------------------------------------------------------------------------------- */
 
 static void a_start_claims_at_once_and_is_reached_by_reports(void **state) {
@@ -646,6 +720,8 @@ static void reading_and_loading_survive_failed_allocations(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_limit_has_no_sum_and_is_reached_like_anything_else), cmocka_unit_test(what_is_no_limit_is_refused),
+                cmocka_unit_test(limits_are_rows_that_load_again_and_rebuild),
                 cmocka_unit_test(a_start_claims_at_once_and_is_reached_by_reports), cmocka_unit_test(the_end_gives_everything_back),
                 cmocka_unit_test(a_start_that_ends_is_undone), cmocka_unit_test(pausing_is_wanted_then_reached),
                 cmocka_unit_test(a_unit_leaves_a_live_partition_in_two_steps), cmocka_unit_test(a_refused_shrink_is_taken_back),

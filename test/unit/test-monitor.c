@@ -65,6 +65,7 @@ static void a_bad_view_changes_nothing(ULV_UNUSED void **state) {
                 "", "row\n", "nonsense\n", "row partition b - state=running\n", "row partition a - state=flying\n", "row partition a -\n",
                 RUNNING "row core 1 a amount=1\n", RUNNING "row core 1 a threads=x\n", RUNNING "row memory 0 a amount=1\n",
                 RUNNING "row memory 0/4K a amount=x\n", RUNNING "row memory 0/4K a amount=-1\n", RUNNING "gone core 1 a\n",
+                RUNNING "row limit tasks:/x a amount=1\n", RUNNING "row limit io-read:/a/../b a amount=1\n",
                 RUNNING "row core 1111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111 a threads=1\n",
         };
 
@@ -88,6 +89,24 @@ static void what_the_view_knows_is_not_said(ULV_UNUSED void **state) {
         expect("");
         m.leader = 78;
         expect("state partition a - state=running leader=78 start=1234 contain=simulated incarnation=3\n");
+}
+
+static void limits_are_granted_and_each_is_reported_by_its_own_how(ULV_UNUSED void **state) {
+        fresh(PAYLOAD_RUNNING, RUNNING "row limit tasks a amount=500 keep=200 reached=500 how=limit\nrow limit io-read:/dev/vda a amount=1024 keep=1024\n"
+              "row limit io-write:/gone a amount=9 keep=9\nrow limit iops-read:/dev/vda a amount=7 keep=0 reached=7 how=limit\n");
+        assert_int_equal(m.seen.grant.n_limits, 3);     /* one is being taken back */
+        assert_int_equal(m.seen.grant.tasks, 200);
+        assert_string_equal(m.seen.grant.limits[1].path, "/dev/vda");
+        assert_int_equal(m.seen.grant.limits[1].amount, 1024);
+        m.how_limits[0] = "limit";
+        m.how_limits[1] = "tracked";
+        m.how_limits[2] = "nodevice";
+        expect("letgo limit tasks a amount=300\nreached limit tasks a amount=200 how=limit\nreached limit io-read:/dev/vda a amount=1024 how=tracked\n"
+               "reached limit io-write:/gone a amount=9 how=nodevice\nletgo limit iops-read:/dev/vda a amount=7\n");
+        m.seen.grant.limits[1].amount++;                /* another than is enforced: nothing to say yet */
+        expect("");
+        fresh(PAYLOAD_RUNNING, RUNNING);
+        assert_int_equal(m.seen.grant.tasks, ULV_LIMIT_TASKS_STANDARD);
 }
 
 static void a_shrink_is_let_go_when_enforced_and_refused_when_not(ULV_UNUSED void **state) {
@@ -147,6 +166,7 @@ int main(void) {
                 cmocka_unit_test(a_bad_view_changes_nothing),
                 cmocka_unit_test(a_start_is_one_report),
                 cmocka_unit_test(what_the_view_knows_is_not_said),
+                cmocka_unit_test(limits_are_granted_and_each_is_reported_by_its_own_how),
                 cmocka_unit_test(a_shrink_is_let_go_when_enforced_and_refused_when_not),
                 cmocka_unit_test(nothing_is_said_of_a_grant_that_is_not_enforced_yet),
                 cmocka_unit_test(the_end_is_said_alone_and_once),

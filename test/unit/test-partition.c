@@ -40,31 +40,35 @@ static void edges_are_those_of_the_graph(void **state) {
 }
 
 static void isolation_is_what_is_enforced(void **state) {
-        static const struct { const char *type, *contain, *cpu, *memory; bool cores; enum ulv_isolation grade; } t[] = {
-                { "container", "userns seccomp nocaps devices", "isolated", "limit", true, ULV_ISOLATION_FIRM },
-                { "container", "userns seccomp nocaps devices", "limit", "limit", false, ULV_ISOLATION_FIRM },
-                { "container", "userns seccomp nocaps devices", "affinity", "limit", true, ULV_ISOLATION_SOFT },
-                { "container", "userns seccomp nocaps devices", "limit", "tracked", true, ULV_ISOLATION_SOFT },
-                { "container", "userns seccomp nocaps devices", "affinity", "tracked", true, ULV_ISOLATION_SOFT },
+        static const struct { const char *type, *contain, *cpu, *memory; bool cores; enum ulv_isolation grade; const char *limits; } t[] = {
+                { "container", "userns seccomp nocaps devices", "isolated", "limit", true, ULV_ISOLATION_FIRM, "" },
+                { "container", "userns seccomp nocaps devices", "limit", "limit", false, ULV_ISOLATION_FIRM, "" },
+                /* A limit that is asked for and can't be enforced is no limit. */
+                { "container", "userns seccomp nocaps devices", "limit", "limit", false, ULV_ISOLATION_FIRM, "limit" },
+                { "container", "userns seccomp nocaps devices", "limit", "limit", false, ULV_ISOLATION_SOFT, "tracked" },
+                { "container", "userns seccomp nocaps devices", "limit", "limit", false, ULV_ISOLATION_SOFT, "nodevice" },
+                { "container", "userns seccomp nocaps devices", "affinity", "limit", true, ULV_ISOLATION_SOFT, "" },
+                { "container", "userns seccomp nocaps devices", "limit", "tracked", true, ULV_ISOLATION_SOFT, "" },
+                { "container", "userns seccomp nocaps devices", "affinity", "tracked", true, ULV_ISOLATION_SOFT, "" },
                 /* No controller at all: what contains it is there, what limits it is only asked for. */
-                { "container", "userns seccomp nocaps devices", "tracked", "tracked", true, ULV_ISOLATION_SOFT },
-                { "container", "userns seccomp nocaps devices", "", "", false, ULV_ISOLATION_SOFT },
-                { "container", "userns seccomp", "limit", "limit", true, ULV_ISOLATION_SOFT },
-                { "container", "userns seccomp nocaps anydevice", "limit", "limit", true, ULV_ISOLATION_SOFT },
-                { "container", "", "tracked", "tracked", true, ULV_ISOLATION_NONE },
-                { "container", "", "", "", false, ULV_ISOLATION_NONE },
-                { "container", NULL, NULL, NULL, false, ULV_ISOLATION_NONE },
-                { "sim", "simulated", "isolated", "preallocated", true, ULV_ISOLATION_NONE },
-                { "vm", "kvm confined", "isolated", "preallocated", true, ULV_ISOLATION_HARD },
-                { "vm", "kvm confined", "isolated", "preallocated", false, ULV_ISOLATION_FIRM },
-                { "vm", "kvm confined", "isolated", "limit", true, ULV_ISOLATION_FIRM },
-                { "vm", "tcg confined", "isolated", "preallocated", true, ULV_ISOLATION_SOFT },
-                { "vm", "kvms", "isolated", "preallocated", true, ULV_ISOLATION_SOFT },
+                { "container", "userns seccomp nocaps devices", "tracked", "tracked", true, ULV_ISOLATION_SOFT, "" },
+                { "container", "userns seccomp nocaps devices", "", "", false, ULV_ISOLATION_SOFT, "" },
+                { "container", "userns seccomp", "limit", "limit", true, ULV_ISOLATION_SOFT, "" },
+                { "container", "userns seccomp nocaps anydevice", "limit", "limit", true, ULV_ISOLATION_SOFT, "" },
+                { "container", "", "tracked", "tracked", true, ULV_ISOLATION_NONE, "" },
+                { "container", "", "", "", false, ULV_ISOLATION_NONE, "" },
+                { "container", NULL, NULL, NULL, false, ULV_ISOLATION_NONE, "" },
+                { "sim", "simulated", "isolated", "preallocated", true, ULV_ISOLATION_NONE, "" },
+                { "vm", "kvm confined", "isolated", "preallocated", true, ULV_ISOLATION_HARD, "" },
+                { "vm", "kvm confined", "isolated", "preallocated", false, ULV_ISOLATION_FIRM, "" },
+                { "vm", "kvm confined", "isolated", "limit", true, ULV_ISOLATION_FIRM, "" },
+                { "vm", "tcg confined", "isolated", "preallocated", true, ULV_ISOLATION_SOFT, "" },
+                { "vm", "kvms", "isolated", "preallocated", true, ULV_ISOLATION_SOFT, "" },
         };
         (void) state;
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(t); i++)
-                assert_int_equal(ulv_isolation_grade(t[i].type, t[i].contain, t[i].cpu, t[i].memory, t[i].cores), t[i].grade);
+                assert_int_equal(ulv_isolation_grade(t[i].type, t[i].contain, t[i].cpu, t[i].memory, t[i].limits, t[i].cores), t[i].grade);
         for (int i = ULV_ISOLATION_NONE; i <= ULV_ISOLATION_HARD; i++)
                 assert_int_equal(ulv_isolation_from_name(ulv_isolation_name((enum ulv_isolation) i)), i);
         assert_int_equal(ulv_isolation_from_name("hardest"), ULV_ISOLATION_INVALID);

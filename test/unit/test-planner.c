@@ -375,6 +375,76 @@ static void a_set_writes_the_definition_too_unless_for_this_run(ULV_UNUSED void 
         line_is(0, "db", "change", "cores 5 -> 6", "live");
 }
 
+static uint64_t limit_of(const char *owner, const char *id) {
+        struct ulv_holding_info h;
+
+        return ulv_ledger_holding(bed.l, "limit", id, owner, &h) == 0 ? h.amount : 0;
+}
+
+#define LIMIT(w, p, n) .limits = { { w, p, n } }, .n_limits = 1
+
+static void limits_are_claimed_set_and_brought_to_the_definition(ULV_UNUSED void **state) {
+        define("web", "", "Share=1", "Size=1G\n[Limits]\nTasks=200\nIOReadMax=/dev/vda 10M");
+        start("web");
+        assert_int_equal(limit_of("web", "tasks"), 200);
+        assert_int_equal(limit_of("web", "io-read:/dev/vda"), 10 << 20);
+        done(SET("web", LIMIT(ULV_LIMIT_TASKS, "", 500)));
+        line_is(0, "web", "change", "tasks 200 -> 500", "live");
+        assert_int_equal(limit_of("web", "tasks"), 500);
+        /* The definition in the ledger has it too; for this run alone, it has not. */
+        assert_non_null(strstr(ulv_strbuf_str(&plan->operations), "define partition web"));
+        done(SET("web", LIMIT(ULV_LIMIT_IO_READ, "/dev/vda", 0), .runtime = true));
+        line_is(0, "web", "change", "io-read of /dev/vda 10M/s -> none", "live");
+        assert_null(strstr(ulv_strbuf_str(&plan->operations), "define"));
+        assert_int_equal(limit_of("web", "io-read:/dev/vda"), 0);
+        done(SET("web", LIMIT(ULV_LIMIT_IO_READ, "/dev/vda", 0), .runtime = true));
+        line_is(0, "web", "kept", "has it already", "live");
+        /* apply brings all of it to what the files say, and has then nothing to do. */
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        line_is(0, "web", "change", "tasks 500 -> 200, io-read of /dev/vda none -> 10M/s", "live");
+        assert_int_equal(limit_of("web", "tasks"), 200);
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        assert_int_equal(plan->operations.len, 0);
+        define("web", "", "Share=1", "Size=1G\n[Limits]\nTasks=200");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        assert_int_equal(plan->n_lines, 1);             /* it has it now, not at the next start */
+        line_is(0, "web", "change", "io-read of /dev/vda 10M/s -> none", "live");
+        assert_int_equal(limit_of("web", "io-read:/dev/vda"), 0);
+        done(STOP("web"));
+        assert_int_equal(limit_of("web", "tasks"), 0);
+        done(SET("web", LIMIT(ULV_LIMIT_TASKS, "", 0)));
+        line_is(0, "web", "change", "tasks 200 -> 4096", "at next start");
+}
+
+static void more_limits_than_there_can_be_are_refused(ULV_UNUSED void **state) {
+        char text[2000] = "[Partition]\nType=sim\n[CPU]\nShare=1\n[Memory]\nSize=1G\n[Limits]\n";
+
+        for (int i = 0; i < ULV_LIMITS_MAX; i++)
+                (void) snprintf(text + strlen(text), sizeof(text) - strlen(text), "IOReadMax=/dev/vd%d 1M\n", i);
+        bed_file(&bed, "partitions/web.partition", text);
+        assert_true(bed_reload(&bed, true));
+        refused(SET("web", LIMIT(ULV_LIMIT_TASKS, "", 5)), ULV_EXIT_USAGE, "cannot set one more limit of web", "32 are the most",
+                "uvctl set web io-read=DEVICE:infinity, of one that it has");
+}
+
+static void a_limit_that_can_not_be_enforced_lowers_the_grade(ULV_UNUSED void **state) {
+        ULV_CLEANUP(ulv_inventory_freep) struct ulv_inventory *inv = NULL;
+        struct ulv_diag d = {};
+
+        assert_int_equal(ulv_inventory_parse("machine", kestrel, sizeof(kestrel) - 1, &inv, &d), 0);
+        inv->kind = ULV_INVENTORY_REAL;
+        snprintf(inv->controllers, sizeof(inv->controllers), "cpuset cpu memory pids");
+        ulv_ledger_free(bed.l);
+        bed.l = NULL;
+        assert_int_equal(ulv_ledger_new(inv, &bed.l), 0);
+        define("web", "Isolation=firm", "Share=1", "Size=1G\n[Limits]\nTasks=200");
+        assert_int_equal(ask(START("web")), 0);
+        define("db", "Isolation=firm", "Share=1", "Size=1G\n[Limits]\nIOReadMax=/ 1M");
+        refused(START("db"), ULV_EXIT_DENIED, "cannot start db with isolation firm",
+                "it would be soft: this machine has no io controller for cgroups: what it reads and writes can't be limited (db.partition:3 Isolation=firm)",
+                "uvctl edit db, and set Isolation=soft in [Partition]");
+}
+
 static void a_set_of_what_does_not_run_waits_for_its_start(ULV_UNUSED void **state) {
         define("web", "", "Share=1", "Size=1G");
         done(SET("web", .has_share = true, .share = 2500));
@@ -554,6 +624,9 @@ int main(void) {
                 TEST(the_refusal_of_the_face),
                 TEST(bounds_are_kept),
                 TEST(a_set_writes_the_definition_too_unless_for_this_run),
+                TEST(limits_are_claimed_set_and_brought_to_the_definition),
+                TEST(more_limits_than_there_can_be_are_refused),
+                TEST(a_limit_that_can_not_be_enforced_lowers_the_grade),
                 TEST(a_set_of_what_does_not_run_waits_for_its_start),
                 TEST(a_shrink_frees_nothing_before_it_is_proved),
                 TEST(cores_move_in_one_transaction),

@@ -81,6 +81,22 @@ static void run(struct ulv_ledger *l, const char *how, unsigned amount) {
         assert_int_equal(step(l, "db", report), 0);
 }
 
+static void limits_are_told_each_and_the_weakest(ULV_UNUSED void **state) {
+        struct ulv_ledger *l = ledger();
+        struct summary s;
+
+        define_and_start(l);
+        assert_int_equal(step(l, NULL, "claim limit tasks db amount=500\nclaim limit io-read:/dev/vda db amount=1024\n"), 0);
+        run(l, "limit", 512);
+        assert_int_equal(step(l, "db", "reached limit tasks db amount=500 how=limit\n"), 0);
+        summarize(l, NULL, &s);
+        assert_string_equal(s.limits, "io-read:/dev/vda 1024 0 - tasks 500 500 limit");
+        assert_string_equal(s.limits_how, "tracked");
+        assert_true(s.degraded);
+        summary_done(&s);
+        ulv_ledger_free(l);
+}
+
 static void nothing_held_is_nothing_said(ULV_UNUSED void **state) {
         struct ulv_ledger *l = ledger();
         struct ulv_definition *d = definition("firm");
@@ -217,23 +233,31 @@ static char *dropin(const char *before, const struct dropin_value *v, size_t n) 
 #define HEAD "# Written by 'uvctl set'. A hand edit is kept, but for comments.\n"
 
 static void a_first_set_writes_what_was_set(ULV_UNUSED void **state) {
-        char *out = dropin(NULL, (struct dropin_value[]) { { "Memory", "Size", "2G" } }, 1);
+        char *out = dropin(NULL, (struct dropin_value[]) { { "Memory", "Size", "2G", false } }, 1);
 
         assert_string_equal(out, HEAD "\n[Memory]\nSize=2G\n");
         free(out);
 }
 
 static void a_second_set_keeps_the_first(ULV_UNUSED void **state) {
-        char *out = dropin(HEAD "\n[Memory]\nSize=2G\n", (struct dropin_value[]) { { "CPU", "Cores", "3" }, { "CPU", "Share", "" } }, 2);
+        char *out = dropin(HEAD "\n[Memory]\nSize=2G\n", (struct dropin_value[]) { { "CPU", "Cores", "3", false }, { "CPU", "Share", "", false } }, 2);
 
         assert_string_equal(out, HEAD "\n[Memory]\nSize=2G\n\n[CPU]\nCores=3\nShare=\n");
         free(out);
 }
 
 static void the_same_key_is_replaced_and_hand_edits_stay(ULV_UNUSED void **state) {
-        char *out = dropin("[Memory]\nSizeMax=8G\nSize=2G\nSize=3G\n[CPU]\nCores=1\n", (struct dropin_value[]) { { "Memory", "Size", "4G" } }, 1);
+        char *out = dropin("[Memory]\nSizeMax=8G\nSize=2G\nSize=3G\n[CPU]\nCores=1\n", (struct dropin_value[]) { { "Memory", "Size", "4G", false } }, 1);
 
         assert_string_equal(out, HEAD "\n[Memory]\nSizeMax=8G\nSize=4G\n\n[CPU]\nCores=1\n");
+        free(out);
+}
+
+static void of_a_list_only_the_line_about_the_same_is_replaced(ULV_UNUSED void **state) {
+        char *out = dropin("[Limits]\nIOReadMax=\nIOReadMax=/dev/vda 1M\nIOReadMax=/dev/vdb 2M\n",
+                           (struct dropin_value[]) { { "Limits", "IOReadMax", "/dev/vda 5M", true }, { "Limits", "Tasks", "", false } }, 2);
+
+        assert_string_equal(out, HEAD "\n[Limits]\nIOReadMax=\nIOReadMax=/dev/vdb 2M\nIOReadMax=/dev/vda 5M\nTasks=\n");
         free(out);
 }
 
@@ -244,6 +268,7 @@ int main(void) {
                 cmocka_unit_test(weaker_than_required_is_degraded), cmocka_unit_test(a_transfer_is_wanted_at_one_end_only),
                 cmocka_unit_test(keys_are_one_line_of_the_text_form), cmocka_unit_test(a_first_set_writes_what_was_set),
                 cmocka_unit_test(a_second_set_keeps_the_first), cmocka_unit_test(the_same_key_is_replaced_and_hand_edits_stay),
+                cmocka_unit_test(of_a_list_only_the_line_about_the_same_is_replaced), cmocka_unit_test(limits_are_told_each_and_the_weakest),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

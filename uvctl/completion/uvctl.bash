@@ -51,7 +51,7 @@ _uvctl() {
                         mapfile -t COMPREPLY < <(compgen -W 'start stop pause resume set move remove' -- "$cur")
                 else
                         names=$(_uvctl_names)
-                        mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory=" -- "$cur")
+                        mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory= tasks= io-read= io-write= iops-read= iops-write=" -- "$cur")
                 fi
                 ;;
         credential)
@@ -77,7 +77,7 @@ _uvctl() {
         new) ;;
         set | move)
                 names=$(_uvctl_names)
-                mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory=" -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory= tasks= io-read= io-write= iops-read= iops-write=" -- "$cur")
                 [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace
                 ;;
         exec)
