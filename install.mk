@@ -3,6 +3,7 @@
 #
 #   make install [PREFIX=/usr/local] [DESTDIR=]     takes nothing from the host: no core, module, sysctl or bridge
 #   make uninstall                                  removes what install put; definitions, ledger and images stay
+#   make deb                                        a package of Debian 12
 #
 # With DESTDIR (a package's build) files are copied, and no more; without it the running systemd is told of them.
 
@@ -70,3 +71,17 @@ uninstall:
 	@if $(RUNNING); then systemd/tell.sh removed; fi
 
 .PHONY: install uninstall
+
+# A package of Debian 12, $(B)/deb/ultravisor_VERSION_ARCH.deb, from the programs that are built. It is made in a copy of
+# the tree, for debhelper leaves files in the one it works in.
+DEB_PACKAGES := debhelper dpkg-dev
+deb-deps:
+	@launch/packages.sh $(BUILD_PACKAGES) $(DEB_PACKAGES)
+deb: deb-deps all
+	@rm -rf $(B)/deb && mkdir -p $(B)/deb/ultravisor
+	@tar -c --exclude=./build --exclude=.git . | tar -x -C $(B)/deb/ultravisor
+	@cd $(B)/deb/ultravisor && BUILD=$(abspath $(B)) dpkg-buildpackage -b -us -uc -nc >../log 2>&1 || { tail -n 20 ../log >&2; exit 1; }
+	@rm -rf $(B)/deb/ultravisor
+	@ls $(B)/deb/*.deb
+
+.PHONY: deb-deps deb

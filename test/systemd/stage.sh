@@ -1,15 +1,24 @@
-# Installs what is built into a payload, runs a Bats file of test/systemd in the bed.
-installed() { # installed FILE [TAG]
-    local p=$B/systemd-payload/$(basename "$1" .bats)
-    rm -rf "$p"; mkdir -p "$p/test"
-    make -s B="$B" install DESTDIR="$p/root" PREFIX=/usr || return
-    cp -r test/lib test/systemd "$p/test/"; cp -r systemd launch/tree.c "$p/"
-    cp /bin/busybox "$p/busybox"
+# Puts what is built into a payload, and runs a Bats file of test/systemd in the bed: installed there, or, for
+# package.bats, as a package of which there is an older one, too.
+payload() { # payload DIR KIND
+    rm -rf "$1"; mkdir -p "$1/test"
+    cp -r test/lib test/systemd "$1/test/"; cp -r systemd launch/tree.c "$1/"
+    case $2 in
+    package)
+        make -s B="$B" deb >&2 && cp "$B"/deb/ultravisor_*.deb "$1/new.deb" &&
+            dpkg-deb -R "$1/new.deb" "$1/old" && sed -i 's/^Version: .*/Version: 0.0.1/' "$1/old/DEBIAN/control" &&
+            dpkg-deb -b "$1/old" "$1/old.deb" >&2 && rm -r "$1/old" ;;
+    *) make -s B="$B" install DESTDIR="$1/root" PREFIX=/usr ;;
+    esac
+}
+in_bed() { # in_bed FILE [TAG]
+    local name p; name=$(basename "$1" .bats) p=$B/systemd-payload/$name
+    payload "$p" "$name" || return
     test/beds/nspawn.sh run -t 120 "$p" -- sh test/systemd/inside.sh "$1" ${2:+"$2"}
 }
-export -f installed
+export -f payload in_bed
 under_systemd() { # under_systemd NAME SECONDS FILE [TAG]; exit 77 of the bed is "SKIP: what is missing"
-    one "$1" "$2" bash -c 'out=$(installed "$1" "$2" 2>"$B/test-logs/$0.bed"); s=$?
+    one "$1" "$2" bash -c 'out=$(in_bed "$1" "$2" 2>"$B/test-logs/$0.bed"); s=$?
         if [ $s = 77 ]; then echo "ok 1 - the systemd bed # SKIP $(tail -n 1 "$B/test-logs/$0.bed")"; exit 0; fi
         printf "%s\n" "$out"; tail -n 5 "$B/test-logs/$0.bed" >&2; exit $s' "$1" "$3" "${4:-}"
 }
@@ -19,3 +28,8 @@ one systemd-bed 300 bash -c 'test/beds/nspawn.sh make >&2; s=$?
 for t in test/systemd/*.bats; do
     under_systemd "systemd-$(basename "$t" .bats)" 180 "$t"
 done
+# The package that systemd-package has built, by Debian's own judge.
+one lintian 120 bash -c 'launch/packages.sh lintian >&2 || { echo "ok 1 - lintian finds no error in the package # SKIP lintian is not installable"; exit 0; }
+    out=$(lintian --no-cfg --allow-root --fail-on error "$B"/deb/ultravisor_*.changes 2>&1); s=$?
+    printf "%s\n" "$out" | sed "s/^/# /"
+    [ $s = 0 ] && echo "ok 1 - lintian finds no error in the package" || { echo "not ok 1 - lintian finds no error in the package"; exit 1; }'
