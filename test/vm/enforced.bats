@@ -87,9 +87,61 @@ top_cg() { local d; d=$(cg "$1"); while [ "${d##*/}" != "partition-$1" ] && [ "$
     [ "$(field mem MemoryReached)" = $((64 << 20)) ]
 }
 
-@test "processes are limited" {
+@test "Tasks= and set tasks=: forks beyond them are refused, and no more than them; changed while it runs" {
     d=$(top_cg mem)
-    [ "$(cat "$d/pids.max")" != max ]
+    [ "$(cat "$d/pids.max")" = 4096 ]
+    uv set mem tasks=12
+    [ "$(cat "$d/pids.max")" = 12 ]
+    run uv exec mem -- sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do sleep 3 & done; wait'
+    echo "$output"; [[ "$output" == *"can't fork"* ]]
+    [ "$(awk '/^max/ {print $2}' "$d/pids.events")" -gt 0 ]
+    uv set mem tasks=30
+    run uv exec mem -- sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do sleep 1 & done; wait'
+    echo "$output"; [ "$status" = 0 ]; [ -z "$output" ]
+    uv set mem tasks=
+    [ "$(cat "$d/pids.max")" = 4096 ]
+}
+
+write_ms() { # write_ms MEGABYTES: how long it takes to write them, past every cache
+    local t0; t0=$(date +%s%N)
+    uv exec mem -- dd if=/dev/zero of=/io bs=64k count=$(($1 * 16)) oflag=direct || return 1
+    echo $((($(date +%s%N) - t0) / 1000000)) >"$BATS_TEST_TMPDIR/ms"
+}
+
+@test "io.max: a write really takes the time that the limit says; set, raised and taken back while it runs" {
+    d=$(top_cg mem)
+    uv set mem "io-write=$ROOT:1M" "iops-read=/dev/vda:5000"
+    echo "io.max: $(cat "$d/io.max")"
+    [ "$(cat "$d/io.max")" = "$(lsblk -ndo MAJ:MIN /dev/vda | tr -d ' ') rbps=max wbps=1048576 riops=5000 wiops=max" ]
+    uv status mem | grep -E 'IO write: 1M/s of 1M/s on .*enforced: io.max'
+    [ "$(uv show mem -o json | grep -c '"How": "limit"')" = 2 ]; [ "$(field mem Isolation)" = firm ]
+    write_ms 4; slow=$(cat "$BATS_TEST_TMPDIR/ms"); echo "4M at 1M/s: $slow ms"
+    [ "$slow" -ge 2500 ]
+    uv set mem "io-write=$ROOT:infinity"
+    [[ "$(cat "$d/io.max")" == *"wbps=max riops=5000"* ]]
+    write_ms 4; fast=$(cat "$BATS_TEST_TMPDIR/ms"); echo "4M without: $fast ms"
+    [ "$((slow / 2))" -gt "$fast" ]
+    uv undo "$(uv history -o name | head -n 1)"
+    [[ "$(cat "$d/io.max")" == *"wbps=1048576 riops=5000"* ]]
+    uv set --runtime mem "io-write=$ROOT:infinity" iops-read=/dev/vda:infinity
+    [ -z "$(cat "$d/io.max")" ]
+    uv apply -y
+    [[ "$(cat "$d/io.max")" == *"wbps=1048576 riops=5000"* ]]
+}
+
+@test "limits of a definition are there from the start, and a disk that isn't there is a refusal with its path" {
+    container lim Share=0.1 32M 'sleep 1000'
+    printf '[Limits]\nTasks=77\nIOReadMax=/dev/vda 3M\nIOReadMax=/ 2M\n' >>"$ROOT/etc/ultravisor/partitions/lim.partition"
+    uv apply -y; uv start lim
+    d=$(top_cg lim)
+    [ "$(cat "$d/pids.max")" = 77 ]
+    [[ "$(cat "$d/io.max")" == *" rbps=2097152 wbps=max"* ]]
+    uv stop lim
+    printf 'IOReadMax=/dev/nosuch 3M\n' >>"$ROOT/etc/ultravisor/partitions/lim.partition"
+    uv apply -y
+    run uv start lim
+    echo "$output"; [ "$status" != 0 ]; [[ "$output" == *"IOReadMax of /dev/nosuch: there is no such disk"* ]]
+    uv remove lim
 }
 
 @test "set moves a running partition to more cores; the cpuset follows" {
