@@ -87,7 +87,7 @@ _uvctl() {
                 fi
                 ;;
         undo) mapfile -t COMPREPLY < <(compgen -W "$(uvctl history -o name 2>/dev/null)" -- "$cur") ;;
-        resources | reload | version) ;;
+        resources | graph | reload | version) ;;
         *)
                 names=$(_uvctl_names)
                 mapfile -t COMPREPLY < <(compgen -W "$names" -- "$cur")
