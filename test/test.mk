@@ -9,6 +9,7 @@ SIM_SRC := $(wildcard test/sim/*.c)
 SIM := $(patsubst test/sim/%.c,$(B)/test/%,$(SIM_SRC))
 
 LIBS_test-store := -lsqlite3
+LIBS_test-migrate := -lsqlite3
 LIBS_test-monitor := -lsystemd
 LIBS_test-port-link := -lsystemd
 # Lets test/lib/fail-alloc.inc fail the Nth allocation.

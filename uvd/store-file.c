@@ -18,13 +18,18 @@
 
 #define APPLICATION_ID 0x55564c31       /* "UVL1": tells our file from any other of SQLite's */
 
-/* migrations[n] makes version n + 1 of version n; version 0 is an empty file. */
+/* migrations[n] makes version n + 1 of version n; version 0 is an empty file. A step is never changed once
+ * a release had it: test/fixtures/ledger has a file of each version. All steps are one transaction, so that
+ * a uvd killed between them leaves the old version, whole. */
 static const char *const migrations[STORE_SCHEMA] = {
         "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE state(key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE history(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, generation INTEGER NOT NULL,"
         " id TEXT NOT NULL UNIQUE, owners TEXT NOT NULL, state TEXT NOT NULL, subject TEXT NOT NULL, reason TEXT NOT NULL,"
         " operations TEXT NOT NULL, undo TEXT NOT NULL, after TEXT NOT NULL);",
+#ifdef STORE_LATER
+        STORE_LATER
+#endif
 };
 
 static int path_of(const char *dir, const char *name, char **ret) {

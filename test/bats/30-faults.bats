@@ -32,6 +32,21 @@ stop_and_damage() { instance_stop; "$@"; }
     [ "$(sha256sum <"$db")" = "$sum" ]
 }
 
+@test "a ledger that an earlier uvd left is taken over: its partitions, its history; and it can be gone on from" {
+    instance_up; instance_stop      # for the directory, and who owns it
+    rm -f "$(ledger_dir)"/ledger.db*
+    sqlite3 "$(ledger_dir)/ledger.db" <"$BATS_TEST_DIRNAME/../fixtures/ledger/schema-1.sql"
+    chown --reference="$(ledger_dir)" "$(ledger_dir)/ledger.db"
+    sim web Share=2 1G; sim db Cores=2 2G After=web
+    instance_start
+    # They ran when it was killed; they don't run now, and that is found out.
+    wait_for 10 eval '[ "$(field db State)" = failed ] && [ "$(field web State)" = failed ]'
+    [ "$(uv history -o json -l 100 | jq -r '[.[] | .Id] | map(select(. == "5-tr2rfsbd")) | length')" = 1 ]
+    [ "$(uv resources -o json | jq .Cores.Total)" = 16 ]
+    uv start db
+    [ "$(field db CoresReached)" = 2 ]
+}
+
 @test "a read-only state directory: one error, no ledger" {
     instance_make; mkdir -p "$(ledger_dir)"; mount -t tmpfs -o ro,mode=0755 none "$(ledger_dir)"; MOUNTED=$(ledger_dir)
     run "$ULV_BIN/../test/run-role" uvd "$ROOT"
