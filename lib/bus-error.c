@@ -65,6 +65,8 @@ void ulv_bus_error_to_diag(const sd_bus_error *e, int r, struct ulv_diag *ret) {
                 }
         s = e->message ? e->message : e->name;
         take_line(&s, ret->what, sizeof(ret->what));
+        if (!ret->what[0])      /* whoever it comes from: no error is without a word */
+                (void) snprintf(ret->what, sizeof(ret->what), "%s", e->name);
         take_line(&s, ret->why, sizeof(ret->why));
         take_line(&s, ret->try_, sizeof(ret->try_));
 }

@@ -17,10 +17,10 @@ struct edit {
         char *copy;
 };
 
-static void edit_done(struct edit *e) {
-        if (e->copy)
+static void edit_done(struct edit *e, bool keep) {
+        if (e->copy && !keep)
                 (void) unlink(e->copy);
-        if (e->directory[0])
+        if (e->directory[0] && !keep)
                 (void) rmdir(e->directory);
         free(e->copy);
         free(e->original);
@@ -90,6 +90,17 @@ static int prepare(struct uvctl *u, struct edit *e, char **ret_text, size_t *ret
         if (r == 0)
                 r = write_copy(e, *ret_text, *ret_len);
         return r < 0 ? fail_errno(u, r, "copy the definition") : 0;
+}
+
+/* What was typed isn't lost with a refusal: the copy stays, and can be mended and applied. */
+static bool keep_text(const struct edit *e, const char *before, size_t before_len) {
+        _cleanup_free_ char *text = NULL;
+        size_t len;
+
+        if (!e->copy || !before || read_all(e->copy, &text, &len) < 0 || (len == before_len && memcmp(text, before, len) == 0))
+                return false;
+        fprintf(stderr, "what you wrote is kept in %s\nwhen it is mended: uvctl apply %s\n", e->copy, e->copy);
+        return true;
 }
 
 /* $VISUAL, $EDITOR (which may have words behind the program), else what Debian calls `editor`, else vi. */
@@ -197,7 +208,7 @@ static int edit_rounds(struct uvctl *u, struct edit *e, const char *before, size
                 if (r != 0)
                         return r;
                 if (!isatty(STDIN_FILENO) || !ask("Edit it again?"))
-                        return fail(u, ULV_EXIT_FAILED, "nothing was changed: the definition has errors", "they are listed above", "uvctl edit NAME");
+                        return fail(u, ULV_EXIT_FAILED, "nothing was changed: the definition has errors", "they are listed above", "mend what you wrote, then uvctl apply FILE");
         }
 }
 
@@ -213,8 +224,8 @@ int verb_edit(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
         r = prepare(u, &e, &text, &len);
         if (r == 0)
                 r = edit_rounds(u, &e, text, len, &f, &same);
-        edit_done(&e);
         if (r == 0 && same) {
+                edit_done(&e, false);
                 if (!u->quiet)
                         printf("nothing was changed\n");
                 return 0;
@@ -225,5 +236,6 @@ int verb_edit(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
                 r = files_apply(u, &f, false, command);
         }
         files_done(&f);
+        edit_done(&e, r != 0 && keep_text(&e, text, len));
         return r;
 }

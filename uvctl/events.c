@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Changes of the ledger as they happen, from the Changed signal: one line per row that a commit changed.
+/* Changes of the ledger as they happen, from the Changed signal: one line per row that a commit changed, and one
+ * for a restart that was given up, which changes no row (JobChanged of the job "restart").
  * It goes on until it is interrupted, --wait=T is over, or the planner is gone. */
 
 #include <inttypes.h>
 #include <time.h>
 
-#include "uvctl/rows.h"
+#include "model/name.h"
+#include "uvctl/part.h"
 #include "uvctl/text.h"
 
 struct events {
@@ -17,7 +19,8 @@ struct events {
 };
 
 static bool selected(const struct events *e, const struct ulv_op *op) {
-        const char *owner = ulv_streq(op->kind, "partition") ? op->id : op->owner;
+        bool is_name = ulv_streq(op->kind, "partition") || ulv_streq(op->kind, "restart");
+        const char *owner = is_name ? op->id : op->owner;
 
         for (int i = 0; i < e->n_names; i++)
                 if (ulv_streq(e->names[i], owner) || ulv_streq0(e->names[i], ulv_op_get(op, "to")))
@@ -91,6 +94,14 @@ static int put_json(struct events *e, const struct ulv_op *op) {
         return r;
 }
 
+static int put_event(struct events *e, const struct ulv_op *op) {
+        int r = e->u->output == OUTPUT_JSON ? put_json(e, op) : put_line(e, op);
+
+        if (r == 0 && fflush(stdout) != 0)
+                r = fail_errno(e->u, -errno, "write to standard output");
+        return r;
+}
+
 static int on_line(const char *line, size_t len, void *userdata) {
         struct events *e = userdata;
         _cleanup_op_ struct ulv_op op = { 0 };
@@ -102,7 +113,7 @@ static int on_line(const char *line, size_t len, void *userdata) {
         /* The counters' row comes with every commit; the generation is in front of each line already. */
         if (ulv_streq(op.kind, "ledger") || !selected(e, &op))
                 return 0;
-        return e->u->output == OUTPUT_JSON ? put_json(e, &op) : put_line(e, &op);
+        return put_event(e, &op);
 }
 
 static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *unused ULV_UNUSED) {
@@ -112,8 +123,26 @@ static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *unused UL
         e->code = client_read(e->u, m, "ts", &e->generation, &changes);
         if (e->code == 0)
                 e->code = ulv_op_each_line(changes, strlen(changes), on_line, e);
-        if (e->code == 0 && fflush(stdout) != 0)
-                e->code = fail_errno(e->u, -errno, "write to standard output");
+        return 0;
+}
+
+/* "NAME: given up: why", then lines with what to try. */
+static int on_job(sd_bus_message *m, void *userdata, sd_bus_error *unused ULV_UNUSED) {
+        struct events *e = userdata;
+        const char *job, *state, *text, *why;
+        char name[ULV_NAME_MAX + 1], line[200];
+        struct ulv_op_kv value = { "result", line };
+        struct ulv_op op = { .verb = "given-up", .kind = "restart", .id = name, .owner = "-", .kv = &value, .n_kv = 1 };
+
+        if (sd_bus_message_read(m, "sss", &job, &state, &text) <= 0 || !ulv_streq(job, "restart") || e->code != 0)
+                return 0;
+        why = strstr(text, ": ");
+        if (!why || why - text > ULV_NAME_MAX)
+                return 0;
+        (void) snprintf(name, sizeof(name), "%.*s", (int) (why - text), text);
+        (void) snprintf(line, sizeof(line), "%.*s", (int) strcspn(why + 2, "\n"), why + 2);
+        if (selected(e, &op))
+                e->code = put_event(e, &op);
         return 0;
 }
 
@@ -124,8 +153,22 @@ static uint64_t monotonic_usec(void) {
         return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
 }
 
+/* Who waits for a name that there isn't would wait for ever. */
+static int check_names(struct uvctl *u, int argc, char **argv) {
+        struct rows rows;
+        int r = argc > 0 ? rows_get(u, ROWS_PARTITIONS, &rows) : 0;
+
+        if (argc == 0 || r != 0)
+                return r;
+        for (int i = 0; i < argc && r == 0; i++)
+                if (!rows_part(&rows, argv[i]) && !ulv_name_is_reserved(argv[i]))
+                        r = no_such_partition(u, argv[i]);
+        rows_done(&rows);
+        return r;
+}
+
 int verb_events(struct uvctl *u, int argc, char **argv) {
-        ULV_CLEANUP(sd_bus_slot_unrefp) sd_bus_slot *match = NULL;
+        ULV_CLEANUP(sd_bus_slot_unrefp) sd_bus_slot *match = NULL, *jobs = NULL;
         struct events e = { .u = u, .names = argv, .n_names = argc };
         uint64_t begin = monotonic_usec(), spent;
         int r;
@@ -134,8 +177,13 @@ int verb_events(struct uvctl *u, int argc, char **argv) {
         if (r != 0)
                 return r;
         r = sd_bus_match_signal(u->bus, &match, NULL, ULV_PATH, ULV_IF_MANAGER, "Changed", on_changed, &e);
+        if (r >= 0)
+                r = sd_bus_match_signal(u->bus, &jobs, NULL, ULV_PATH, ULV_IF_MANAGER, "JobChanged", on_job, &e);
         if (r < 0)
                 return fail_errno(u, r, "listen");
+        r = check_names(u, argc, argv);
+        if (r != 0)
+                return r;
         while (e.code == 0) {
                 spent = monotonic_usec() - begin;
                 if (u->wait_usec != UINT64_MAX && spent >= u->wait_usec)

@@ -37,7 +37,7 @@ void print_diag(const struct uvctl *u, const struct ulv_diag *d) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
         bool colour = u->tty_err && !getenv("NO_COLOR");
 
-        if (!d->what[0] && !d->why[0])
+        if (!d->what[0])
                 return;
         if (colour)
                 ulv_strbuf_add(&b, colour_start(COLOUR_BAD));
@@ -139,6 +139,9 @@ int main(int argc, char **argv) {
                 r = verb->run(&u, n - 1, words + 1);
         if (fflush(stdout) != 0 && r == 0)
                 r = fail_errno(&u, -errno, "write to standard output");
+        /* An exit status is never without a word, unless it is itself the answer (exec's command, status). */
+        if (r != 0 && !u.diag.what[0] && !(verb && verb->options & OPT_STATUS_SAYS_IT))
+                (void) fail(&u, (enum ulv_exit) r, "it failed, and nobody said why", "", "uvctl history, and the log of the ultravisor");
         print_diag(&u, &u.diag);
         free(u.env);
         sd_bus_close_unref(u.bus);

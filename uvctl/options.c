@@ -11,8 +11,8 @@
 #include "model/quantity.h"
 
 const struct verb uvctl_verbs[] = {
-        { "list", verb_list, "[PATTERN...]", "partitions, one a line", 0, -1, OPT_OUTPUT | OPT_ALL },
-        { "status", verb_status, "[NAME...]", "one partition and how it is enforced, or the host", 0, -1, OPT_OUTPUT | OPT_LINES | OPT_RAW },
+        { "list", verb_list, "[PATTERN...]", "partitions, one a line", 0, -1, OPT_OUTPUT | OPT_NAMES | OPT_ALL },
+        { "status", verb_status, "[NAME...]", "one partition and how it is enforced, or the host", 0, -1, OPT_OUTPUT | OPT_LINES | OPT_RAW | OPT_STATUS_SAYS_IT },
         { "show", verb_show, "NAME...", "properties and the definition in force", 1, -1, OPT_OUTPUT },
         { "resources", verb_resources, "", "the ledger's sum: who has what (-a: unit by unit)", 0, 0, OPT_OUTPUT | OPT_ALL },
         { "graph", verb_graph, "", "who owns what, as a picture for dot(1)", 0, 0, 0 },
@@ -31,15 +31,15 @@ const struct verb uvctl_verbs[] = {
         { "set", verb_set, "NAME KEY=VALUE...", "change it now: cores= share= memory= tasks= ...", 2, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "move", verb_move, "KEY=AMOUNT FROM TO", "move cores, share or memory, as one transaction", 3, 3, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "remove", verb_remove, "NAME...", "forget partitions that are not running", 1, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_PURGE },
-        { "exec", verb_exec, "NAME [--] COMMAND...", "run a command inside", 2, -1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW },
-        { "shell", verb_shell, "NAME", "a login shell inside", 1, 1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW },
+        { "exec", verb_exec, "NAME [--] COMMAND...", "run a command inside", 2, -1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW | OPT_STATUS_SAYS_IT },
+        { "shell", verb_shell, "NAME", "a login shell inside", 1, 1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW | OPT_STATUS_SAYS_IT },
         { "console", verb_console, "NAME", "its console: see and type (Ctrl-] ends it)", 1, 1, OPT_FORCE | OPT_WATCH | OPT_LINES | OPT_RAW },
         { "logs", verb_logs, "NAME", "what it wrote to its console", 1, 1, OPT_OUTPUT | OPT_FOLLOW | OPT_LINES | OPT_RAW },
-        { "image", verb_image, "build|import|list|remove ...", "what containers start from", 1, -1, OPT_OUTPUT },
+        { "image", verb_image, "build|import|list|remove ...", "what containers start from", 1, -1, OPT_OUTPUT | OPT_NAMES },
         { "credential", verb_credential, "encrypt|rotate ...", "secrets that partitions read as files", 1, -1, 0 },
         { "events", verb_events, "[NAME...]", "changes of the ledger as they happen", 0, -1, OPT_OUTPUT | OPT_FOLLOW | OPT_WAIT },
         { "why", verb_why, "VERB [WORD...]", "would it be refused, by which line, what helps", 1, -1, OPT_OUTPUT },
-        { "history", verb_history, "[NAME]", "transactions: who, when, what, how to undo", 0, 1, OPT_OUTPUT | OPT_ALL | OPT_LINES },
+        { "history", verb_history, "[NAME]", "transactions: who, when, what, how to undo", 0, 1, OPT_OUTPUT | OPT_NAMES | OPT_ALL | OPT_LINES },
         { "undo", verb_undo, "TRANSACTION...", "take transactions back, by new ones", 1, -1, OPT_CHANGE },
         { "backup", verb_backup, "FILE", "the ledger, as text", 1, 1, OPT_OUTPUT | OPT_FORCE },
         { "restore", verb_restore, "FILE", "the ledger from a backup (nothing may run)", 1, 1, OPT_OUTPUT },
@@ -283,6 +283,12 @@ static int check_options(struct uvctl *u, const struct verb *v) {
                         ulv_diag_try(&u->diag, "uvctl %s --help", v->name);
                         return ULV_EXIT_USAGE;
                 }
+        if (u->output == OUTPUT_NAME && !(v->options & OPT_NAMES)) {
+                ulv_diag_what(&u->diag, ULV_EXIT_USAGE, "uvctl %s doesn't answer with names", v->name);
+                ulv_diag_why(&u->diag, "--output=name is for list, history and image list");
+                ulv_diag_try(&u->diag, "uvctl list -o name");
+                return ULV_EXIT_USAGE;
+        }
         if (given(u, OPT_NO_BLOCK) && given(u, OPT_WAIT))
                 return fail(u, ULV_EXIT_USAGE, "--no-block and --wait exclude each other", "", "one of them");
         return 0;

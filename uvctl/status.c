@@ -6,11 +6,9 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "uvctl/defined.h"
 #include "uvctl/logs.h"
-#include "uvctl/part.h"
 #include "uvctl/text.h"
-
-#define LABEL "%11s: "
 
 /* What the ledger's `how` words mean to a person (model/partition.h has their order). */
 static const char *cpu_words(const char *how, bool cores) {
@@ -33,7 +31,7 @@ static const char *memory_words(const char *how) {
         return *how ? how : "nothing yet";
 }
 
-static void add_label(struct ulv_strbuf *b, const char *label) { ulv_strbuf_addf(b, LABEL, label); }
+static void add_label(struct ulv_strbuf *b, const char *label) { ulv_strbuf_addf(b, STATUS_LABEL, label); }
 
 static void add_text(struct ulv_strbuf *b, const char *s) { text_safe(b, s, strlen(s), false); }
 
@@ -163,7 +161,8 @@ static void add_state(struct uvctl *u, struct ulv_strbuf *b, const struct part *
         }
 }
 
-static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *rows, const struct part *p, const char *files) {
+static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *rows, const struct part *p, const char *files,
+                      const struct ulv_definition *d) {
         ulv_strbuf_add(b, p->name);
         if (*p->description) {
                 ulv_strbuf_add(b, " - ");
@@ -181,6 +180,8 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
         if (p->running && !p->infrastructure)
                 add_isolation(b, p);
         add_resources(b, rows, p);
+        if (d)
+                defined_add(b, p, d);
         if (row_str(&p->op, "unit")[0]) {
                 add_label(b, "Unit");
                 add_text(b, row_str(&p->op, "unit"));
@@ -188,7 +189,7 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
                         ulv_strbuf_addf(b, ", leader %" PRIu64, p->leader);
                 ulv_strbuf_addc(b, '\n');
         } else if (p->leader > 0)
-                ulv_strbuf_addf(b, LABEL "%" PRIu64 "\n", "Leader", p->leader);
+                ulv_strbuf_addf(b, STATUS_LABEL "%" PRIu64 "\n", "Leader", p->leader);
         rows_notes(rows, b);
 }
 
@@ -210,13 +211,16 @@ static int get_definition(struct uvctl *u, const struct part *p, sd_bus_message 
 static int status_of(struct uvctl *u, const struct rows *rows, const struct part *p) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
         _cleanup_message_ sd_bus_message *m = NULL;
+        ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *d = NULL;
         const char *text, *files;
         int r;
 
         r = get_definition(u, p, &m, &text, &files);
+        if (r == 0 && defined_parse(p->name, text, &d) < 0)
+                r = fail_errno(u, -ENOMEM, "read the definition");
         if (r != 0)
                 return r;
-        add_block(u, &b, rows, p, files);
+        add_block(u, &b, rows, p, files, d);
         r = put(u, &b);
         if (r == 0 && !p->infrastructure)
                 r = logs_last(u, p->name, given(u, OPT_LINES) ? u->lines : 5);
@@ -253,6 +257,25 @@ static void add_fact(struct ulv_strbuf *b, unsigned width, const char *key, cons
         }
 }
 
+/* A fact as JSON: what counts is a number, what is asked is a boolean, the rest are words. */
+static void json_fact(struct json *j, const char *key, const char *value) {
+        static const char *const numbers[] = { "Generation", "DefinitionsVersion", "Definitions", "Jobs" };
+        static const char *const booleans[] = { "KVM", "FilesDiffer" };
+        uint64_t n;
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(numbers); i++)
+                if (ulv_streq(key, numbers[i]) && ulv_uint_parse(value, UINT64_MAX, &n) == 0) {
+                        json_u64(j, key, n);
+                        return;
+                }
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(booleans); i++)
+                if (ulv_streq(key, booleans[i])) {
+                        json_bool(j, key, ulv_streq(value, "yes"));
+                        return;
+                }
+        json_string(j, key, value);
+}
+
 /* Status() answers a{ss}: facts about the roles, the machine, and problems of files. */
 static int status_host(struct uvctl *u) {
         _cleanup_message_ sd_bus_message *m = NULL;
@@ -273,7 +296,7 @@ static int status_host(struct uvctl *u) {
                 while (r >= 0 && (r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0) {
                         if (pass == 0) {
                                 width = ULV_MAX(width, (unsigned) strlen(key));
-                                json_string(&j, key, value);
+                                json_fact(&j, key, value);
                                 continue;
                         }
                         add_fact(&b, ULV_MIN(width, 40u), key, value);
@@ -297,12 +320,17 @@ static int show_json(struct uvctl *u, const struct rows *rows, int argc, char **
         json_array(&j, NULL);
         for (int i = 0; i < argc && r == 0; i++) {
                 _cleanup_message_ sd_bus_message *m = NULL;
+                ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *d = NULL;
                 const struct part *p = rows_part(rows, argv[i]);
                 const char *text = "", *files = "";
 
                 r = get_definition(u, p, &m, &text, &files);
+                if (r == 0 && defined_parse(p->name, text, &d) < 0)
+                        r = fail_errno(u, -ENOMEM, "read the definition");
                 json_object(&j, NULL);
                 part_json(&j, p);
+                if (d)
+                        defined_json(&j, p, d);
                 json_string(&j, "Files", files);
                 json_string(&j, "Definition", text);
                 json_end(&j);

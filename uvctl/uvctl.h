@@ -24,6 +24,8 @@ enum option_bit {
         OPT_RAW = 1 << 12, OPT_LINES = 1 << 13, OPT_SIGNAL = 1 << 14, OPT_USER = 1 << 15,
         OPT_ENV = 1 << 16, OPT_CHDIR = 1 << 17, OPT_OUTPUT = 1 << 18, OPT_WATCH = 1 << 19,
         OPT_FRESH = 1 << 24, OPT_PURGE = 1 << 25,
+        /* no options, but traits of a verb: it knows -o name; its exit status may be an answer, not a failure */
+        OPT_NAMES = 1 << 28, OPT_STATUS_SAYS_IT = 1 << 29,
         /* what every verb that changes something takes */
         OPT_CHANGE = OPT_DRY_RUN | OPT_EXPLAIN | OPT_WAIT | OPT_NO_BLOCK | OPT_REASON | OPT_OUTPUT,
 };

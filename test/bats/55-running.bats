@@ -216,6 +216,24 @@ StartLimit=4"
     wait_for 5 uv stop loop
 }
 
+@test "status tells how Restart= stands, events when it is given up" {
+    container again 'sh -c "sleep 0.2; exit 3"' "Restart=on-failure
+RestartSec=400ms
+StartLimit=2"
+    uv apply -y
+    "$ULV_BIN/uvctl" --root "$ROOT" events again >"$ROOT/told" 3>&- & teller=$!
+    "$ULV_BIN/uvctl" --root "$ROOT" events again -o json >"$ROOT/told.json" 3>&- & teller2=$!
+    sleep 0.3
+    [ "$(uv show -o json again | jq -c '.[0] | [.Restart, .Restarts, .StartLimit, .RestartAt, .RestartGivenUp]')" = '["on-failure",0,2,0,false]' ]
+    uv start again
+    wait_for 10 eval 'uv status again | grep -qE "Restart: on-failure, (1 of 2 starts in a row, )?start [12] in [0-9]+s"'
+    wait_for 10 eval 'uv status again | grep -q "Restart: on-failure, given up after 2 starts in a row (StartLimit=); uvctl start again"'
+    [ "$(uv show -o json again | jq -c '.[0] | [.Restarts, .RestartAt, .RestartGivenUp]')" = '[2,0,true]' ]
+    wait_for 5 grep -q "restart again result=given up: it ended again after 2 starts" "$ROOT/told"
+    wait_for 5 grep -q '"Change":"given-up","Kind":"restart","Id":"again"' "$ROOT/told.json"
+    kill $teller $teller2
+}
+
 @test "top tells who uses the CPU, and memory and tasks of all" {
     container busy 'sh -c "while :; do :; done"'
     uv apply -y; uv start busy

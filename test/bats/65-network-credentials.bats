@@ -77,6 +77,14 @@ ports() { in_ns ip -o link show master br0 | wc -l; }
     [ "$(ports)" = 2 ]
 }
 
+@test "status tells the networks of a partition: bridge, addresses, gateway; JSON has them as lists" {
+    run uv status one
+    [[ "$output" == *"Network: lan  bridge br0"*"10.77.0.20/24, fd77::20/64  gateway 10.77.0.1"* ]]
+    run uv status -o json one
+    jq -e '.[0].Networks | length == 1 and .[0].Name == "lan" and .[0].Bridge == "br0"' <<<"$output"
+    [ "$(jq -c '.[0].Networks[0] | [.Addresses, .Gateways]' <<<"$output")" = '[["10.77.0.20/24","fd77::20/64"],["10.77.0.1"]]' ]
+}
+
 @test "MAC addresses are each partition's own, and the host's ends don't change the bridge's" {
     a=$(uv exec one -- cat /sys/class/net/eth0/address); b=$(uv exec two -- cat /sys/class/net/eth0/address)
     [[ "$a" == 02:* && "$b" == 02:* && "$a" != "$b" ]]

@@ -31,6 +31,9 @@ typing() { local keys=$1; shift; printf "$keys" | script -qec "$*" /dev/null; }
     refused 4 exec nosuch -- true
     refused 4 logs nosuch
     refused 4 status nosuch
+    refused 4 events nosuch
+    refused 4 events web nosuch --wait=1s
+    for words in "start web" "status web" "resources" "events" "top"; do refused 2 $words -o name; done
     refused 4 history nosuch
     refused 4 verify "$ROOT/nosuch"
     refused 1 backup "$ROOT/nosuch/file"
@@ -72,6 +75,28 @@ typing() { local keys=$1; shift; printf "$keys" | script -qec "$*" /dev/null; }
     sed -i 's/^Size=.*/Size=384M/' "$ROOT/etc/ultravisor/partitions/web.partition"
     EDITOR="sed -i s/Size=384M/Size=320M/" run typing 'y\ny\ny\n' "$ULV_BIN/uvctl --root $ROOT edit web"
     [[ "$output" == *"it was edited by hand"* ]]; [[ "$output" != *"changed meanwhile"* ]]
+}
+
+@test "what was typed into edit outlives a refusal: its place is told, and apply takes it from there" {
+    sim web Share=1 256M; uv apply -y
+    EDITOR="sed -i s/Share=1/Share=9999/" run uv edit -y web
+    [ "$status" != 0 ]; [[ "$output" == *"what you wrote is kept in "*"/web.partition"* ]]
+    kept=$(sed -n 's/^when it is mended: uvctl apply //p' <<<"$output")
+    grep -qx Share=9999 "$kept"; [ "$(field web ShareWanted)" = 0 ]
+    sed -i s/Share=9999/Share=0.5/ "$kept"
+    uv apply -y "$kept"
+    grep -qx Share=0.5 "$ROOT/etc/ultravisor/partitions/web.partition"
+    rm "$kept"; rmdir "${kept%/*}"
+    EDITOR="sed -i s/Share=0.5/Shares=1/" run uv edit -y web </dev/null        # an error in it, and nobody to ask
+    [ "$status" = 1 ]; kept=$(sed -n 's/^when it is mended: uvctl apply //p' <<<"$output")
+    grep -qx Shares=1 "$kept"; rm "$kept"; rmdir "${kept%/*}"
+    EDITOR=true run uv edit -y web; [ "$output" = "nothing was changed" ]
+}
+
+@test "numbers in JSON are numbers, and yes or no is true or false" {
+    run uv status -o json
+    jq -e '[.Generation, .Definitions, .DefinitionsVersion, .Jobs] | all(type == "number")' <<<"$output"
+    jq -e '[.KVM, .FilesDiffer] | all(type == "boolean")' <<<"$output"
 }
 
 @test "more than a partition has can't be moved, and that is what is said" {
