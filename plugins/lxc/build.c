@@ -24,8 +24,8 @@
  * 5. The first process gives up what an application doesn't need and executes uv-init (enter.c).
  *
  * All hold one end of a socket to the monitor. What fails is told there in the three lines that the user
- * reads, and the teller ends. When all ends are closed, by exit and by exec, and nothing was told but the
- * first process's pidfd, the container runs. If the builder dies, the first process reads end of file
+ * reads, and the teller ends. When all ends are closed, by exit and by exec, the builder had said that its work
+ * is done, and no failure was told, the container runs. If the builder dies, the first process reads end of file
  * where it waits for the go; if the monitor dies, the builder is killed with it. A mount namespace goes
  * with its last process, so there is nothing to undo but processes and a cgroup. */
 
@@ -204,6 +204,8 @@ static _Noreturn void build(struct lxc_build *b) {
         furnish(b);
         if (write(go, "", 1) != 1)
                 fail_kernel(b, "telling the first process to go on");
+        w.kind = LXC_BUILT;
+        send_word(b->status, &w, -1);
         _exit(0);
 }
 

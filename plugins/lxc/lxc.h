@@ -19,12 +19,12 @@
 
 struct lxc {
         struct ulv_monitor *m;
-        sd_event_source *source;        /* of the builder's socket, while it builds */
-        int status, builder;            /* builder: pidfd; both -1 when it doesn't build */
+        sd_event_source *source;        /* of the builder's socket; then of its pidfd, until it is reaped */
+        int status, builder;            /* its socket, -1 when nothing is being built; its pidfd, -1 once it is reaped */
         int leader;                     /* pidfd, until the monitor has it */
         pid_t leader_pid;
         bool failed, killed;
-        bool built;                     /* the builder did all its work */
+        bool built;                     /* the builder's word that it did all its work */
         unsigned rights;                /* of lxc_rights(), of what runs or is being started */
         bool devices;                   /* the device filter is on its cgroup */
         bool apparmor;
@@ -39,6 +39,7 @@ int lxc_pidfd_signal(int pidfd, int signo);
 /* Readable when the process, all its threads, has ended; of a PID 1: when its namespace has. */
 bool lxc_pidfd_dead(int pidfd, int timeout_ms);
 void lxc_end_builder(struct lxc *c);
+void lxc_leave_builder(struct lxc *c);
 /* Kills what is left, waits, cleans up: 0; -EBUSY: the kernel holds on to a process. */
 int lxc_undo(struct ulv_monitor *m);
 
@@ -134,7 +135,7 @@ struct lxc_build {
 /* What the builder and the container's first process tell the monitor. When all their ends are closed, the
  * one by exit, the other by exec, and nothing failed, the container runs. */
 struct lxc_word {
-        enum { LXC_CLONED = 1, LXC_CREDENTIALS, LXC_FAILED } kind;     /* CREDENTIALS: with their writable mount */
+        enum { LXC_CLONED = 1, LXC_CREDENTIALS, LXC_BUILT, LXC_FAILED } kind;  /* CREDENTIALS: with their writable mount */
         pid_t pid;                      /* CLONED: with a pidfd */
         struct ulv_diag diag;           /* FAILED */
 };

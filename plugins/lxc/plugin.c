@@ -47,16 +47,30 @@ struct lxc *lxc_get(struct ulv_monitor *m) {
 
 /* Once it is dead its last words are read: the pidfd of the first process may be among them. */
 static void reap_builder(struct lxc *c) {
-        siginfo_t si = { 0 };
+        siginfo_t si;
 
         if (c->builder < 0 || !lxc_pidfd_dead(c->builder, 0))
                 return;
         (void) waitid(P_PIDFD, (id_t) c->builder, &si, WEXITED | WNOHANG);
-        c->built = si.si_pid > 0 && si.si_code == CLD_EXITED && si.si_status == 0;
+        c->source = sd_event_source_unref(c->source);
         c->builder = ulv_close(c->builder);
-        while (lxc_take_word(c) > 0)
+        while (c->status >= 0 && lxc_take_word(c) > 0)
                 ;
         c->status = ulv_close(c->status);
+}
+
+static int on_builder_dead(sd_event_source *s ULV_UNUSED, int fd ULV_UNUSED, uint32_t revents ULV_UNUSED, void *userdata) {
+        reap_builder(userdata);
+        return 0;
+}
+
+/* It has done its work and is on its way out, which takes the time that the kernel takes for its mounts, and that
+ * the container's CPU limit leaves it: nobody waits for that. */
+void lxc_leave_builder(struct lxc *c) {
+        c->source = sd_event_source_unref(c->source);
+        c->status = ulv_close(c->status);
+        if (c->builder >= 0 && sd_event_add_io(ulv_monitor_event(c->m), &c->source, c->builder, EPOLLIN, on_builder_dead, c) < 0)
+                lxc_end_builder(c);
 }
 
 /* Doesn't wait for ever: what hangs in the kernel (a dead file server below Root=) is asked for again by gone(). */
@@ -201,7 +215,7 @@ static int ask_stop(struct ulv_monitor *m) {
         if (!c)
                 return -ENOMEM;
         /* Not there yet: nothing to ask. */
-        return c->builder >= 0 ? do_kill(m) : do_signal(m, c->rights & LXC_INIT ? LXC_STOP_SIGNAL : SIGTERM);
+        return c->status >= 0 ? do_kill(m) : do_signal(m, c->rights & LXC_INIT ? LXC_STOP_SIGNAL : SIGTERM);
 }
 
 /* The words of model/partition.h: what contains it now. */

@@ -99,12 +99,13 @@ static int make_env(const struct ulv_definition *d, bool has_socket, char ***ret
 static void finish(struct lxc *c) {
         struct ulv_monitor *m = c->m;
 
-        lxc_end_builder(c);
         /* It may have ended by now: /bin/true takes less time than this. It has been started all the same. */
         if (!c->failed && c->built && c->leader >= 0) {
+                lxc_leave_builder(c);
                 ulv_monitor_started(m, ulv_steal_fd(&c->leader), c->leader_pid);
                 return;
         }
+        lxc_end_builder(c);
         if (!c->failed) {
                 ulv_diag_what(&c->diag, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
                 ulv_diag_why(&c->diag, "the processes that build it were killed");
@@ -140,6 +141,8 @@ int lxc_take_word(struct lxc *c) {
                 int r = ulv_monitor_store_fd(c->m, LXC_CREDENTIALS_FD, fd);
                 if (r < 0)
                         ulv_log_errno(r, "its credentials can't be rotated");
+        } else if (w.kind == LXC_BUILT) {
+                c->built = true;
         } else if (w.kind == LXC_FAILED && !c->failed) {
                 c->failed = true;
                 c->diag = w.diag;
