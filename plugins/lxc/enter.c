@@ -4,8 +4,8 @@
  *
  * Theory of operation. It has all rights in its own user namespace and none outside. It waits until its
  * root stands, takes the mounts over locked (build.c), and puts its rights down in an order in which
- * each step still may: ids, mounts, host name, loopback, limits, bounding set, no_new_privs, system call
- * filter. uv-init comes as a sealed memfd: no file of the host's is open for a container's root to write
+ * each step still may: ids, mounts, host name, loopback, limits, bounding set, securebits, no_new_privs, system
+ * call filter. uv-init comes as a sealed memfd: no file of the host's is open for a container's root to write
  * through /proc/1/exe (CVE-2019-5736), and nothing but its own three fds and the init socket is left open
  * (CVE-2024-21626).
  *
@@ -17,6 +17,7 @@
 #include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/securebits.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -103,8 +104,25 @@ static void apply_apparmor(struct lxc_build *b) {
                 fail(b, "the AppArmor profile ultravisor-container");
 }
 
-/* The bounding set is what root gets at exec, so nothing else needs to be dropped. The filter is set while
- * CAP_SYS_ADMIN is there, for with Init=yes no_new_privs would keep `su` from working inside. */
+/* Root is nobody special in profile `app`: an exec gives it nothing, whatever the bounding set says, and no program
+ * gets that back. uv-init gets its few by the ambient set, and keeps it from what it starts (init/program.c). */
+static void make_root_powerless(struct lxc_build *b) {
+        size_t n;
+        const cap_value_t *keep = lxc_uv_init_capabilities(&n);
+        cap_t caps = cap_get_proc();
+
+        if (!caps || cap_set_flag(caps, CAP_INHERITABLE, (int) n, keep, CAP_SET) < 0 || cap_set_proc(caps) < 0)
+                fail(b, "capabilities for uv-init");
+        (void) cap_free(caps);
+        for (size_t i = 0; i < n; i++)
+                if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, keep[i], 0, 0) < 0)
+                        fail(b, "capabilities for uv-init");
+        if (prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+                  SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED, 0, 0, 0) < 0)
+                fail(b, "taking root its privileges (securebits)");
+}
+
+/* The filter is set while CAP_SYS_ADMIN is there, for with Init=yes no_new_privs would keep `su` from working inside. */
 static void drop_rights(struct lxc_build *b) {
         const struct sock_fprog program = { .len = (unsigned short) b->filter_len, .filter = (struct sock_filter *) b->filter };
 
@@ -113,6 +131,8 @@ static void drop_rights(struct lxc_build *b) {
                         fail(b, "dropping capabilities");
         if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
                 fail(b, "dropping rights");
+        if (!(b->rights & LXC_INIT) && lxc_barrier("noroot"))
+                make_root_powerless(b);
         if (!(b->rights & LXC_INIT) && lxc_barrier("nnp") && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 fail(b, "no_new_privs");
         if (lxc_barrier("seccomp") && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)

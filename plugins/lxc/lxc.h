@@ -7,6 +7,7 @@
  * puts in; enter.c: the last steps inside; rights.c, filter.c: capabilities and system calls of each profile. narrow.c:
  * what the monitor gives up. */
 
+#include <sys/capability.h>
 #include <sys/types.h>
 
 #include "monitor/plugin.h"
@@ -198,6 +199,8 @@ enum lxc_right {
 unsigned lxc_rights(const struct ulv_definition *d);
 /* May PID 1 keep this capability, in its own user namespace? */
 bool lxc_keeps_capability(unsigned rights, int capability);
+/* Those that uv-init needs as PID 1 of `app`. */
+const cap_value_t *lxc_uv_init_capabilities(size_t *ret_n);
 /* Is our AppArmor profile loaded on this host? */
 bool lxc_apparmor_loaded(void);
 

@@ -3,7 +3,7 @@
 /* The two profiles of a container.
  *
  * Theory of operation. `app` runs one program. What it starts as has no capability, not even in its own
- * user namespace, and can't get one: bounding set empty, no_new_privs. uv-init alone keeps four, to start
+ * user namespace, and can't get one: bounding set empty, root nobody special (securebits), no_new_privs. uv-init alone keeps four, to start
  * programs as their users and to signal them, and takes them from whatever it starts (init/program.c).
  *
  * `system` (Init=yes) runs an image's own init with what a distribution's services ask for: all
@@ -15,14 +15,14 @@
  * LXC_NESTING adds to either: user namespaces and mounts by the filter, and a /proc without masks, for the
  * kernel lets a new one be mounted only where a whole one is seen. */
 
-#include <linux/capability.h>
 #include <stdio.h>
+#include <sys/capability.h>
 
 #include "plugins/lxc/lxc.h"
 
-static const int app[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL };
+static const cap_value_t app[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL };
 
-static const int init[] = {
+static const cap_value_t init[] = {
         CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_SETFCAP,  /* files of its own ids */
         CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL, CAP_SYS_CHROOT, CAP_SYS_PTRACE,          /* services and their users */
         CAP_SYS_ADMIN,          /* mounts and namespaces of services; user namespaces are the filter's to refuse */
@@ -34,8 +34,13 @@ unsigned lxc_rights(const struct ulv_definition *d) {
         return (d->init ? LXC_INIT : 0u) | (d->nesting ? LXC_NESTING : 0u);
 }
 
+const cap_value_t *lxc_uv_init_capabilities(size_t *ret_n) {
+        *ret_n = ULV_ARRAY_SIZE(app);
+        return app;
+}
+
 bool lxc_keeps_capability(unsigned rights, int capability) {
-        const int *list = rights & LXC_INIT ? init : app;
+        const cap_value_t *list = rights & LXC_INIT ? init : app;
         size_t n = rights & LXC_INIT ? ULV_ARRAY_SIZE(init) : ULV_ARRAY_SIZE(app);
 
         if (!lxc_barrier("caps"))

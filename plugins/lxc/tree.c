@@ -427,11 +427,26 @@ static void furnish_credentials(struct lxc_build *b, int run) {
         lxc_build_tell(b, &w, writable);
 }
 
+/* systemd would move its machine-id, which is a mount (etc.c), to the disk, is refused, and calls itself degraded. Masked
+ * where systemd looks first; /run/systemd/system itself would tell programs that another init is systemd. */
+static void mask_unit(struct lxc_build *b, int run) {
+        (void) setfsgid(b->uid_base);
+        (void) setfsuid(b->uid_base);
+        int r = mkdirat(run, "systemd", 0755) < 0 || mkdirat(run, "systemd/system.control", 0755) < 0 ||
+                symlinkat("/dev/null", run, "systemd/system.control/systemd-machine-id-commit.service") < 0 ? -errno : 0;
+        (void) setfsuid(0);
+        (void) setfsgid(0);
+        if (r < 0)
+                fail_at(b, r, "making", "/run/systemd");
+}
+
 static void furnish_tmp(struct lxc_build *b, uint64_t memory) {
         _cleanup_close_ int run = make_tmpfs(b, "0755", memory / 4, 65536, ATTR_PLAIN);
         _cleanup_close_ int tmp = make_tmpfs(b, "1777", memory / 2, 65536, ATTR_PLAIN);
 
         lxc_tree_attach(b, run, "run");
+        if (b->rights & LXC_INIT)
+                mask_unit(b, run);
         furnish_credentials(b, run);
         lxc_tree_attach(b, tmp, "tmp");
 }
@@ -453,17 +468,25 @@ static void pivot(struct lxc_build *b) {
         prove_root(b);
 }
 
-/* The filter refuses them; where it might not, there are none to have. The setting is that of the user namespace
- * of whoever looks it up, so it is our last act: we enter it, and then only open the file, through a
- * /proc/sys that we kept from before its mask. (Looked up earlier, it would be the host's.) */
-static void forbid_user_namespaces(struct lxc_build *b) {
-        if (setns(b->leader_pidfd, CLONE_NEWUSER) < 0)
-                fail_at(b, -errno, "entering", "the container's user namespace");
-        _cleanup_close_ int fd = openat(b->sysctl, "user/max_user_namespaces", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+/* What the filter refuses everybody, and the kernel counts per user namespace: where the filter might not hold, there
+ * are none to have. The setting is that of the user namespace of whoever looks it up, so it is our last act: we enter
+ * it, and then only open the files, through a /proc/sys that we kept from before its mask. (Looked up earlier, it would
+ * be the host's.) */
+static void allow_none(struct lxc_build *b, const char *setting) {
+        _cleanup_close_ int fd = openat(b->sysctl, setting, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
         if (fd < 0 && errno == ENOENT)
                 return;         /* a kernel without the setting */
         if (fd < 0 || write(fd, "0", 1) != 1)
-                fail_at(b, -errno, "writing", "max_user_namespaces");
+                fail_at(b, -errno, "writing", setting);
+}
+
+static void limit_user_namespace(struct lxc_build *b) {
+        if (setns(b->leader_pidfd, CLONE_NEWUSER) < 0)
+                fail_at(b, -errno, "entering", "the container's user namespace");
+        allow_none(b, "user/max_fanotify_groups");
+        if (!(b->rights & LXC_NESTING))
+                allow_none(b, "user/max_user_namespaces");
 }
 
 void lxc_tree_furnish(struct lxc_build *b) {
@@ -482,6 +505,5 @@ void lxc_tree_furnish(struct lxc_build *b) {
         lxc_etc_furnish(b);             /* needs a place that /tmp covers */
         furnish_tmp(b, memory);
         pivot(b);
-        if (!(b->rights & LXC_NESTING))
-                forbid_user_namespaces(b);
+        limit_user_namespace(b);
 }

@@ -67,7 +67,7 @@ teardown_file() { instance_down; roots_remove; }
 }
 
 @test "system: Debian's systemd boots, says that it runs, and halts when it is asked" {
-    tree=$(ls -d "$B"/beds/tree-*/ 2>/dev/null | head -n 1)
+    tree=$(ls -d "${ULV_BED_CACHE:-$B/beds}"/tree-*/ 2>/dev/null | head -n 1)
     [ -n "$tree" ] || skip "no Debian tree (test/beds/vm.sh make)"
     uv image import debian "${tree%/}" -q
     definition deb "[Partition]

@@ -25,7 +25,9 @@ without() {
     grep -q BARRIER_OFF "$B/test/barriers/uv-monitor-lxc"
 }
 @test "none off: this build holds as the product does" { without none; }
-@test "without capabilities dropped" { without caps; }
+@test "without the bounding set emptied" { without caps; }
+@test "without the securebits that make root nobody special" { without noroot; }
+@test "without both: an application with all capabilities, in its own user namespace" { without caps+noroot; }
 @test "without the system call filter" { without seccomp; }
 @test "without masks over /proc and /sys" { without masks; }
 @test "without the device filter" { without devices; }

@@ -81,7 +81,13 @@ OPEN(modprobe, "/proc/sys/kernel/modprobe", O_WRONLY)
 OPEN(sysrq, "/proc/sysrq-trigger", O_WRONLY)
 OPEN(sysrq_mask, "/proc/sys/kernel/sysrq", O_WRONLY)
 OPEN(drop_caches, "/proc/sys/vm/drop_caches", O_WRONLY)
-OPEN(last_pid, "/proc/sys/kernel/ns_last_pid", O_WRONLY)
+/* Anybody opens it, and only some may write: what is written is what it says. */
+static int last_pid(void) {
+        char text[32];
+        int fd = open("/proc/sys/kernel/ns_last_pid", O_RDWR);
+        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+        return n < 0 ? errno : TRIED(pwrite(fd, text, (size_t) n, 0));
+}
 OPEN(panic, "/proc/sys/kernel/panic", O_WRONLY)
 OPEN(ip_forward, "/proc/sys/net/ipv4/ip_forward", O_WRONLY)
 OPEN(userns_limit, "/proc/sys/user/max_user_namespaces", O_WRONLY)
@@ -133,7 +139,13 @@ static int keys(void) { return reads("/proc/keys"); }
 static int key_users(void) { return reads("/proc/key-users"); }
 static int timer_list(void) { return reads("/proc/timer_list"); }
 static int slabinfo(void) { return reads("/proc/slabinfo"); }
-static int kallsyms(void) { return reads("/proc/kallsyms"); }
+/* Names of the kernel's are no secret, their addresses are: zeros for those who may not see them. */
+static int kallsyms(void) {
+        char first[512] = "";
+        int fd = open("/proc/kallsyms", O_RDONLY);
+        ssize_t n = fd < 0 ? -1 : read(fd, first, sizeof(first) - 1);
+        return n < 0 ? errno : strtoull(first, NULL, 16) == 0 ? ENODATA : 0;
+}
 static int interrupts(void) { return reads("/proc/interrupts"); }
 static int sched_debug(void) { return reads("/sys/kernel/debug/sched/debug"); }
 static int kernel_notes(void) { return reads("/sys/kernel/notes"); }

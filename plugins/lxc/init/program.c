@@ -43,11 +43,19 @@ static int empty_bounding_set(void) {
         return 0;
 }
 
-static int empty_sets(void) {
+/* What we have is ours: an exec of any user's would hand on what is ambient (plugins/lxc/enter.c put it there). */
+static int keep_sets(bool permitted) {
         struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+        struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
 
-        return syscall(SYS_capset, &head, none) < 0 ? errno : 0;
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || syscall(SYS_capget, &head, sets) < 0)
+                return errno;
+        for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+                sets[i].inheritable = 0;
+                if (!permitted)
+                        sets[i].permitted = sets[i].effective = 0;
+        }
+        return syscall(SYS_capset, &head, sets) < 0 ? errno : 0;
 }
 
 static int become(const struct identity *id) {
@@ -59,7 +67,7 @@ static int become(const struct identity *id) {
         if (setgroups((size_t) id->n_groups, id->groups) < 0 || setresgid(id->gid, id->gid, id->gid) < 0 ||
             setresuid(id->uid, id->uid, id->uid) < 0)
                 return errno;
-        return drop ? empty_sets() : 0;
+        return keep_sets(!drop);
 }
 
 static void set_environment(const struct program *p, const struct identity *id) {
