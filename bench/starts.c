@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* PERF.md goal 5 and start latency. `starts sim` and `starts lxc`: N partitions up, each through uv-command with
- * its own commit and monitor, beside the raw work (clone3 with the same namespaces, for lxc) and peers; the
- * memory that we add for each; one start taken apart into commit, monitor and kernel; and uvd's recovery with
- * 64 partitions. `starts sim 1000` sets N. */
+ * its own commit and monitor, beside the raw work (the kernel's own for N containers, for lxc) and peers; the
+ * memory that we add for each; what is left when all are down; one start taken apart into commit, monitor and
+ * kernel; and uvd's recovery with 64 partitions. `starts sim 1000` sets N. */
 
 #include "bench/bench.h"
 
@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "bench/raw.h"
 #include "lib/protocol.h"
 
 static struct instance inst;
@@ -23,13 +24,19 @@ static sd_bus *manager;
 static bool lxc;
 static unsigned count = 1000;
 
+/* What the machine has for the test, in MiB: all but 2 GiB. */
+static unsigned memory_total(void) {
+        return (unsigned) (sysconf(_SC_PHYS_PAGES) / 256 - 2048) & ~1u;
+}
+static unsigned memory_each(void) { return ULV_MAX(ULV_MIN((memory_total() - 2048) / count & ~1u, 32u), 2u); }
+
 static void define(unsigned n) {
         for (unsigned i = 0; i < n; i++) {
                 char path[128];
 
                 snprintf(path, sizeof(path), "etc/ultravisor/partitions/p%04u.partition", i);
                 if (lxc)
-                        instance_write(&inst, path, "[Partition]\nType=container\n[CPU]\nShare=0.001\n[Memory]\nSize=32M\n[Container]\nRoot=%s/tree\nExec=/bin/sleep 3600\n", inst.root);
+                        instance_write(&inst, path, "[Partition]\nType=container\n[CPU]\nShare=0.001\n[Memory]\nSize=%uM\n[Container]\nRoot=%s/tree\nExec=/bin/sleep 3600\n", memory_each(), inst.root);
                 else
                         instance_write(&inst, path, "[Partition]\nType=sim\n[CPU]\nShare=0.1\n[Memory]\nSize=64M\n");
         }
@@ -86,18 +93,78 @@ static unsigned running(sd_bus *bus) {
         return n - 3; /* uvd, command and operations are rows too */
 }
 
+static double commit_only(void *userdata);
+
+/* What there must be at least, each shown: the kernel's work, two commits a partition, a monitor's program loaded. */
+static void limits(double up) {
+        char program[300], tree[160], *monitor[] = { program, NULL };
+        unsigned started, spawned = 0;
+        double raw, commits, monitors;
+        uint64_t start;
+
+        snprintf(tree, sizeof(tree), "%s/tree", inst.root);
+        snprintf(program, sizeof(program), "%s/uv-monitor-lxc", inst.bin);
+        raw = raw_up(tree, count, &started);
+        commits = commit_only(NULL) * 2 * count;
+        start = now_usec();
+        for (; spawned < 50; spawned++)
+                (void) bench_spawn(monitor);    /* without a partition's name it ends once it is loaded */
+        monitors = (double) (now_usec() - start) / 1000 / spawned * count / (double) ULV_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L);
+        if (raw < 0 || started < count) {
+                printf("  raw: only %u of %u containers came up by the kernel alone\n", started, count);
+                return;
+        }
+        printf("  beside: the kernel alone %.2f s, commits %.2f s, monitors' programs %.2f s; ours is %.2fx of 1.25 x kernel + commits + monitors (goal <= 1)\n",
+               raw / 1e3, commits / 1e3, monitors / 1e3, up / (1.25 * raw + commits + monitors));
+}
+
+/* What this instance has of each: as many when all are down as before they were up, or something was left. */
+struct traces { unsigned processes, cgroups, mounts, files; };
+static unsigned count_lines(const char *fmt, ...) ULV_PRINTF(1, 2);
+static unsigned count_lines(const char *fmt, ...) {
+        char command[1024];
+        unsigned n = 0;
+        va_list ap;
+
+        va_start(ap, fmt);
+        vsnprintf(command, sizeof(command), fmt, ap);
+        va_end(ap);
+        FILE *f = popen(command, "re");
+        if (!f || fscanf(f, "%u", &n) != 1)
+                FAIL("%s", command);
+        pclose(f);
+        return n;
+}
+static int count_process(ULV_UNUSED pid_t pid, ULV_UNUSED const char *exe, ULV_UNUSED const char *comm, void *userdata) {
+        (*(unsigned *) userdata)++;
+        return 0;
+}
+static struct traces traces(void) {
+        struct traces t = { 0 };
+
+        each_process(&inst, count_process, &t.processes);
+        t.cgroups = count_lines("d=/proc/%d/root$(awk '/ - cgroup2 / { print $5; exit }' /proc/%d/mountinfo)$(sed -n 's/^0:://p' /proc/%d/cgroup); "
+                                "find \"${d%%/*}\" -type d -name 'partition-p*' 2>/dev/null | wc -l", inst.launch, inst.launch, inst.launch);
+        t.mounts = count_lines("wc -l </proc/%d/mountinfo", inst.launch);
+        t.files = count_lines("find %s/run/ultravisor/partition | wc -l", inst.root);
+        return t;
+}
+
 /* All of them by one request; the time until the last one runs. */
 static void up_and_down(void) {
         sd_bus *bus = instance_manager(&inst);
         double uvd_before = memory_of("uvd", NULL), monitors, ports, uvd_after;
+        struct traces before = traces(), after;
+        double up;
         unsigned n;
         uint64_t start;
 
         (void) sd_bus_set_method_call_timeout(bus, UINT64_C(600000000));
         start = now_usec();
         run("%s/uvctl --root %s -q start --all >/dev/null", inst.bin, inst.root);
+        up = (double) (now_usec() - start) / 1e3;
         printf("%s: %u partitions up in %.2f s (%.2f ms each), each with a commit, a monitor and a report\n", lxc ? "lxc" : "sim", count,
-               (double) (now_usec() - start) / 1e6, (double) (now_usec() - start) / 1e3 / count);
+               up / 1e3, up / count);
         monitors = memory_of(lxc ? "uv-monitor-lxc" : "uv-monitor-sim", &n);
         ports = memory_of("uv-port", NULL);
         uvd_after = memory_of("uvd", NULL);
@@ -105,7 +172,14 @@ static void up_and_down(void) {
                running(bus), n ? monitors / n : 0, n ? ports / n : 0, (uvd_after - uvd_before) / count);
         start = now_usec();
         run("%s/uvctl --root %s -q stop --all --force >/dev/null", inst.bin, inst.root);
-        printf("  down in %.2f s\n\n", (double) (now_usec() - start) / 1e6);
+        printf("  down in %.2f s\n", (double) (now_usec() - start) / 1e6);
+        msleep(500);    /* the last monitors are on their way out */
+        after = traces();
+        printf("  left: %d processes, %d cgroups, %d mounts, %d files of partitions (goal: none)\n", (int) (after.processes - before.processes),
+               (int) (after.cgroups - before.cgroups), (int) (after.mounts - before.mounts), (int) (after.files - before.files));
+        if (lxc)
+                limits(up);
+        putchar('\n');
         sd_bus_close_unref(bus);
 }
 
@@ -264,11 +338,14 @@ static void bench_lxc(void) {
 }
 
 int main(int argc, char **argv) {
+        char part[256];
+
         lxc = argc > 1 && ulv_streq(argv[1], "lxc");
         if (argc > 2)
                 count = (unsigned) strtoul(argv[2], NULL, 10);
         setvbuf(stdout, NULL, _IOLBF, 0);
-        instance_make(&inst, "bench", lxc ? "[Machine]\nName=bench\nKind=part\nPrefix=bench\nUIDRanges=1-2047\n[Node \"0\"]\nCPUs=0-1\nMemory=16G\n"
+        snprintf(part, sizeof(part), "[Machine]\nName=bench\nKind=part\nPrefix=bench\nUIDRanges=1-2047\n[Node \"0\"]\nCPUs=0-1\nMemory=%uM\n", memory_total());
+        instance_make(&inst, "bench", lxc ? part
                                           : "[Machine]\nName=bench\nKind=imagined\n[Node \"0\"]\nCPUs=0-255\nMemory=256G\n");
         make_tree();
         define(count);

@@ -64,7 +64,7 @@ tests-build: $(TOOLS)
 
 # Benches: programs of bench/, each beside its peers.
 BENCH := $(B)/bench/transactions $(B)/bench/calls $(B)/bench/starts
-$(BENCH): $(B)/bench/%: bench/%.c bench/bench.c test/lib/instance.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
+$(BENCH): $(B)/bench/%: bench/%.c bench/bench.c bench/raw.c test/lib/instance.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.c %.o,$^) -lsystemd -lsqlite3
 bench-build: $(BENCH)
