@@ -57,7 +57,19 @@ LIBS_uv-monitor-sim := -lsystemd
 
 BINS := $(addprefix $(B)/bin/,$(PROGRAMS))
 
-all: $(BINS)
+# libultravisor: libc only, for guests too. What isn't in its header is hidden, in the archive as in the shared object.
+CHANNEL_SRC := $(wildcard channel/*.c)
+EXTRA_channel := -Wconversion -fPIC -fvisibility=hidden
+SONAME := libultravisor.so.0
+LIBRARY := $(B)/lib/$(SONAME) $(B)/lib/libultravisor.a
+$(B)/lib/$(SONAME): $(call obj,$(CHANNEL_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -pie,$(LDHARDEN)) -shared -Wl,-soname,$(SONAME) -o $@ $^
+$(B)/lib/libultravisor.a: $(call obj,$(CHANNEL_SRC))
+	@mkdir -p $(@D)
+	$(LD) -r -o $(@:.a=.o) $^ && objcopy --localize-hidden $(@:.a=.o) && rm -f $@ && $(AR) rcs $@ $(@:.a=.o)
+
+all: $(BINS) $(LIBRARY)
 
 .SECONDEXPANSION:
 $(filter-out %/uv-init,$(BINS)): $(B)/bin/%: $$(call obj,$$(SRC_$$*))

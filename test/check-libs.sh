@@ -4,9 +4,10 @@ set -u
 B=$1; n=0; status=0
 while IFS='|' read -r _ program libs _; do
     program=$(echo "$program" | tr -d ' `'); libs=$(echo "$libs" | tr -d '`' | xargs -n1 2>/dev/null | sort | xargs)
-    [ -x "$B/bin/$program" ] || continue
+    file=$B/bin/$program; case $program in lib*) file=$B/lib/$program ;; esac
+    [ -e "$file" ] || continue
     n=$((n + 1))
-    have=$(readelf -d "$B/bin/$program" 2>/dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort | xargs)
+    have=$(readelf -d "$file" 2>/dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort | xargs)
     [ "$libs" = static ] && libs=
     if [ "$have" = "$libs" ]; then echo "ok $n - $program links ${libs:-nothing}"
     else echo "not ok $n - $program links '$have', ARCHITECTURE.md says '$libs'"; status=1; fi

@@ -50,11 +50,18 @@ sed -nE 's/.*ULV_EXIT_[A-Z_]+ = ([0-9]+).*/\1/p' lib/diag.h >"$tmp/a"
 heads uvctl.1 '^.SH EXIT STATUS' >"$tmp/b"
 compare "lib/diag.h" "uvctl(1)" "$tmp/a" "$tmp/b" | check "every exit code is in uvctl(1), and no other"
 
-for p in uvctl.1 uvd.8 uv-command.8 uv-operations.8 uv-partition.5 uv-policy.5 ultravisor.7; do
+grep -oE '\bulv_channel_[a-z_]+\(' channel/ultravisor.h | sort -u >"$tmp/a"
+page libultravisor.3 | awk '/^.SH/ { on = /SYNOPSIS/ } on' | grep -oE '\bulv_channel_[a-z_]+\(' >"$tmp/b"
+compare "channel/ultravisor.h" "libultravisor(3)" "$tmp/a" "$tmp/b" | check "every function of libultravisor is in its page, and no other"
+sed -nE 's/^ +(ULV_[A-Z_]+)( = 1)?, +\/\*.*/\1/p' channel/ultravisor.h >"$tmp/a"
+heads libultravisor.3 '^.SH RESULTS' >"$tmp/b"
+compare "channel/ultravisor.h" "libultravisor(3)" "$tmp/a" "$tmp/b" | check "every result of libultravisor is in its page, and no other"
+
+for p in uvctl.1 uvd.8 uv-command.8 uv-operations.8 uv-partition.5 uv-policy.5 ultravisor.7 libultravisor.3 uv-channel.7; do
     [ -f "man/$p" ] || echo "man/$p is missing"
 done | check "all pages are there"
 if command -v groff >/dev/null; then
-    for p in man/*.[0-9]; do groff -man -Tutf8 -ww "$p" 2>&1 >/dev/null; done | check "groff takes every page without a warning"
+    for p in man/*.[0-9]; do groff -t -man -Tutf8 -ww "$p" 2>&1 >/dev/null; done | check "groff takes every page without a warning"
 else
     skip "groff takes every page without a warning" "groff is not installed"
 fi

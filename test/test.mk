@@ -21,6 +21,10 @@ LIBS_test-bundle := $(WRAP_ALLOC)
 LIBS_test-planner := $(WRAP_ALLOC)
 LIBS_sim-ledger := $(WRAP_ALLOC)
 
+# Tests of channels look inside: they link its objects, not the library.
+CHANNEL_TESTS := $(B)/test/test-channel $(B)/test/test-channel-state
+$(CHANNEL_TESTS): $(call obj,$(CHANNEL_SRC))
+
 # Unit tests link everything pure; a test may also include the .c file that it tests.
 $(UNIT): $(B)/test/%: test/unit/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
@@ -63,7 +67,8 @@ $(TOOLS): $(B)/test/%: test/tools/%.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_
 tests-build: $(TOOLS)
 
 # Benches: programs of bench/, each beside its peers.
-BENCH := $(B)/bench/transactions $(B)/bench/calls $(B)/bench/starts
+BENCH := $(B)/bench/transactions $(B)/bench/calls $(B)/bench/starts $(B)/bench/channel
+$(B)/bench/channel: $(call obj,$(CHANNEL_SRC))
 $(BENCH): $(B)/bench/%: bench/%.c bench/bench.c bench/raw.c test/lib/instance.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.c %.o,$^) -lsystemd -lsqlite3

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <poll.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "channel/bell.h"
+
+#define OPERATIONS 64   /* completions that the kernel keeps for us until we look */
+
+int bell_open(struct bell *b, int memory, int own, int peer) {
+        aio_context_t aio = 0;
+
+        *b = (struct bell) { .memory = memory, .own = own, .peer = peer };
+        /* What isn't needed where there is AIO, and is better than nothing where there is none. */
+        if (fcntl(own, F_SETFL, O_NONBLOCK) < 0 || fcntl(peer, F_SETFL, O_NONBLOCK) < 0)
+                return -errno;
+        if (syscall(SYS_io_setup, OPERATIONS, &aio) == 0)
+                b->aio = aio;
+        return 0;
+}
+
+void bell_close(struct bell *b) {
+        if (b->aio)
+                (void) syscall(SYS_io_destroy, (aio_context_t) b->aio);
+        (void) close(b->memory);
+        (void) close(b->own);
+        (void) close(b->peer);
+        *b = (struct bell) { .memory = -1, .own = -1, .peer = -1 };
+}
+
+static int ring_by_aio(struct bell *b) {
+        unsigned char byte;
+        struct iocb op = {
+                .aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = (uint32_t) b->memory, .aio_buf = (uintptr_t) &byte, .aio_nbytes = 1,
+                .aio_flags = IOCB_FLAG_RESFD, .aio_resfd = (uint32_t) b->peer,
+        };
+        struct iocb *ops[] = { &op };
+
+        while (syscall(SYS_io_submit, (aio_context_t) b->aio, 1, ops) != 1) {
+                struct io_event done[OPERATIONS];
+                struct timespec now = { 0 };
+
+                if (errno != EAGAIN && errno != EINTR)
+                        return -errno;
+                if (errno == EAGAIN && syscall(SYS_io_getevents, (aio_context_t) b->aio, 0, OPERATIONS, done, &now) <= 0)
+                        return -EAGAIN;
+        }
+        return 0;
+}
+
+int bell_ring(struct bell *b) {
+        struct pollfd p = { .fd = b->peer, .events = POLLOUT };
+        uint64_t one = 1;
+
+        if (b->aio)
+                return ring_by_aio(b);
+        if (poll(&p, 1, 0) != 1)
+                return 0;       /* Saturated: it rings. */
+        if (write(b->peer, &one, sizeof(one)) < 0 && errno != EAGAIN)
+                return -errno;
+        return 0;
+}
+
+void bell_clear(struct bell *b) {
+        uint64_t n;
+        struct iovec v = { &n, sizeof(n) };
+
+        /* EAGAIN: nothing rang. */
+        if (preadv2(b->own, &v, 1, -1, RWF_NOWAIT) < 0)
+                return;
+}
+
+int bell_wait(const struct bell *b, int64_t timeout_usec) {
+        struct pollfd p = { .fd = b->own, .events = POLLIN };
+        struct timespec t = { .tv_sec = timeout_usec / 1000000, .tv_nsec = timeout_usec % 1000000 * 1000 };
+        int n = ppoll(&p, 1, timeout_usec < 0 ? NULL : &t, NULL);
+
+        if (n < 0)
+                return errno == EINTR ? 0 : -errno;
+        if (p.revents & POLLNVAL)
+                return -EBADF;
+        return n == 0;
+}
