@@ -36,7 +36,7 @@ MODEL_SRC := $(wildcard model/*.c)
 MONITOR_SRC := $(wildcard monitor/*.c)
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-port uv-init uv-monitor-lxc uv-monitor-sim
+PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-monitor-lxc uv-monitor-sim
 SRC_uvctl := $(wildcard uvctl/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvctl := -lsystemd
 SRC_uvd := $(wildcard uvd/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
@@ -47,6 +47,8 @@ SRC_uv-operations := $(wildcard operations/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_S
 LIBS_uv-operations := -lsystemd
 SRC_uv-launch := $(wildcard launch/*.c)
 SRC_uv-monitor := $(wildcard monitor/dispatch/*.c)
+SRC_uv-unit := $(wildcard monitor/unit/*.c) $(BUS_SRC) $(BASE_SRC)
+LIBS_uv-unit := -lsystemd
 SRC_uv-port := $(wildcard monitor/port/*.c)
 LIBS_uv-port := -lseccomp
 SRC_uv-init := $(wildcard plugins/lxc/init/*.c)

@@ -6,6 +6,7 @@
 #include "command/job.h"
 #include "command/manager.h"
 #include "command/restart.h"
+#include "command/wanted.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
@@ -56,6 +57,7 @@ static int on_bundle(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_er
         m->problems = strdup(problems);
         m->version = ULV_MAX(m->version, version);
         restart_review(m);
+        wanted_review(m);
         jobs_kick(m);
         public_ready(m, false);
         return 0;

@@ -246,6 +246,8 @@ static void finish(struct job *j, const char *state) {
 }
 
 static void conclude(struct job *j) {
+        if (j->on_end)
+                j->on_end(j, !j->end ? &j->refusal : ulv_streq(j->end, "done") ? NULL : &j->items[0].diag);
         if (j->end) {
                 finish(j, j->end);
                 return;

@@ -66,6 +66,7 @@ struct job {
         bool plain;                             /* it has ended, and no definitions came with it */
         unsigned busy;                          /* calls under way that hold a pointer to it */
         struct wait *waits;
+        void (*on_end)(struct job *j, const struct ulv_diag *why);      /* of our own; why: NULL, it is done */
         struct job *next, *previous;            /* oldest first */
 };
 

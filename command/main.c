@@ -9,6 +9,7 @@
 #include "command/job.h"
 #include "command/restart.h"
 #include "command/rows.h"
+#include "command/wanted.h"
 #include "lib/log.h"
 
 static const char help[] =
@@ -32,7 +33,7 @@ static int run(struct manager *m) {
         r = ulv_role_directory(&m->role, "run/ultravisor/command", 0755, &sockets);
         if (r < 0)
                 return ulv_log_errno(r, "cannot open run/ultravisor/command");
-        if ((r = rows_start(m)) < 0 || (r = jobs_start(m)) < 0 || (r = restart_start(m)) < 0 || (r = definitions_start(m)) < 0 || (r = mirror_start(m)) < 0 ||
+        if ((r = rows_start(m)) < 0 || (r = jobs_start(m)) < 0 || (r = restart_start(m)) < 0 || (r = wanted_start(m)) < 0 || (r = definitions_start(m)) < 0 || (r = mirror_start(m)) < 0 ||
             (r = public_start(m)) < 0)
                 return ulv_log_errno(r, "cannot start");
         r = sd_event_loop(m->role.event);
@@ -48,6 +49,7 @@ int main(int argc, char **argv) {
                 r = run(&m);
                 public_done(&m);
                 restart_done(&m);
+                wanted_done(&m);
                 jobs_done(&m);
                 mirror_done(&m);
                 definitions_done(&m);

@@ -32,6 +32,7 @@ struct manager {
 
         struct cache *cache;            /* rows.c */
         struct restarts *restarts;      /* restart.c */
+        struct all_wanted *wanted;      /* wanted.c */
         struct jobs *jobs;              /* job.c */
 
         /* public.c */

@@ -9,6 +9,7 @@
 #include "command/manager.h"
 #include "command/restart.h"
 #include "command/rows.h"
+#include "command/wanted.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
 
@@ -52,6 +53,7 @@ static int on_rows(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_erro
         rows_all_changed(m);
         public_tell_changed(m, generation, "");
         restart_review(m);
+        wanted_review(m);
         jobs_resume(m);
         public_ready(m, false);
         return 0;
@@ -90,8 +92,10 @@ static int on_changed(sd_bus_message *signal, void *userdata, ULV_UNUSED sd_bus_
         rows_changed(m, changes);
         public_tell_changed(m, generation, changes);
         settle(m);
-        if (strstr(changes, "row partition "))
+        if (strstr(changes, "row partition ")) {
                 restart_review(m);
+                wanted_review(m);
+        }
         jobs_kick(m);
         return 0;
 }
@@ -153,6 +157,14 @@ void mirror_reload(struct manager *m) {
         }
 }
 
+static int on_start_wanted(sd_bus_message *signal, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name;
+
+        if (sd_bus_message_read(signal, "s", &name) >= 0)
+                wanted_add(userdata, name);
+        return 0;
+}
+
 static int uvd_up(struct link *l, void *userdata) {
         struct manager *m = userdata;
 
@@ -160,7 +172,8 @@ static int uvd_up(struct link *l, void *userdata) {
         definitions_tell_who(m);
         if (sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Changed", on_changed, m) < 0 ||
             sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Settled", on_settled, m) < 0 ||
-            sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Replaced", on_replaced, m) < 0)
+            sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Replaced", on_replaced, m) < 0 ||
+            sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "StartWanted", on_start_wanted, m) < 0)
                 return -ENOMEM;
         return load(m);
 }
@@ -169,6 +182,7 @@ static void uvd_down(ULV_UNUSED struct link *l, void *userdata) {
         struct manager *m = userdata;
 
         lost(m);
+        wanted_forget(m);
         jobs_kick(m);
 }
 

@@ -383,10 +383,15 @@ static void monitor_ended(struct launch *l, struct service *s, int number) {
         (void) state_write(l);
 }
 
+/* A monitor's end that is no accident: see ULV_MONITOR_FAILED. */
+static bool is_final(const struct service *s, int status) {
+        return status == 0 || (!s->role && WIFEXITED(status) && WEXITSTATUS(status) >= 2 && WEXITSTATUS(status) <= 10);
+}
+
 /* Its process is dead. Decides whether it comes again. */
 void service_exited(struct launch *l, struct service *s, int status) {
         /* Of one that we couldn't reap we know only what it said before. */
-        bool clean = status == 0 || (status < 0 && s->stopping);
+        bool clean = is_final(s, status) || (status < 0 && s->stopping);
         char text[64];
 
         s->pid = 0;

@@ -29,16 +29,20 @@
  *   Usage(s partition) -> (t cpu_usec, t memory, t tasks, b summed)   forwarded
  *   Signal(s partition, i signal) -> ()  forwarded
  *   RotateCredential(s partition, s credential) -> ()   forwarded
+ *   Refuse(s partition, u code, s what, s why, s try) -> ()   the answer to StartWanted that isn't a transaction
  *   Runs(s role, u pid) -> ()            "operations", which uvd never meets, runs as pid: for its row
  *   signals: Changed(t generation, s changes)    `row` and `gone` lines, every commit, in order
  *            Settled(t generation, s lines)      "done ID" / "undone ID"
  *            Replaced(t generation)              a backup was restored: mirrors load all rows anew
- *            StartWanted(s partition)            PID 1 started a monitor by itself (stage 3)
+ *            StartWanted(s partition)            PID 1 started a monitor by itself: start it, or Refuse(). Said again to who
+ *                                                asks for all rows
  *
  * org.ultravisor1.Monitor (a monitor calls uvd; uvd binds the connection to one partition, once)
  *   Hello(s partition, s token, s type, s view_held) -> (t epoch, h view)   view_held: the text of the last view it
  *        kept, "" if none (used by --rebuild only). The view may say state=defined or stopping: then there is
  *        only proof and clean-up to do.
+ *   Want(s name, s token) -> ()   instead of Hello, of a monitor that PID 1 started by itself (uv-unit want): answered when
+ *        the partition is to run; an error: it isn't
  *   Report(t view_generation, s operations) -> (t generation)    one txn of reports; replied after the commit
  *   signal from uvd: ViewChanged(t generation)
  * org.ultravisor1.MonitorControl at /org/ultravisor1/control (uvd calls a monitor, same connection)
@@ -155,10 +159,17 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
  *   ULTRAVISOR_TOKEN  monitors, see above
  *   ULTRAVISOR_INVENTORY  uvd: path of --inventory, if given
  *   ULTRAVISOR_CGROUP  monitors: directory of the cgroup2 tree of this instance (standalone), "" if none
+ *   ULTRAVISOR_SLICE  monitors of units: the slice that their payloads' scopes are in (ultravisor-NAME.scope)
  *
  * A monitor is started as `uv-monitor NAME`. Before "start NAME" uvd writes the backend's name ("lxc", "sim") into
  * ROOT/run/ultravisor/uvd/type/NAME (not uvd/monitor/: that is the socket); uv-monitor executes uv-monitor-BACKEND.
+ * Without that file it was PID 1 that started it by itself: it asks uvd first, by `uv-unit want NAME` (Want).
+ * A monitor says READY=1 when its partition runs, and ends with status 0 when that ended as it should, with
+ * ULV_MONITOR_FAILED when it failed, with another code of enum ulv_exit when the start was refused: none of these is to
+ * be started again. Any other end is, with its fds.
  * The console's log is ROOT/var/log/ultravisor/NAME.log.0, .1 and .first, root:command 0640, made by the monitor. */
+
+#define ULV_MONITOR_FAILED 3
 
 #define ULV_RUN "run/ultravisor"                /* below ROOT: sockets and what lives as long as the instance */
 #define ULV_RUN_TYPE ULV_RUN "/uvd/type"

@@ -193,14 +193,15 @@ static void set_result(struct partition *p, const char *result) {
 }
 
 static int op_ended(struct step *s, const struct ulv_op *op) {
-        const char *result = ulv_op_get(op, "result"), *failed = ulv_op_get(op, "failed");
+        const char *result = ulv_op_get(op, "result"), *failed = ulv_op_get(op, "failed"), *stopped = ulv_op_get(op, "stopped");
         struct partition *p = s->reporter;
         bool stopping = p->b.state == ULV_STOPPING;
         int r;
 
         for (unsigned i = 0; i < op->n_kv; i++)
-                if (!ulv_streq(op->kv[i].key, "result") && !ulv_streq(op->kv[i].key, "failed") && !ulv_streq(op->kv[i].key, "incarnation"))
-                        return invalid(s, op, "its keys are result= failed= incarnation=");
+                if (!ulv_streq(op->kv[i].key, "result") && !ulv_streq(op->kv[i].key, "failed") && !ulv_streq(op->kv[i].key, "stopped") &&
+                    !ulv_streq(op->kv[i].key, "incarnation"))
+                        return invalid(s, op, "its keys are result= failed= stopped= incarnation=");
         if (p == s->l->infra[INFRA_HOST] || p == s->l->infra[INFRA_IDLE] || p == s->l->infra[INFRA_POOL])
                 return invalid(s, op, "it can't end");
         if (!p->infra && !ulv_is_live(p))
@@ -216,6 +217,8 @@ static int op_ended(struct step *s, const struct ulv_op *op) {
         p->b.leader = p->b.start = 0;
         p->b.contain[0] = 0;
         set_result(p, result ? result : "");
+        if (!p->infra && stopped && ulv_streq(stopped, "yes"))  /* its starter was told to, by an administrator: Restart= heeds it */
+                p->b.wanted = ULV_DEFINED;
         /* An end that wasn't asked for leaves what the start was said to be: Restart= counts by it (restart.h). */
         return stopping ? ulv_set_string(&p->b.extra, p->old.extra, "") : 0;
 }

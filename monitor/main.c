@@ -9,8 +9,11 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 
+#include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
+
+#define MOUNTINFO_MAX (4u * 1024 * 1024)
 
 static int on_sigterm(ULV_UNUSED sd_event_source *s, ULV_UNUSED const struct signalfd_siginfo *si, void *userdata) {
         struct ulv_monitor *m = userdata;
@@ -18,6 +21,7 @@ static int on_sigterm(ULV_UNUSED sd_event_source *s, ULV_UNUSED const struct sig
         if (!m->stop)
                 ulv_log(ULV_LOG_INFO, "told to stop %s", m->name);
         m->stop = true;
+        monitor_ask_time(m);
         monitor_turn(m);
         return 0;
 }
@@ -30,6 +34,47 @@ static int open_run_dir(struct ulv_monitor *m) {
         return m->run_dir < 0 ? -errno : 0;
 }
 
+/* Where cgroup2 is mounted, and how PID 1's own cgroups begin there ("" but in a container that has no cgroup namespace). */
+static int cgroup_root(char *ret, size_t size) {
+        _cleanup_free_ char *mounts = NULL, *one = NULL;
+        char mount[4096], *at;
+        size_t len;
+        int r;
+
+        if ((r = ulv_read_file_at(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mounts, &len)) < 0 ||
+            (r = ulv_read_file_at(AT_FDCWD, "/proc/1/cgroup", MOUNTINFO_MAX, &one, &len)) < 0)
+                return r;
+        for (char *line = mounts; line && *line; line = (line = strchr(line, '\n')) ? line + 1 : NULL) {
+                const char *type = strstr(line, " - "), *end = strchrnul(line, '\n');
+
+                if (!type || type > end || !ulv_startswith(type + 3, "cgroup2 ") || sscanf(line, "%*u %*u %*s %*s %4095s", mount) != 1)
+                        continue;
+                at = ulv_startswith(one, "0::") ? one + 3 : strstr(one, "\n0::");
+                if (!at)
+                        return -ENODEV;
+                at += *at == '\n' ? 4 : 0;
+                at[strcspn(at, "\n")] = 0;
+                if (strrchr(at, '/'))
+                        *strrchr(at, '/') = 0;  /* init.scope */
+                return (size_t) snprintf(ret, size, "%s%s", mount, at) < size ? 0 : -ENAMETOOLONG;
+        }
+        return -ENODEV;
+}
+
+/* The payload's scope, and the cgroup that it has once it is there. */
+static int scope_find(struct ulv_monitor *m, const char *slice) {
+        char base[4096];
+        int r = cgroup_root(base, sizeof(base));
+
+        if (r < 0)
+                return r;
+        (void) snprintf(m->scope, sizeof(m->scope), "ultravisor-%s.scope", m->name);
+        if (strchr(slice, '/') || strlen(base) + strlen(slice) + strlen(m->scope) + 3 > sizeof(m->cgroup))
+                return -EINVAL;
+        (void) snprintf(m->cgroup, sizeof(m->cgroup), "%s/%.100s/%s", base, slice, m->scope);
+        return 0;
+}
+
 static int take_environment(struct ulv_monitor *m, const char *name) {
         const char *root = getenv("ULTRAVISOR_ROOT"), *token = getenv("ULTRAVISOR_TOKEN"), *cgroup = getenv("ULTRAVISOR_CGROUP");
 
@@ -40,6 +85,8 @@ static int take_environment(struct ulv_monitor *m, const char *name) {
         (void) snprintf(m->name, sizeof(m->name), "%s", name);
         (void) snprintf(m->root, sizeof(m->root), "%s", root);
         (void) snprintf(m->token, sizeof(m->token), "%s", token);
+        if (getenv("ULTRAVISOR_SLICE"))
+                return scope_find(m, getenv("ULTRAVISOR_SLICE"));
         if (cgroup && cgroup[0] == '/' && strlen(cgroup) + strlen(name) + 16 < sizeof(m->cgroup))
                 (void) snprintf(m->cgroup, sizeof(m->cgroup), "%.4095s/partition-%.63s", cgroup, m->name);
         return 0;
@@ -68,7 +115,10 @@ static int begin(struct ulv_monitor *m) {
         sigaddset(&set, SIGCHLD);
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return -errno;
+        /* To PID 1 an end by one of these would be an end in order. */
         (void) signal(SIGPIPE, SIG_IGN);
+        (void) signal(SIGHUP, SIG_IGN);
+        (void) signal(SIGINT, SIG_IGN);
         if ((r = sd_event_new(&m->event)) < 0 || (r = monitor_begin(m)) < 0 ||
             (r = sd_event_add_signal(m->event, NULL, SIGTERM, on_sigterm, m)) < 0 ||
             (r = store_begin(m)) < 0 || (r = open_run_dir(m)) < 0)
@@ -81,7 +131,6 @@ static int begin(struct ulv_monitor *m) {
                 (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
         if ((r = recall(m)) < 0 || (r = link_begin(m)) < 0)
                 return r;
-        store_notify("READY=1");
         monitor_turn(m);
         return 0;
 }

@@ -25,9 +25,12 @@
 #include <sys/syscall.h>
 #include <systemd/sd-daemon.h>
 
+#include "lib/fd.h"
 #include "lib/log.h"
+#include "lib/protocol.h"
 
 #define GIVE_UP_USEC (2 * 1000 * 1000u)
+#define STOP_MARGIN_USEC (30 * UINT64_C(1000000))       /* for the kill after it, the proof and the report */
 #define ENFORCE_AGAIN_USEC (5 * 1000 * 1000u)
 
 /* --- for backends ------------------------------------------------------------------------------------ */
@@ -35,6 +38,7 @@
 const char *ulv_monitor_name(const struct ulv_monitor *m) { return m->name; }
 const char *ulv_monitor_root(const struct ulv_monitor *m) { return m->root; }
 const char *ulv_monitor_cgroup(const struct ulv_monitor *m) { return m->cgroup; }
+const char *ulv_monitor_scope(const struct ulv_monitor *m) { return m->scope[0] ? m->scope : NULL; }
 int ulv_monitor_run_dir(const struct ulv_monitor *m) { return m->run_dir; }
 sd_event *ulv_monitor_event(struct ulv_monitor *m) { return m->event; }
 void *ulv_monitor_data(struct ulv_monitor *m) { return m->data; }
@@ -60,8 +64,23 @@ int monitor_arm(struct ulv_monitor *m, sd_event_source **s, uint64_t usec, sd_ev
 void monitor_turn(struct ulv_monitor *m) { (void) sd_event_source_set_enabled(m->turn, SD_EVENT_ONESHOT); }
 
 void monitor_exit(struct ulv_monitor *m) {
-        store_notify("STOPPING=1");
-        (void) sd_event_exit(m->event, EXIT_SUCCESS);
+        char text[MONITOR_RESULT_MAX + 64];
+
+        /* Without a word before it, PID 1 would take an end in order for a failed start. */
+        if (!m->failed)
+                store_notify("READY=1");
+        (void) snprintf(text, sizeof(text), "STOPPING=1\nSTATUS=%s%s", m->payload == PAYLOAD_ENDED ? "ended: " : "nothing runs", m->payload == PAYLOAD_ENDED ? m->result : "");
+        store_notify(text);
+        (void) sd_event_exit(m->event, m->failed && m->payload == PAYLOAD_ENDED ? ULV_MONITOR_FAILED : EXIT_SUCCESS);
+}
+
+/* A starter that waits for our end would else kill us before the partition's own time is up. */
+void monitor_ask_time(struct ulv_monitor *m) {
+        uint64_t usec = (m->seen.definition ? m->seen.definition->stop_timeout : 0) + STOP_MARGIN_USEC;
+        char text[64];
+
+        (void) snprintf(text, sizeof(text), "EXTEND_TIMEOUT_USEC=%llu", (unsigned long long) usec);
+        store_notify(text);
 }
 
 static int on_leader(ULV_UNUSED sd_event_source *s, ULV_UNUSED int fd, ULV_UNUSED uint32_t revents, void *userdata) {
@@ -99,7 +118,7 @@ static void take_leader(struct ulv_monitor *m, int pidfd, pid_t leader) {
 static void say_status(const struct ulv_monitor *m) {
         char text[128];
 
-        (void) snprintf(text, sizeof(text), "STATUS=%s, leader %d", payload_text(m->payload), (int) m->leader);
+        (void) snprintf(text, sizeof(text), "READY=1\nSTATUS=%s, leader %d", payload_text(m->payload), (int) m->leader);
         store_notify(text);
 }
 
@@ -290,6 +309,22 @@ static bool wanted_end(const struct ulv_monitor *m) {
         return m->stop || (m->seen.valid && (m->seen.state == ULV_STOPPING || !ulv_state_is_live(m->seen.state)));
 }
 
+#define STOP_NOTE "stopped"     /* in our directory below /run: the life that was stopped while uvd was away */
+
+static void note_stop(const struct ulv_monitor *m) {
+        _cleanup_close_ int fd = openat(m->run_dir, STOP_NOTE, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+        if (fd < 0 || dprintf(fd, "%llu\n", (unsigned long long) m->incarnation) < 0)
+                ulv_log(ULV_LOG_WARNING, "that %s was stopped can't be noted: uvd will take it for a failure", m->name);
+}
+
+static bool stop_was_noted(const struct ulv_monitor *m) {
+        _cleanup_free_ char *text = NULL;
+        size_t len;
+
+        return ulv_read_file_at(m->run_dir, STOP_NOTE, 32, &text, &len) >= 0 && strtoull(text, NULL, 10) == m->seen.incarnation;
+}
+
 /* Nothing runs. Is something to be started, or to be reported as lost, or are we done? */
 static void turn_none(struct ulv_monitor *m) {
         /* A view of an earlier life tells what may run, never what to start. */
@@ -304,9 +339,10 @@ static void turn_none(struct ulv_monitor *m) {
                 return monitor_exit(m);
         m->payload = PAYLOAD_ENDED;
         m->incarnation = m->seen.incarnation;
+        m->stop = m->stop || stop_was_noted(m);
         m->stop_wanted = m->seen.state == ULV_STOPPING || m->stop;
         m->result[0] = 0;
-        end_result(m, true, "unknown");
+        end_result(m, true, m->stop ? "stopped" : "unknown");
         monitor_turn(m);
 }
 
@@ -314,6 +350,7 @@ static int on_give_up(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, v
         struct ulv_monitor *m = userdata;
 
         ulv_log(ULV_LOG_WARNING, "%s has stopped, but uvd isn't there to hear it", m->name);
+        note_stop(m);
         monitor_exit(m);
         return 0;
 }

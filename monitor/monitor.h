@@ -50,6 +50,7 @@ struct exec_request { uint32_t number; sd_bus_message *call; bool console; };  /
 
 struct ulv_monitor {
         char name[ULV_NAME_MAX + 1], root[4096], token[64], cgroup[4352];
+        char scope[ULV_NAME_MAX + 32];  /* PID 1's unit of the payload, "": its cgroup is ours to make */
         int run_dir;
         sd_event *event;
         sd_event_source *turn, *gone_timer, *start_timer, *stop_timer, *give_up_timer, *enforce_timer, *report_timer;
@@ -127,6 +128,7 @@ void monitor_turn(struct ulv_monitor *m);               /* look at everything ag
 void monitor_ready(struct ulv_monitor *m);              /* uv-init has started Exec= */
 int monitor_arm(struct ulv_monitor *m, sd_event_source **s, uint64_t usec, sd_event_time_handler_t handler);
 void monitor_exit(struct ulv_monitor *m);
+void monitor_ask_time(struct ulv_monitor *m);           /* of a starter that wants us to end */
 const char *payload_text(enum payload p);
 
 /* pause.c */

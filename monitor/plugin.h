@@ -95,6 +95,7 @@ extern const struct ulv_plugin ulv_plugin;
 const char *ulv_monitor_name(const struct ulv_monitor *m);              /* of the partition */
 const char *ulv_monitor_root(const struct ulv_monitor *m);              /* ULTRAVISOR_ROOT */
 const char *ulv_monitor_cgroup(const struct ulv_monitor *m);            /* payload's cgroup directory, "" if none */
+const char *ulv_monitor_scope(const struct ulv_monitor *m);             /* PID 1's unit that this cgroup is to be, NULL if none */
 int ulv_monitor_run_dir(const struct ulv_monitor *m);                   /* fd of ROOT/run/ultravisor/partition/NAME, root's, 0700 */
 sd_event *ulv_monitor_event(struct ulv_monitor *m);
 void *ulv_monitor_data(struct ulv_monitor *m);                          /* the plugin's own, */

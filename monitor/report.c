@@ -110,6 +110,8 @@ int report_build(struct ulv_monitor *m, struct ulv_strbuf *b) {
                 ulv_op_add(b, "result", m->result[0] ? m->result : "unknown");
                 if (m->failed)
                         ulv_op_add(b, "failed", "yes");
+                if (m->stop)
+                        ulv_op_add(b, "stopped", "yes");
                 add_incarnation(m, b);
                 ulv_op_end(b);
         } else if (m->payload == PAYLOAD_RUNNING && m->enforcement != ENFORCED_NOT && s->state != ULV_STOPPING)

@@ -73,7 +73,10 @@ static int method_rows(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_erro
         (void) snprintf(epoch, sizeof(epoch), "%016llx", (unsigned long long) u->epoch);
         if (!kind[0])
                 publish_subscribe(u, sd_bus_message_get_bus(m));
-        return sd_bus_reply_method_return(m, "tss", ulv_ledger_generation(u->ledger), epoch, ulv_strbuf_str(&b));
+        r = sd_bus_reply_method_return(m, "tss", ulv_ledger_generation(u->ledger), epoch, ulv_strbuf_str(&b));
+        if (!kind[0])
+                monitors_tell_wants(u);
+        return r;
 }
 
 static int method_transaction(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -215,6 +218,28 @@ static int method_runs(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_erro
         return sd_bus_reply_method_return(m, "");
 }
 
+static int method_refuse(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name, *what, *why, *try_;
+        struct uvd *u = userdata;
+        struct ulv_diag d;
+        struct guest *g;
+        uint32_t code;
+        int r;
+
+        r = sd_bus_message_read(m, "susss", &name, &code, &what, &why, &try_);
+        if (r < 0)
+                return r;
+        if (code == ULV_EXIT_OK || code > ULV_EXIT_UNREACHABLE)
+                return reply_diag_simple(m, ULV_EXIT_USAGE, "not the code of a refusal", "it is one of uvctl's exit codes", "");
+        ulv_diag_what(&d, (enum ulv_exit) code, "%s", what);
+        ulv_diag_why(&d, "%s", why);
+        ulv_diag_try(&d, "%s", try_);
+        g = guest_find(u, name);
+        if (g)          /* Nobody waits any more: what was to be refused is over. */
+                monitors_refuse(g, &d);
+        return sd_bus_reply_method_return(m, "");
+}
+
 static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Submit", "sstsss", "utss", method_submit, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -228,6 +253,7 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RotateCredential", "ss", "", method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Refuse", "susss", "", method_refuse, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Runs", "su", "", method_runs, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),
         SD_BUS_SIGNAL("Settled", "ts", 0),

@@ -58,10 +58,10 @@ static bool is_live(struct uvd *u, const char *name, struct ulv_partition_info *
 }
 
 /* Nothing more to know about it: no monitor, no start under way, not live. */
-static void forget_if_idle(struct uvd *u, struct guest *g) {
+void guest_forget_if_idle(struct uvd *u, struct guest *g) {
         struct ulv_partition_info p;
 
-        if (g->peer || g->asked || g->token[0] || is_live(u, g->name, &p))
+        if (g->peer || g->held || g->asked || g->token[0] || is_live(u, g->name, &p))
                 return;
         guest_free(u, g);
 }
@@ -77,6 +77,7 @@ static void report_ended(struct uvd *u, struct guest *g, const char *result) {
         ulv_op_end(&b);
         if (ulv_strbuf_error(&b) < 0 || transact_report(u, g->name, ulv_strbuf_str(&b)) < 0)
                 ulv_log(ULV_LOG_ERR, "out of memory: the end of %s is not recorded", g->name);
+        starter_stop(u, g->name);
 }
 
 static int on_retry(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
@@ -130,7 +131,7 @@ static void review_ended(struct uvd *u, struct guest *g) {
                 (void) ulv_log_errno(r, "cannot update the view of %s", name);
         g = guest_find(u, name);        /* Its connection may have been dropped as overdue, and it with that. */
         if (g)
-                forget_if_idle(u, g);
+                guest_forget_if_idle(u, g);
 }
 
 void guest_review(struct uvd *u, const char *name, bool committed) {
@@ -139,6 +140,7 @@ void guest_review(struct uvd *u, const char *name, bool committed) {
 
         g = guest_find(u, name);
         if (!is_live(u, name, &p)) {
+                starter_forget_type(u, name);   /* a monitor that is started now has to ask */
                 if (g)
                         review_ended(u, g);
                 return;
@@ -154,6 +156,8 @@ void guest_review(struct uvd *u, const char *name, bool committed) {
         }
         g->incarnation = p.incarnation;
         review(u, g, &p);
+        if (g->wanting)
+                monitors_resume(g);
 }
 
 static int review_one(const struct ulv_partition_info *p, void *userdata) {
@@ -207,7 +211,7 @@ void guest_failed(struct uvd *u, const char *name, int error) {
         g->failures++;
         monitors_resume(g);
         if (!is_live(u, name, &p)) {
-                forget_if_idle(u, g);
+                guest_forget_if_idle(u, g);
                 return;
         }
         ulv_log(ULV_LOG_WARNING, "the starter cannot start the monitor of %s: %s", name, strerror(error));
@@ -227,7 +231,7 @@ void guest_exited(struct uvd *u, const char *name, int status) {
         g->token[0] = 0;
         monitors_resume(g);
         if (!is_live(u, name, &p)) {
-                forget_if_idle(u, g);
+                guest_forget_if_idle(u, g);
                 return;
         }
         /* Ended in order, and its partition was wanted again meanwhile: at once. Else it came to nothing. */
@@ -263,5 +267,5 @@ void guest_connected(struct guest *g, struct ulv_bus_peer *p) {
 
 void guest_disconnected(struct uvd *u, struct guest *g) {
         g->peer = NULL;
-        forget_if_idle(u, g);
+        guest_forget_if_idle(u, g);
 }

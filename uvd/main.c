@@ -187,9 +187,12 @@ static int serve(struct uvd *u, struct ulv_diag *d) {
                 ulv_diag_try(d, "see that the directory is uvd's own and writable");
                 return r;
         }
-        if ((r = starter_attach(u)) < 0 || (r = sandbox_enter()) < 0)
+        if ((r = starter_attach(u)) < 0)
                 return r;
         guests_review_all(u);
+        starter_forget_old_types(u);
+        if ((r = sandbox_enter()) < 0)
+                return r;
         (void) sd_notifyf(false, "READY=1\nSTATUS=generation %llu", (unsigned long long) ulv_ledger_generation(u->ledger));
         r = sd_event_loop(u->event);
         (void) sd_notify(false, "STOPPING=1");

@@ -3,7 +3,8 @@
 /* Connections of monitors: org.ultravisor1.Monitor (lib/protocol.h). A connection is bound to one partition
  * by Hello, once; before that nothing else is answered, and after it the monitor can speak about that
  * partition only. A monitor may be quicker than the starter's word on it: its Hello waits for that word
- * while a start was asked for and isn't answered. In the other direction, calls of command that concern
+ * while a start was asked for and isn't answered. A monitor that the starter started by itself (systemctl start) asks
+ * first whether its partition is to run: Want waits for command's transaction or refusal. In the other direction, calls of command that concern
  * what runs (exec, signal) are passed on over the same connection, fds and all, and their answers back. */
 
 #include "uvd/uvd.h"
@@ -22,8 +23,9 @@ struct link {
         struct uvd *uvd;
         struct ulv_bus_peer *peer;
         struct guest *guest;            /* NULL until Hello */
-        sd_bus_message *hello;          /* owned: a Hello that waits, */
+        sd_bus_message *hello;          /* owned: a Hello or Want that waits, */
         struct guest *waits_for;        /* whose `held` we are; NULL: none does */
+        bool told;                      /* the starter's word on its token has been waited for */
 };
 
 static int hello_checks(struct uvd *u, const struct ulv_bus_peer *p, struct guest *g, const char *token, const char *type, struct ulv_diag *reterr) {
@@ -65,8 +67,10 @@ static void drop_older(struct ulv_bus_peer *p) {
 }
 
 static void let_go(struct link *l) {
-        if (l->waits_for)
+        if (l->waits_for) {
                 l->waits_for->held = NULL;
+                l->waits_for->wanting = false;
+        }
         l->waits_for = NULL;
         l->hello = sd_bus_message_unref(l->hello);
 }
@@ -76,7 +80,7 @@ static int refuse_hello(struct link *l, sd_bus_message *m, const char *name, con
         return ulv_bus_reply_diag(m, d);
 }
 
-/* One Hello waits for a partition's start: of two, the later one more likely has the token. */
+/* One waits for a partition's start: of two, the later one more likely has the token. */
 static int hold(struct link *l, sd_bus_message *m, struct guest *g) {
         if (l->hello || g->held == l)
                 return reply_diag_simple(m, ULV_EXIT_DENIED, "Hello was said before", "it waits for the starter", "");
@@ -90,6 +94,13 @@ static int hold(struct link *l, sd_bus_message *m, struct guest *g) {
         l->waits_for = g;
         l->hello = sd_bus_message_ref(m);
         return 1;
+}
+
+/* What this monitor says it is may be news to us, of which the starter knows. 0; 1: it waits; -errno. */
+static int wait_for_token(struct link *l, sd_bus_message *m, struct guest *g, const char *token) {
+        int r = l->told ? 0 : starter_token(l->uvd, g, token);
+
+        return r > 0 ? hold(l, m, g) : r;
 }
 
 static int hello(struct link *l, sd_bus_message *m) {
@@ -107,8 +118,9 @@ static int hello(struct link *l, sd_bus_message *m) {
         g = guest_find(u, name);
         if (!g)         /* The starter named every monitor that it keeps, before this one could connect. */
                 return reply_diag_simple(m, ULV_EXIT_DENIED, "this process is not a monitor", "the starter keeps no monitor of that name", "");
-        if (g->asked)
-                return hold(l, m, g);
+        r = wait_for_token(l, m, g, token);
+        if (r != 0)
+                return r;
         r = hello_checks(u, l->peer, g, token, type, &d);
         if (r != 0)
                 return r < 0 ? r : refuse_hello(l, m, name, &d);
@@ -126,6 +138,70 @@ static int hello(struct link *l, sd_bus_message *m) {
         return reply_hello(u, m, g);
 }
 
+/* --- a start that wasn't ours ------------------------------------------------------------------------- */
+
+static int tell_want(struct ulv_bus_peer *p, void *userdata) {
+        const struct guest *g = userdata;
+
+        if (p->userdata)        /* It follows the changes (publish.c). */
+                (void) sd_bus_emit_signal(p->bus, ULV_PATH_LEDGER, ULV_IF_LEDGER, "StartWanted", "s", g->name);
+        return 0;
+}
+
+void monitors_tell_wants(struct uvd *u) {
+        for (struct guest *g = u->guests; g; g = g->hh.next)
+                if (g->wanting)
+                        (void) ulv_bus_listener_each(u->commands, tell_want, g);
+}
+
+static int want(struct link *l, sd_bus_message *m) {
+        struct uvd *u = l->uvd;
+        struct ulv_partition_info p;
+        const char *name, *token;
+        struct ulv_diag d = {};
+        struct guest *g;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &name, &token);
+        if (r < 0)
+                return r;
+        if (l->guest || u->rebuilding)
+                return reply_diag_simple(m, ULV_EXIT_DENIED, "nothing can be started now", u->rebuilding ? "a new ledger is being made" : "this connection is bound already", "");
+        g = guest_get(u, name);
+        if (!g)
+                return reply_diag_simple(m, ULV_EXIT_USAGE, "not the name of a partition", "it is of a-z, 0-9 and -", "uvctl list");
+        r = wait_for_token(l, m, g, token);
+        if (r != 0)
+                return r;
+        r = identity_check(g, l->peer, token, &d);
+        if (r != 0) {
+                guest_forget_if_idle(u, g);
+                return r < 0 ? r : refuse_hello(l, m, name, &d);
+        }
+        if (ulv_ledger_partition(u->ledger, name, &p) == 0 && ulv_state_is_live(p.state)) {
+                r = starter_write_type(u, name);
+                return r < 0 ? r : sd_bus_reply_method_return(m, "");
+        }
+        r = hold(l, m, g);
+        if (g->held == l) {
+                g->wanting = true;
+                (void) ulv_bus_listener_each(u->commands, tell_want, g);
+        }
+        return r;
+}
+
+static int method_want(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) { return want(userdata, m); }
+
+void monitors_refuse(struct guest *g, const struct ulv_diag *d) {
+        struct link *l = g->held;
+
+        if (!l || !g->wanting)
+                return;
+        (void) ulv_bus_reply_diag(l->hello, d);
+        let_go(l);
+        guest_forget_if_idle(l->uvd, g);
+}
+
 static int method_hello(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) { return hello(userdata, m); }
 
 void monitors_resume(struct guest *g) {
@@ -135,11 +211,13 @@ void monitors_resume(struct guest *g) {
 
         if (!l)
                 return;
-        m = ulv_steal(l->hello);
+        m = sd_bus_message_ref(l->hello);
         let_go(l);
+        l->told = true;
         r = sd_bus_message_rewind(m, true);
         if (r >= 0)
-                r = hello(l, m);
+                r = sd_bus_message_is_method_call(m, NULL, "Want") > 0 ? want(l, m) : hello(l, m);
+        l->told = false;
         if (r < 0)
                 (void) sd_bus_reply_method_errno(m, r, NULL);
         sd_bus_message_unref(m);
@@ -168,6 +246,7 @@ static int method_report(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
 static const sd_bus_vtable monitor_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Hello", "ssss", "th", method_hello, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Want", "ss", "", method_want, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Report", "ts", "t", method_report, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("ViewChanged", "t", 0),
         SD_BUS_VTABLE_END
@@ -284,10 +363,13 @@ static int on_connected(struct ulv_bus_peer *p, void *userdata) {
 
 static void on_disconnected(struct ulv_bus_peer *p, void *userdata) {
         struct link *l = p->userdata;
+        struct guest *waited = l->waits_for;
 
         let_go(l);
         if (l->guest)
                 guest_disconnected(userdata, l->guest);
+        else if (waited)
+                guest_forget_if_idle(userdata, waited);
         free(l);
 }
 

@@ -9,7 +9,7 @@
  *   channel.c   org.ultravisor1.Ledger              publish.c    what others are told after a commit
  *   monitors.c  org.ultravisor1.Monitor             guests.c     what uvd knows of each partition's monitor
  *   identity.c  is this peer that monitor?          views.c      the memfd of each partition
- *   starter.c   asks uv-launch for monitors         backup.c     text form of the whole log
+ *   starter*.c  asks for monitors (starter.h)        backup.c     text form of the whole log
  *   rebuild.c   --rebuild, --restore                sandbox.c    no privilege, few system calls */
 
 #include <systemd/sd-event.h>
@@ -40,7 +40,8 @@ struct guest {
         unsigned failures;              /* starts in a row that came to nothing */
         sd_event_source *retry;
         struct ulv_bus_peer *peer;      /* the monitor's connection, NULL if there is none */
-        struct link *held;              /* said Hello before the starter told its token, NULL if none */
+        struct link *held;              /* its Hello waits for the starter's word, or its Want for command's; NULL: none */
+        bool wanting;                   /* held is a Want that command has been told of */
         int view_fd;                    /* read-only; -1 if there is no view */
         void *view;
         UT_hash_handle hh;
@@ -124,11 +125,16 @@ void guest_exited(struct uvd *u, const char *name, int status);
 void guest_connected(struct guest *g, struct ulv_bus_peer *p);
 void guest_disconnected(struct uvd *u, struct guest *g);
 void guests_forget_tokens(struct uvd *u);       /* the starter is gone: what it said counts no more */
+void guest_forget_if_idle(struct uvd *u, struct guest *g);      /* frees it if there is nothing more to know about it */
 
 /* --- monitors.c, identity.c */
 int monitors_listen(struct uvd *u) ULV_MUST_CHECK;
 /* The starter's answer is there, or won't come: answers the Hello that waits for it, if one does. */
 void monitors_resume(struct guest *g);
+/* Command won't have g start: the Want that waits is refused. */
+void monitors_refuse(struct guest *g, const struct ulv_diag *d);
+/* Command is told (again) of every Want that waits. */
+void monitors_tell_wants(struct uvd *u);
 /* Passes the rest of m on to the partition's monitor as MonitorControl.MEMBER and its answer back. */
 int monitors_forward(struct uvd *u, sd_bus_message *m, const char *name, const char *member);
 /* 0: p is the monitor of g. 1: it isn't, reterr says why. */
@@ -148,7 +154,14 @@ void view_close(struct guest *g);
 int starter_connect(struct uvd *u) ULV_MUST_CHECK;
 int starter_attach(struct uvd *u) ULV_MUST_CHECK;       /* from now on by the event loop, with retries */
 int starter_start(struct uvd *u, const char *name) ULV_MUST_CHECK;
-bool starter_is_connected(const struct uvd *u);
+/* A process says that it is g's monitor with this token. 1: the starter has been asked, or is about to tell:
+ * monitors_resume() will come; 0: what we know is what there is to know. */
+int starter_token(struct uvd *u, struct guest *g, const char *said) ULV_MUST_CHECK;
+void starter_stop(struct uvd *u, const char *name);     /* its monitor isn't wanted any more, and can't be told so itself */
+/* Which backend its monitor is to become, by its type. */
+int starter_write_type(struct uvd *u, const char *name) ULV_MUST_CHECK;
+void starter_forget_type(struct uvd *u, const char *name);
+void starter_forget_old_types(struct uvd *u);           /* of partitions that were over before we lived: there is no guest */
 void starter_free(struct uvd *u);
 
 /* --- backup.c */

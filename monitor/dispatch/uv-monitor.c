@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* uv-monitor NAME: becomes the monitor program of the backend that uvd named for this partition.
+/* uv-monitor NAME: becomes the monitor program of the backend that uvd named for this partition. If it named none, it
+ * was PID 1 that started us (systemctl start): uv-unit asks uvd whether the partition is to run, and if so it is named.
  *
  * Started as root, and gone after one read and one exec. What it reads was written by uvd, which has no
  * privilege, so the word chosen there is only looked up in the table below; anything else ends here. The
@@ -8,9 +9,13 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include "lib/nameform.h"
 #include "lib/protocol.h"
@@ -65,16 +70,78 @@ static int drop_to(uid_t uid) {
         return setuid(0) == 0 || setgid(0) == 0 ? -EPERM : 0;   /* Drop, then prove it. */
 }
 
-static int become(const struct backend *b, const char *root, const char *name) {
-        char path[4096];
-        ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
-        const char *argv[] = { b->program, name, NULL };
-        int r;
+/* Beside our own file. */
+static int program_path(char path[4096], const char *program) {
+        ssize_t n = readlink("/proc/self/exe", path, 4096 - 32);
 
         if (n <= 0)
                 return -errno;
         path[n] = 0;
-        (void) snprintf(strrchr(path, '/') + 1, 32, "%s", b->program);
+        (void) snprintf(strrchr(path, '/') + 1, 32, "%s", program);
+        return 0;
+}
+
+/* In the child: its standard output is text, of which the first line becomes our status. */
+static int ask(const char *name, int text, pid_t parent) {
+        const char *argv[] = { "uv-unit", "want", name, NULL };
+        char path[4096];
+        int r;
+
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent || dup2(text, STDOUT_FILENO) < 0)
+                return -errno;
+        if ((r = program_path(path, argv[0])) < 0 || (r = drop_to(ULV_UID_SIM)) < 0)
+                return r;
+        (void) execv(path, (char **) (uintptr_t) argv);
+        return -errno;
+}
+
+static void tell_status(const char *text) {
+        const char *to = getenv("NOTIFY_SOCKET");
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = -1;
+        char status[600];
+        int n = snprintf(status, sizeof(status), "STATUS=%.*s", (int) strcspn(text, "\n"), text);
+
+        if (!to || strlen(to) >= sizeof(sa.sun_path) || (fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
+                return;
+        memcpy(sa.sun_path, to, strlen(to) + 1);
+        if (to[0] == '@')
+                sa.sun_path[0] = 0;
+        (void) sendto(fd, status, (size_t) n, MSG_NOSIGNAL, (const struct sockaddr *) &sa, (socklen_t) (offsetof(struct sockaddr_un, sun_path) + strlen(to)));
+}
+
+/* 0: it is to run; > 0: our exit status; -errno. */
+static int want(const char *name) {
+        char text[512] = "";
+        pid_t parent = getpid(), pid;
+        int p[2], status;
+        ssize_t n;
+
+        if (pipe2(p, O_CLOEXEC) < 0)
+                return -errno;
+        pid = fork();
+        if (pid == 0) {
+                int r = ask(name, p[1], parent);
+                _exit(fail(name, strerror(-r), "make, so that all programs stand beside uv-monitor"));
+        }
+        (void) close(p[1]);
+        n = pid < 0 ? -1 : read(p[0], text, sizeof(text) - 1);
+        text[n > 0 ? n : 0] = 0;
+        (void) close(p[0]);
+        if (pid < 0 || waitpid(pid, &status, 0) < 0)
+                return -errno;
+        if (text[0])
+                tell_status(text);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+static int become(const struct backend *b, const char *root, const char *name) {
+        const char *argv[] = { b->program, name, NULL };
+        char path[4096];
+        int r = program_path(path, b->program);
+
+        if (r < 0)
+                return r;
         if (b->uid != 0 && ((r = own_run_dir(root, name, b->uid)) < 0 || (r = drop_to(b->uid)) < 0))
                 return r;
         (void) execv(path, (char **) (uintptr_t) argv);
@@ -84,7 +151,7 @@ static int become(const struct backend *b, const char *root, const char *name) {
 int main(int argc, char *argv[]) {
         const char *root = getenv("ULTRAVISOR_ROOT");
         char word[16];
-        int r;
+        int r = 0;
 
         if (argc == 2 && ulv_streq(argv[1], "--version")) {
                 (void) printf("uv-monitor %s\n", ULV_VERSION);
@@ -92,8 +159,9 @@ int main(int argc, char *argv[]) {
         }
         if (argc != 2 || !ulv_name_form_ok(argv[1]) || !root || root[0] != '/' || strlen(root) > 4000)
                 return fail("a partition", "it wants a partition's name and ULTRAVISOR_ROOT, from uv-launch or systemd", "uvctl start NAME");
-        if (read_backend(ulv_streq(root, "/") ? "" : root, argv[1], word) < 0)
-                return fail(argv[1], "uvd hasn't said of which kind it is (run/ultravisor/uvd/type)", "uvctl start NAME, which has uvd say it");
+        if (read_backend(ulv_streq(root, "/") ? "" : root, argv[1], word) < 0 &&
+            ((r = want(argv[1])) != 0 || read_backend(ulv_streq(root, "/") ? "" : root, argv[1], word) < 0))
+                return r > 0 ? r : fail(argv[1], "uvd hasn't said of which kind it is (run/ultravisor/uvd/type)", "uvctl start NAME, which has uvd say it");
         for (size_t i = 0; i < ULV_ARRAY_SIZE(backends); i++)
                 if (ulv_streq(backends[i].name, word)) {
                         r = become(&backends[i], ulv_streq(root, "/") ? "" : root, argv[1]);

@@ -7,8 +7,8 @@
  *   monitor --> builder --> first process (clone3: user, pid, net, ipc, uts, cgroup, time namespaces)
  *                       \-> furnisher     (the host's user namespace, the first process's pid, net, ipc, cgroup)
  *
- * 1. The builder is born in the payload's cgroup, under its limits and on its CPUs: what building costs,
- *    the partition pays. In the host's mount namespace it opens Root= and clones the mounts that it needs
+ * 1. The builder is born in the payload's cgroup (or moved there by PID 1, which keeps it as a scope; it waits until
+ *    the limits stand), on the partition's CPUs: what building costs, the partition pays. In the host's mount namespace it opens Root= and clones the mounts that it needs
  *    from the host by fd (open_tree), and writes its credentials, decrypted. Then it leaves for a mount
  *    namespace of its own.
  * 2. It clones the first process into all new namespaces but a mount namespace, writes its uid and gid
@@ -184,12 +184,15 @@ static _Noreturn void build(struct lxc_build *b) {
         const struct ulv_cpus *cpus = lxc_allowed_cpus(b->grant);
         struct lxc_word w = { .kind = LXC_CLONED };
         int go, r;
+        char byte;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         if (getppid() != b->monitor)
                 _exit(1);
         reset_signals();
         (void) prctl(PR_SET_NAME, "uv-build", 0, 0, 0);
+        if (read(b->hold, &byte, 1) != 1)
+                _exit(1);
         if (ulv_cpus_count(cpus) > 0 && (r = lxc_set_affinity(0, cpus)) < 0)
                 lxc_build_fail(b, r, "cannot run on its CPUs", "uvctl resources; the machine may have taken one offline");
         lxc_tree_open(b);
@@ -209,14 +212,20 @@ static _Noreturn void build(struct lxc_build *b) {
         _exit(0);
 }
 
-int lxc_build_start(struct lxc_build *b, int *ret_builder, int *ret_status) {
-        int status[2], pidfd = -1;
+int lxc_build_start(struct lxc_build *b, pid_t *ret_pid, int *ret_builder, int *ret_status, int *ret_go) {
+        int status[2], hold[2], pidfd = -1;
         struct clone_args a = {
                 .flags = CLONE_PIDFD, .pidfd = (uint64_t) (uintptr_t) &pidfd, .exit_signal = SIGCHLD,
         };
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) < 0)
                 return -errno;
+        if (pipe2(hold, O_CLOEXEC) < 0) {
+                int r = -errno;
+                (void) close(status[0]);
+                (void) close(status[1]);
+                return r;
+        }
         if (b->cgroup >= 0) {
                 a.flags |= CLONE_INTO_CGROUP;
                 a.cgroup = (uint64_t) b->cgroup;
@@ -225,15 +234,21 @@ int lxc_build_start(struct lxc_build *b, int *ret_builder, int *ret_status) {
         pid_t pid = sys_clone3(&a);
         if (pid == 0) {
                 (void) close(status[0]);
+                (void) close(hold[1]);
                 b->status = status[1];
+                b->hold = hold[0];
                 build(b);
         }
         int r = pid < 0 ? -errno : 0;
         (void) close(status[1]);
+        (void) close(hold[0]);
         if (r < 0) {
                 (void) close(status[0]);
+                (void) close(hold[1]);
                 return r;
         }
+        *ret_pid = pid;
+        *ret_go = hold[1];
         *ret_builder = pidfd;
         *ret_status = status[0];
         return 0;

@@ -128,13 +128,16 @@ static int remove_below(int fd, unsigned depth) {
         return r;
 }
 
-int lxc_cgroup_remove(const char *dir) {
+int lxc_cgroup_remove_below(const char *dir) {
         _cleanup_close_ int fd = lxc_cgroup_open(dir, false);
-        int r;
+        int r = fd < 0 ? fd : remove_below(fd, 0);
 
-        if (fd < 0)
-                return fd == -ENOENT ? 0 : fd;
-        r = remove_below(fd, 0);
+        return r == -ENOENT || r == -ENODEV ? 0 : r;
+}
+
+int lxc_cgroup_remove(const char *dir) {
+        int r = lxc_cgroup_remove_below(dir);
+
         if (r < 0)
                 return r;
         return rmdir(dir) < 0 && errno != ENOENT ? -errno : 0;

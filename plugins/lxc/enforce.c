@@ -41,12 +41,16 @@ int lxc_set_refused(struct ulv_diag *d, const char *file, const char *wanted, co
         return 1;
 }
 
-int lxc_set_checked(int cgroup, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr) {
+int lxc_limit_write(const struct lxc_target *t, const char *file, const char *text) {
+        return t->scope ? lxc_scope_set(t->scope, file, text) : lxc_cgroup_write(t->cgroup, file, text);
+}
+
+int lxc_set_checked(const struct lxc_target *t, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr) {
         char found[4096];
-        int r = lxc_cgroup_write(cgroup, file, text);
+        int r = lxc_limit_write(t, file, text);
 
         if (r == 0)
-                r = lxc_cgroup_read(cgroup, read_file, found, sizeof(found));
+                r = lxc_cgroup_read(t->cgroup, read_file, found, sizeof(found));
         if (r < 0)
                 return lxc_set_refused(reterr, file, text, NULL, r);
         return ulv_streq(found, text) ? 0 : lxc_set_refused(reterr, file, text, found, 0);
@@ -77,17 +81,17 @@ static int read_number(int cgroup, const char *file, uint64_t *ret) {
 }
 
 /* Presses the payload below `bytes` without killing: 0, or 1 if it holds on to more. */
-static int press(int cgroup, uint64_t bytes, struct ulv_diag *reterr) {
+static int press(const struct lxc_target *t, uint64_t bytes, struct ulv_diag *reterr) {
         uint64_t current = 0;
         char text[32];
 
         for (unsigned i = 0; i < SHRINK_TRIES; i++) {
-                if (read_number(cgroup, "memory.current", &current) < 0 || current <= bytes)
+                if (read_number(t->cgroup, "memory.current", &current) < 0 || current <= bytes)
                         return 0;
                 snprintf(text, sizeof(text), "%" PRIu64, bytes);
-                (void) lxc_cgroup_write(cgroup, "memory.high", text);           /* no new ones */
+                (void) lxc_limit_write(t, "memory.high", text);           /* no new ones */
                 snprintf(text, sizeof(text), "%" PRIu64, current - bytes);
-                (void) lxc_cgroup_write(cgroup, "memory.reclaim", text);        /* fewer old ones; EAGAIN: not all */
+                (void) lxc_cgroup_write(t->cgroup, "memory.reclaim", text);        /* fewer old ones; EAGAIN: not all */
                 sleep_ms(10);
         }
         ulv_diag_what(reterr, ULV_EXIT_CAPACITY, "cannot shrink the container's memory to %" PRIu64 "M", bytes >> 20);
@@ -96,49 +100,49 @@ static int press(int cgroup, uint64_t bytes, struct ulv_diag *reterr) {
         return 1;
 }
 
-static int set_memory_max(int cgroup, uint64_t bytes, struct ulv_diag *reterr) {
+static int set_memory_max(const struct lxc_target *t, uint64_t bytes, struct ulv_diag *reterr) {
         uint64_t current = 0;
         char text[32];
-        int r = press(cgroup, bytes, reterr);
+        int r = press(t, bytes, reterr);
 
         if (r == 0) {
                 snprintf(text, sizeof(text), "%" PRIu64, bytes);
-                r = lxc_set_checked(cgroup, "memory.max", "memory.max", text, reterr);
+                r = lxc_set_checked(t, "memory.max", "memory.max", text, reterr);
         }
-        (void) lxc_cgroup_write(cgroup, "memory.high", "max");
-        if (r == 0 && read_number(cgroup, "memory.current", &current) == 0 && current > bytes) {
+        (void) lxc_limit_write(t, "memory.high", "max");
+        if (r == 0 && read_number(t->cgroup, "memory.current", &current) == 0 && current > bytes) {
                 snprintf(text, sizeof(text), "%" PRIu64, current);
                 return lxc_set_refused(reterr, "memory.current", "its maximum", text, 0);
         }
-        if (r == 0 && lxc_cgroup_has(cgroup, "memory.swap.max"))
-                r = lxc_set_checked(cgroup, "memory.swap.max", "memory.swap.max", "0", reterr);
+        if (r == 0 && lxc_cgroup_has(t->cgroup, "memory.swap.max"))
+                r = lxc_set_checked(t, "memory.swap.max", "memory.swap.max", "0", reterr);
         return r;
 }
 
 /* The nodes that the grant names; on a machine with one there is nothing to choose. */
-static int set_nodes(int cgroup, const struct ulv_grant *g, struct ulv_diag *reterr) {
+static int set_nodes(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_diag *reterr) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
         struct ulv_cpus nodes = { 0 };
 
-        if (g->n_memory == 0 || !lxc_cgroup_has(cgroup, "cpuset.mems") || access("/sys/devices/system/node/node1", F_OK) < 0)
+        if (g->n_memory == 0 || !lxc_cgroup_has(t->cgroup, "cpuset.mems") || access("/sys/devices/system/node/node1", F_OK) < 0)
                 return 0;
         for (unsigned i = 0; i < g->n_memory; i++)
                 ulv_cpus_set(&nodes, g->memory[i].node);
         ulv_cpus_format(&b, &nodes);
         if (ulv_strbuf_error(&b) < 0)
                 return ulv_strbuf_error(&b);
-        return lxc_set_checked(cgroup, "cpuset.mems", "cpuset.mems.effective", ulv_strbuf_str(&b), reterr);
+        return lxc_set_checked(t, "cpuset.mems", "cpuset.mems.effective", ulv_strbuf_str(&b), reterr);
 }
 
-static int enforce_memory(int cgroup, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
+static int enforce_memory(const struct lxc_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
         int r;
 
         *ret_how = "tracked";
-        if (g->memory_bytes == 0 || !lxc_cgroup_has(cgroup, "memory.max"))
+        if (g->memory_bytes == 0 || !lxc_cgroup_has(t->cgroup, "memory.max"))
                 return 0;
-        r = set_memory_max(cgroup, g->memory_bytes, reterr);
+        r = set_memory_max(t, g->memory_bytes, reterr);
         if (r == 0)
-                r = set_nodes(cgroup, g, reterr);
+                r = set_nodes(t, g, reterr);
         if (r == 0)
                 *ret_how = "limit";
         return r;
@@ -313,14 +317,14 @@ static int enforce_cpus(const struct lxc_target *t, const struct ulv_grant *g, c
                 return r;
         if (g->n_cores == 0 && lxc_cgroup_has(t->cgroup, "cpuset.cpus.partition"))
                 (void) lxc_cgroup_write(t->cgroup, "cpuset.cpus.partition", "member");
-        r = lxc_set_checked(t->cgroup, "cpuset.cpus", "cpuset.cpus.effective", ulv_strbuf_str(&b), reterr);
+        r = lxc_set_checked(t, "cpuset.cpus", "cpuset.cpus.effective", ulv_strbuf_str(&b), reterr);
         if (r == 0)
                 *ret_how = g->n_cores > 0 && try_isolated(t->cgroup) ? "isolated" : "limit";
         return r;
 }
 
 /* Whole cores have no quota; a share is one, whatever CPUs of the pool it runs on. */
-static int enforce_quota(int cgroup, const struct ulv_grant *g, struct ulv_diag *reterr) {
+static int enforce_quota(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_diag *reterr) {
         uint64_t quota = g->share * (PERIOD_USEC / 1000);
         char text[64];
 
@@ -328,7 +332,7 @@ static int enforce_quota(int cgroup, const struct ulv_grant *g, struct ulv_diag 
                 snprintf(text, sizeof(text), "max %d", PERIOD_USEC);
         else
                 snprintf(text, sizeof(text), "%" PRIu64 " %d", ULV_MAX(quota, (uint64_t) QUOTA_MIN_USEC), PERIOD_USEC);
-        return lxc_set_checked(cgroup, "cpu.max", "cpu.max", text, reterr);
+        return lxc_set_checked(t, "cpu.max", "cpu.max", text, reterr);
 }
 
 static int enforce_cpu(const struct lxc_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
@@ -336,7 +340,7 @@ static int enforce_cpu(const struct lxc_target *t, const struct ulv_grant *g, co
         int r = enforce_cpus(t, g, ret_how, reterr);
 
         if (r == 0 && quota && (g->share > 0 || g->n_cores > 0))
-                r = enforce_quota(t->cgroup, g, reterr);
+                r = enforce_quota(t, g, reterr);
         if (r == 0 && g->n_cores == 0)
                 *ret_how = quota && g->share > 0 ? "limit" : "tracked";
         return r;
@@ -346,11 +350,12 @@ int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ul
         struct ulv_enforced how = {};
         int r;
 
-        r = enforce_memory(t->cgroup, g, &how.memory, reterr);
+        r = enforce_memory(t, g, &how.memory, reterr);
         if (r == 0)
                 r = enforce_cpu(t, g, &how.cpu, reterr);
         if (r == 0)
                 r = lxc_enforce_limits(t, g, &how, reterr);
+        lxc_scope_done();
         if (r == 0 && ret)
                 *ret = how;
         return r;

@@ -113,7 +113,7 @@ static int resolve(const struct lxc_target *t, const struct ulv_grant *g, struct
 }
 
 /* Lines of disks that aren't limited any more. */
-static int drop_others(int cgroup, const char *now, struct disk *v, unsigned n) {
+static int drop_others(const struct lxc_target *t, const char *now, struct disk *v, unsigned n) {
         for (const char *line = now; *line; line += strcspn(line, "\n"), line += *line == '\n') {
                 struct disk d;
                 char text[160];
@@ -124,7 +124,7 @@ static int drop_others(int cgroup, const char *now, struct disk *v, unsigned n) 
                 for (int i = 0; i < IO_LIMITS; i++)
                         d.bound[i] = UINT64_MAX;
                 format_line(text, sizeof(text), &d);
-                r = lxc_cgroup_write(cgroup, "io.max", text);
+                r = lxc_limit_write(t, "io.max", text);
                 if (r < 0 && r != -ENODEV)
                         return r;
         }
@@ -142,18 +142,18 @@ static bool says(const char *now, const struct disk *d) {
         return false;
 }
 
-static int set_disks(int cgroup, struct disk *v, unsigned n, struct ulv_diag *reterr) {
+static int set_disks(const struct lxc_target *t, struct disk *v, unsigned n, struct ulv_diag *reterr) {
         char now[16384], text[160] = "";
-        int r = lxc_cgroup_read(cgroup, "io.max", now, sizeof(now));
+        int r = lxc_cgroup_read(t->cgroup, "io.max", now, sizeof(now));
 
         if (r == 0)
-                r = drop_others(cgroup, now, v, n);
+                r = drop_others(t, now, v, n);
         for (unsigned i = 0; r == 0 && i < n; i++) {
                 format_line(text, sizeof(text), &v[i]);
-                r = lxc_cgroup_write(cgroup, "io.max", text);
+                r = lxc_limit_write(t, "io.max", text);
         }
         if (r == 0)
-                r = lxc_cgroup_read(cgroup, "io.max", now, sizeof(now));
+                r = lxc_cgroup_read(t->cgroup, "io.max", now, sizeof(now));
         if (r < 0)
                 return lxc_set_refused(reterr, "io.max", text, NULL, r);
         for (unsigned i = 0; i < n; i++)
@@ -173,12 +173,12 @@ int lxc_enforce_limits(const struct lxc_target *t, const struct ulv_grant *g, st
 
         if (pids) {
                 (void) snprintf(text, sizeof(text), "%" PRIu64, g->tasks);
-                r = lxc_set_checked(t->cgroup, "pids.max", "pids.max", text, reterr);
+                r = lxc_set_checked(t, "pids.max", "pids.max", text, reterr);
         }
         if (r == 0)
                 r = resolve(t, g, disks, &n, ret->limits, reterr);
         if (r == 0 && io)
-                r = set_disks(t->cgroup, disks, n, reterr);
+                r = set_disks(t, disks, n, reterr);
         for (unsigned i = 0; i < g->n_limits; i++)
                 if (g->limits[i].what == ULV_LIMIT_TASKS)
                         ret->limits[i] = pids ? "limit" : "tracked";

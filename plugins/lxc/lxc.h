@@ -67,9 +67,20 @@ int lxc_cgroup_populated(int fd);
 int lxc_cgroup_kill(int fd);
 /* Removes it and the empty cgroups that the payload made below. 0 also if it is gone; -EBUSY. */
 int lxc_cgroup_remove(const char *dir);
+/* Only those below: the directory is somebody else's. */
+int lxc_cgroup_remove_below(const char *dir);
 
 /* Hands a container's own init the directory, not its limits. */
 int lxc_cgroup_delegate(int fd, uid_t uid) ULV_MUST_CHECK;
+
+/* --- scope.c: a cgroup that PID 1 keeps ---------------------------------------------------------------- */
+
+/* Makes the scope with this process in it: 0 when it is there. A child of ours that waits. */
+int lxc_scope_start(const char *scope, const char *partition, pid_t pid, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* The limit that `text` in `file` of its cgroup would be, as a property; -EOPNOTSUPP: there is none for that file. */
+int lxc_scope_set(const char *scope, const char *file, const char *text) ULV_MUST_CHECK;
+/* Nothing more is asked of PID 1 for now. */
+void lxc_scope_done(void);
 
 /* --- devices.c --------------------------------------------------------------------------------------- */
 
@@ -79,14 +90,17 @@ bool lxc_devices_filtered(int cgroup);
 
 /* --- enforce.c --------------------------------------------------------------------------------------- */
 
-/* Where a limit is set: a cgroup (-1: none), and the payload's first process (-1 before it runs). */
-struct lxc_target { int cgroup; pid_t leader; };
+/* Where a limit is set: a cgroup (-1: none), PID 1's scope that it is (NULL: nobody's but ours), and the payload's first
+ * process (-1 before it runs). */
+struct lxc_target { int cgroup; const char *scope; pid_t leader; };
 /* The disk that a path is, or that its file system is on. 0; -ENODEV: none; -errno. (limits.c) */
 int lxc_disk_of(const char *path, dev_t *ret) ULV_MUST_CHECK;
 /* limits.c: how many tasks, how much I/O. Fills the hows of the grant's limits. */
 int lxc_enforce_limits(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
+/* Writes a limit, or has PID 1 write it: the one way to set any. It counts only once it is read back. 0; -errno. */
+int lxc_limit_write(const struct lxc_target *t, const char *file, const char *text);
 /* Writes text and compares what `read_file` then says with it. 0; 1 with reterr. */
-int lxc_set_checked(int cgroup, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr);
+int lxc_set_checked(const struct lxc_target *t, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr);
 int lxc_set_refused(struct ulv_diag *d, const char *file, const char *wanted, const char *found, int r);
 /* As ulv_plugin.enforce. */
 int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
@@ -112,6 +126,7 @@ struct lxc_build {
         uid_t uid_base;
         unsigned rights;                /* LXC_INIT, LXC_NESTING */
         bool apparmor;                  /* the host has our profile loaded */
+        bool in_cgroup;                 /* the builder is, or will be before it begins, in the payload's own */
         char **argv, **env;             /* of PID 1: uv-init's, or with LXC_INIT the image's own */
         char **helper_argv, **helper_env;       /* LXC_INIT: of the uv-init beside it */
         int cgroup, console, init_socket, init_exe;     /* -1 if none (not init_exe) */
@@ -119,6 +134,7 @@ struct lxc_build {
         const struct ulv_definition *definition;
         pid_t monitor;                  /* our parent */
         int status;                     /* to the monitor: struct lxc_word */
+        int hold;                       /* from the monitor: a byte when it may begin, end of file if it may not */
         int go;                         /* enter.c: end of file without a byte = the builder failed */
 
         int source, tree;               /* the root's tree as it is on the host; its clone, to be the root */
@@ -141,8 +157,9 @@ struct lxc_word {
         struct ulv_diag diag;           /* FAILED */
 };
 
-/* In the monitor: forks the builder. 0: *ret_builder is its pidfd, *ret_status the words' socket. */
-int lxc_build_start(struct lxc_build *b, int *ret_builder, int *ret_status) ULV_MUST_CHECK;
+/* In the monitor: forks the builder, which waits for a byte in *ret_go. 0: *ret_builder is its pidfd, *ret_status the
+ * words' socket. */
+int lxc_build_start(struct lxc_build *b, pid_t *ret_pid, int *ret_builder, int *ret_status, int *ret_go) ULV_MUST_CHECK;
 /* Fills the three lines of a failed start and sends them; never returns. r: -errno. */
 void lxc_build_tell(struct lxc_build *b, const struct lxc_word *w, int fd);
 _Noreturn void lxc_build_fail(struct lxc_build *b, int r, const char *what_failed, const char *try_);

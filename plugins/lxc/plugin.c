@@ -136,7 +136,7 @@ static int cleanup(struct ulv_monitor *m) {
         if (r < 0)              /* nothing hangs on it: the partition is gone, its layer is out of the way or reused never */
                 ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");
         (void) ulv_monitor_forget_fd(m, LXC_CREDENTIALS_FD);    /* with it goes what they say */
-        r = lxc_cgroup_remove(ulv_monitor_cgroup(m));
+        r = ulv_monitor_scope(m) ? lxc_cgroup_remove_below(ulv_monitor_cgroup(m)) : lxc_cgroup_remove(ulv_monitor_cgroup(m));
         /* The kernel takes interfaces away a moment after the last process; if somebody else holds the network
          * namespace (ip netns attach), the next start under this uid range does it. */
         return r == 0 && c->uid_base > 0 && lxc_network_left(c->uid_base) ? -EBUSY : r;
@@ -177,8 +177,9 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
 }
 
 static int enforce(struct ulv_monitor *m, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
-        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), true);
-        const struct lxc_target t = { .cgroup = cgroup, .leader = ulv_monitor_leader(m) };
+        const char *scope = ulv_monitor_scope(m);
+        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), !scope);    /* PID 1 makes a scope when there is a process for it */
+        const struct lxc_target t = { .cgroup = cgroup, .scope = scope, .leader = ulv_monitor_leader(m) };
         struct lxc *c = lxc_get(m);
 
         if (cgroup < 0 && cgroup != -ENOENT)

@@ -162,7 +162,8 @@ static int on_status(sd_event_source *s ULV_UNUSED, int fd ULV_UNUSED, uint32_t 
         return 0;
 }
 
-static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, int init, char **words) {
+/* *ret_go: see lxc_build_start(). */
+static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, int init, char **words, pid_t *ret_pid, int *ret_go) {
         struct ulv_monitor *m = c->m;
         char root[PATH_MAX];
         _cleanup_free_ void *filter = NULL;
@@ -173,7 +174,7 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
                 .instance_root = ulv_monitor_root(m), .kept = ulv_streq(d->writable, "kept"),
                 .hostname = d->hostname && *d->hostname ? d->hostname : ulv_monitor_name(m),
                 .uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE,
-                .cgroup = cgroup, .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
+                .cgroup = cgroup, .in_cgroup = cgroup >= 0 || ulv_monitor_scope(m), .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
                 .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1, .layer = -1, .layer_tree = -1, .usr = -1,
                 .credentials = -1, .zone = -1,
                 .rights = c->rights, .apparmor = c->apparmor, .helper_argv = helper_argv,
@@ -188,7 +189,7 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
         b.filter = filter;
         b.argv = argv;
         b.env = env;
-        r = lxc_build_start(&b, &c->builder, &c->status);
+        r = lxc_build_start(&b, ret_pid, &c->builder, &c->status, ret_go);
         if (r < 0)
                 return r;
         return sd_event_add_io(ulv_monitor_event(m), &c->source, c->status, EPOLLIN, on_status, c);
@@ -217,23 +218,39 @@ static int check_definition(const struct ulv_definition *d, const struct ulv_gra
         return 0;
 }
 
-/* The cgroup, empty and with its limits; -1 where there is none. */
-static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int *ret, struct ulv_diag *reterr) {
-        struct ulv_monitor *m = c->m;
-        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), true);
-        int r;
+static int open_cgroup(const struct lxc *c, bool create, int *ret, struct ulv_diag *reterr) {
+        int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(c->m), create);
 
         if (cgroup < 0 && cgroup != -ENOENT) {
-                ulv_diag_why(reterr, "its cgroup %s: %s", ulv_monitor_cgroup(m), strerror(-cgroup));
+                ulv_diag_why(reterr, "its cgroup %s: %s", ulv_monitor_cgroup(c->m), strerror(-cgroup));
                 return cgroup;
         }
+        *ret = cgroup < 0 ? -1 : cgroup;
+        return 0;
+}
+
+/* The cgroup that is to be, empty; -1 where there is none, or where PID 1 makes it around the builder. */
+static int find_cgroup(struct lxc *c, int *ret, struct ulv_diag *reterr) {
+        const char *scope = ulv_monitor_scope(c->m);
+        _cleanup_close_ int cgroup = -1;
+        int r = open_cgroup(c, !scope, &cgroup, reterr);
+
+        if (r < 0)
+                return r;
         r = lxc_cgroup_populated(cgroup);
         if (r != 0) {
-                ulv_diag_why(reterr, "its cgroup %s has processes that nobody should have put there", ulv_monitor_cgroup(m));
+                ulv_diag_why(reterr, "its cgroup %s has processes that nobody should have put there", ulv_monitor_cgroup(c->m));
                 return r < 0 ? r : -EBUSY;
         }
-        const struct lxc_target t = { .cgroup = cgroup, .leader = -1 };
-        r = lxc_enforce(&t, g, NULL, reterr);
+        *ret = scope ? -1 : ulv_steal_fd(&cgroup);
+        return 0;
+}
+
+/* Everything that has to stand before the first step in it: the limits, read back, the filter, its owner. */
+static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int cgroup, struct ulv_diag *reterr) {
+        const struct lxc_target t = { .cgroup = cgroup, .scope = ulv_monitor_scope(c->m), .leader = -1 };
+        int r = lxc_enforce(&t, g, NULL, reterr);
+
         if (r != 0)
                 return r < 0 ? r : -EOPNOTSUPP;
         c->devices = false;
@@ -243,22 +260,31 @@ static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int *ret, st
                 if (r < 0)
                         ulv_log_errno(r, "no device filter on the container's cgroup: its /dev and user namespace alone keep devices away");
         }
-        *ret = cgroup < 0 ? -1 : ulv_steal_fd(&cgroup);
+        /* Not before it has the builder: into what isn't ours we couldn't fork. */
+        if (cgroup >= 0 && (c->rights & LXC_INIT) && (r = lxc_cgroup_delegate(cgroup, c->uid_base)) < 0) {
+                ulv_diag_why(reterr, "its cgroup %s can't be handed to its init: %s", ulv_monitor_cgroup(c->m), strerror(-r));
+                return r;
+        }
         return 0;
 }
 
 static int prepare(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, char **words, struct ulv_diag *reterr) {
-        _cleanup_close_ int cgroup = -1, init = open_init();
+        _cleanup_close_ int cgroup = -1, go = -1, init = open_init();
+        const char *scope = ulv_monitor_scope(c->m);
+        pid_t pid;
+        int r;
 
         if (init < 0)
                 return because(reterr, init, "make, or install the package again", "uv-init can't be read beside this monitor's program");
-        int r = prepare_cgroup(c, g, &cgroup, reterr);
-        if (r < 0)
-                return r;
-        r = start_builder(c, d, g, cgroup, init, words);
-        /* Not before: into what isn't ours we couldn't fork. Not long after: the builder waits for mounts. */
-        if (r >= 0 && cgroup >= 0 && (c->rights & LXC_INIT) && (r = lxc_cgroup_delegate(cgroup, ULV_UID_BASE + g->uids * ULV_UID_RANGE)) < 0)
-                ulv_diag_why(reterr, "its cgroup %s can't be handed to its init: %s", ulv_monitor_cgroup(c->m), strerror(-r));
+        r = find_cgroup(c, &cgroup, reterr);
+        if (r == 0)
+                r = start_builder(c, d, g, cgroup, init, words, &pid, &go);
+        if (r >= 0 && scope && (r = lxc_scope_start(scope, ulv_monitor_name(c->m), pid, reterr)) >= 0)
+                r = open_cgroup(c, false, &cgroup, reterr);
+        if (r >= 0)
+                r = prepare_cgroup(c, g, cgroup, reterr);
+        if (r >= 0 && write(go, "", 1) != 1)
+                r = -EPIPE;
         return r;
 }
 

@@ -345,7 +345,7 @@ static void furnish_sys(struct lxc_build *b) {
         _cleanup_close_ int sys = make_fs(b, "sysfs", NULL, ATTR_DATA | MOUNT_ATTR_RDONLY);
 
         lxc_tree_attach(b, sys, "sys");
-        if ((b->rights & LXC_INIT) && b->cgroup >= 0) {
+        if ((b->rights & LXC_INIT) && b->in_cgroup) {
                 _cleanup_close_ int cgroup = make_fs(b, "cgroup2", NULL, ATTR_DATA);
                 cover(b, sys, "fs/cgroup", cgroup);     /* its own only: we stand in its cgroup namespace */
         }

@@ -18,3 +18,19 @@ status_of() { awk -v f="$2:" '$1 == f { print $2 }' "/proc/$(main_pid "$1")/stat
 sim() {
     printf '[Partition]\nType=sim\n[CPU]\n%s\n[Memory]\nSize=%s\n' "$2" "$3" >"/etc/ultravisor/partitions/$1.partition"
 }
+
+# container NAME [LINES of [Partition]]: a definition with a busybox of its own; its program sleeps.
+container() {
+    local tree=/run/roots/$1 a
+    mkdir -p -m 700 /run/roots; mkdir -p "$tree"/{bin,etc,proc,sys,dev,tmp,run,root}
+    cp /bin/busybox "$tree/bin/busybox"; for a in sh sleep cat echo ps true trap; do ln -sf busybox "$tree/bin/$a"; done
+    echo 'root:x:0:0::/root:/bin/sh' >"$tree/etc/passwd"
+    printf '[Partition]\nType=container\n%s\n[CPU]\nShare=0.02\n[Memory]\nSize=32M\n[Container]\nRoot=%s\nExec=%s\n' "${2:-}" "$tree" "${3:-/bin/sleep 10000}" \
+        >"/etc/ultravisor/partitions/$1.partition"
+}
+field() { uvctl list -a -o json | jq -r --arg n "$1" '.[] | select(.Name == $n) | .'"$2"; }
+leader() { field "$1" Leader; }
+start_ticks() { awk '{ sub(/.*\) /, ""); print $20 }' "/proc/$1/stat" 2>/dev/null; }
+unit_state() { systemctl show -P ActiveState "$1"; }
+# gone PID: no such process
+gone() { [ ! -e "/proc/$1" ]; }

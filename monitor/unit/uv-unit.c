@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* uv-unit: what the unit of a partition needs beside its monitor.
+ *
+ *   uv-unit want NAME      PID 1 has started the unit by itself: asks uvd whether the partition is to run. 0: yes; else
+ *                          a code of enum ulv_exit, with the reason on the standard output in one line, and in full in
+ *                          the log. Without any right (uv-monitor drops them).
+ *   uv-unit stopped NAME   ExecStopPost=: ends the payload's scope if the unit was to stop (systemctl stop and restart,
+ *                          shutdown) and its monitor didn't live to see to it. After an accident of the monitor there
+ *                          is no such job: then the payload runs on, for the next monitor. The scope is killed and not
+ *                          stopped, for a stop would wait for what is ordered before it, and that waits for us. */
+
+#include <poll.h>
+#include <stdio.h>
+
+#include "lib/bus.h"
+#include "lib/log.h"
+#include "lib/protocol.h"
+
+#define UVD_PATIENCE 300                /* of 100 ms: how long uvd may be away */
+#define ASKED_AGAIN_MS 100
+#define SYSTEMD "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
+
+static int unit_path(const char *name, char **ret) {
+        char unit[128];
+
+        (void) snprintf(unit, sizeof(unit), "uv-partition@%.64s.service", name);
+        return sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, ret);
+}
+
+static int refuse(const struct ulv_diag *d) {
+        ulv_log(ULV_LOG_ERR, "%s", d->what);
+        if (d->why[0])
+                ulv_log(ULV_LOG_ERR, "%s", d->why);
+        if (d->try_[0])
+                ulv_log(ULV_LOG_ERR, "try: %s", d->try_);
+        (void) printf("%s%s%s\n", d->what, d->why[0] ? ": " : "", d->why);
+        return (int) d->code;
+}
+
+/* Was the unit revived by PID 1 after an accident, and not started by anybody? Then its partition ended meanwhile. */
+static bool is_revived(const char *name) {
+        _cleanup_free_ char *path = NULL;
+        sd_bus *bus = NULL;
+        uint32_t n = 0;
+
+        if (sd_bus_open_system(&bus) >= 0 && unit_path(name, &path) >= 0)
+                (void) sd_bus_get_property_trivial(bus, "org.freedesktop.systemd1", path, "org.freedesktop.systemd1.Service", "NRestarts", NULL, 'u', &n);
+        sd_bus_flush_close_unref(bus);
+        return n > 0;
+}
+
+/* 0: yes; 1: refused (d); -errno: uvd went away, or isn't there. */
+static int ask(const char *path, const char *name, const char *token, struct ulv_diag *d) {
+        sd_bus_error e = SD_BUS_ERROR_NULL;
+        sd_bus_message *m = NULL;
+        sd_bus *bus = NULL;
+        int r;
+
+        r = ulv_bus_connect(NULL, path, &bus);
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(bus, &m, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "Want");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "ss", name, token);
+        if (r >= 0)
+                r = sd_bus_call(bus, m, UINT64_MAX, &e, NULL);
+        if (r < 0 && e.name && ulv_startswith(e.name, ULV_ERROR_PREFIX)) {
+                ulv_bus_error_to_diag(&e, r, d);
+                r = 0;
+        }
+        sd_bus_error_free(&e);
+        sd_bus_message_unref(m);
+        sd_bus_close_unref(bus);
+        return r < 0 ? r : d->what[0] != 0;
+}
+
+static int want(const char *name) {
+        const char *root = getenv("ULTRAVISOR_ROOT"), *token = getenv("INVOCATION_ID");
+        struct ulv_diag d = { 0 };
+        char path[4096];
+        int r = -EINVAL;
+
+        if (!root || !token || snprintf(path, sizeof(path), "%s/" ULV_RUN "/" ULV_SOCKET_MONITOR, ulv_streq(root, "/") ? "" : root) >= (int) sizeof(path))
+                return ULV_EXIT_USAGE;
+        if (is_revived(name))
+                return ULV_MONITOR_FAILED;
+        for (unsigned i = 0; i < UVD_PATIENCE; i++) {
+                r = ask(path, name, token, &d);
+                if (r >= 0)
+                        return r == 0 ? 0 : refuse(&d);
+                (void) poll(NULL, 0, ASKED_AGAIN_MS);
+        }
+        ulv_diag_what(&d, ULV_EXIT_UNREACHABLE, "cannot start %s", name);
+        ulv_diag_why(&d, "uvd doesn't answer: %s", strerror(-r));
+        ulv_diag_try(&d, "systemctl start ultravisor.target");
+        return refuse(&d);
+}
+
+/* Is there a job that wants this unit to be down? While a start waits for our end the payload runs on. */
+static int is_to_stop(sd_bus *bus, const char *name) {
+        _cleanup_free_ char *path = NULL, *type = NULL;
+        sd_bus_message *m = NULL;
+        const char *job;
+        uint32_t id;
+        int r;
+
+        r = unit_path(name, &path);
+        if (r >= 0)
+                r = sd_bus_get_property(bus, "org.freedesktop.systemd1", path, "org.freedesktop.systemd1.Unit", "Job", NULL, &m, "(uo)");
+        if (r >= 0)
+                r = sd_bus_message_read(m, "(uo)", &id, &job);
+        if (r >= 0 && id != 0)
+                r = sd_bus_get_property_string(bus, "org.freedesktop.systemd1", job, "org.freedesktop.systemd1.Job", "JobType", NULL, &type);
+        sd_bus_message_unref(m);
+        if (r < 0 || !type)
+                return ULV_MIN(r, 0);
+        return ulv_streq(type, "stop") || ulv_streq(type, "restart") || ulv_streq(type, "try-restart");
+}
+
+static int stopped(const char *name) {
+        const char *code = getenv("EXIT_CODE"), *status = getenv("EXIT_STATUS");
+        char failed[16];
+        sd_bus_error e = SD_BUS_ERROR_NULL;
+        sd_bus *bus = NULL;
+        char scope[128];
+        int r;
+
+        (void) snprintf(failed, sizeof(failed), "%d", ULV_MONITOR_FAILED);
+        if (code && status && ulv_streq(code, "exited") && (ulv_streq(status, "0") || ulv_streq(status, failed)))
+                return 0;       /* It has proved that nothing is left. */
+        r = sd_bus_open_system(&bus);
+        if (r >= 0)
+                r = is_to_stop(bus, name);
+        if (r > 0) {
+                ulv_log(ULV_LOG_WARNING, "%s is to stop and has no monitor that could see to it: killed", name);
+                (void) snprintf(scope, sizeof(scope), "ultravisor-%.64s.scope", name);
+                r = sd_bus_call_method(bus, SYSTEMD, "KillUnit", &e, NULL, "ssi", scope, "all", SIGKILL);
+                if (sd_bus_error_has_name(&e, "org.freedesktop.systemd1.NoSuchUnit"))
+                        r = 0;
+        }
+        sd_bus_error_free(&e);
+        sd_bus_flush_close_unref(bus);
+        return r < 0 ? -ulv_log_errno(r, "cannot see to it that %s has stopped", name) : 0;
+}
+
+int main(int argc, char **argv) {
+        if (argc == 2 && ulv_streq(argv[1], "--version")) {
+                (void) printf("uv-unit %s\n", ULV_VERSION);
+                return 0;
+        }
+        ulv_log_open("uv-unit");
+        if (argc == 3 && ulv_streq(argv[1], "want"))
+                return want(argv[2]);
+        if (argc == 3 && ulv_streq(argv[1], "stopped"))
+                return stopped(argv[2]) != 0;
+        (void) fprintf(stderr, "uv-unit can't do this\nit is for the unit uv-partition@.service\ntry: systemctl start uv-partition@NAME\n");
+        return ULV_EXIT_USAGE;
+}

@@ -1,0 +1,198 @@
+# Partitions as units of PID 1: systemctl and uvctl say the same, and no death of ours takes a payload along.
+load ../lib/systemd
+
+UNIT=uv-partition@web.service
+SCOPE=ultravisor-web.scope
+
+setup_file() {
+    container web Restart=always
+    container db
+    systemctl start ultravisor.target
+    uvctl apply -y
+}
+teardown_file() { uvctl stop --all || true; systemctl stop ultravisor.target; }
+
+running() { # running NAME: ledger, unit and scope agree
+    is "$(field "$1" State)" running
+    is "$(unit_state "uv-partition@$1.service") $(unit_state "ultravisor-$1.scope")" "active active"
+    grep -q "/ultravisor.slice/ultravisor-$1.scope" "/proc/$(leader "$1")/cgroup"
+}
+stopped() { # stopped NAME [STATE of the unit]
+    is "$(field "$1" State)" defined
+    is "$(unit_state "uv-partition@$1.service") $(unit_state "ultravisor-$1.scope")" "${2:-inactive} inactive"
+}
+same() { is "$(leader web) $(start_ticks "$(leader web)")" "$1"; }       # same "PID START"
+who() { echo "$(leader web) $(start_ticks "$(leader web)")"; }
+# The pid of its monitor, or the test ends: kill 0 would end the tests themselves.
+monitor() { local p; p=$(main_pid $UNIT); [ "$p" -gt 1 ] || { echo "no monitor" >&2; return 1; }; echo "$p"; }
+# Each test begins with web running.
+setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; }
+
+@test "systemctl start starts a partition, as uvctl start does: transaction, unit, scope in ultravisor.slice" {
+    uvctl stop web
+    systemctl start $UNIT
+    running web
+    uvctl history web | grep -q systemd
+    systemctl stop $UNIT
+    wait_for 5 stopped web
+    uvctl start web
+    running web
+    [ "$(systemctl show -P StatusText $UNIT)" = "running, leader $(leader web)" ]
+}
+
+@test "the monitor's unit has the monitor and its uv-port, nothing of the payload" {
+    local got
+    got=$(for p in $(cat /sys/fs/cgroup/$(systemctl show -P ControlGroup $UNIT)/cgroup.procs); do cat /proc/$p/comm; done | sort | xargs)
+    is "$got" "uv-monitor-lxc uv-port"
+    got=$(for p in $(cat /sys/fs/cgroup/$(systemctl show -P ControlGroup $SCOPE)/cgroup.procs); do cat /proc/$p/comm; done | sort | xargs)
+    is "$got" "sleep uv-init"
+}
+
+@test "systemctl start of what can't start fails, and says why in the unit's status" {
+    not systemctl start uv-partition@nosuch.service
+    systemctl show -P StatusText uv-partition@nosuch.service | grep -q 'no partition nosuch: no definition has this name'
+    is "$(systemctl show -P ExecMainStatus uv-partition@nosuch.service)" 4
+    container big "" /bin/true
+    sed -i 's/Size=32M/Size=900G/' /etc/ultravisor/partitions/big.partition
+    uvctl reload
+    not systemctl start uv-partition@big.service
+    systemctl show -P StatusText uv-partition@big.service | grep -q '900G'
+    is "$(systemctl show -P ExecMainStatus uv-partition@big.service)" 7
+    is "$(unit_state uv-partition@big.service)" failed
+    container bad "" /bin/not-there
+    uvctl apply -y
+    not systemctl start uv-partition@bad.service
+    is "$(field bad State)" failed
+    sleep 0.5
+    is "$(systemctl show -P NRestarts uv-partition@bad.service)" 0
+    rm /etc/ultravisor/partitions/{big,bad}.partition
+}
+
+@test "journalctl -u tells why" {
+    journalctl -q -u uv-partition@nosuch.service -o cat | grep -q 'no definition has this name'
+}
+
+@test "systemctl stop ends it, though it has Restart=always, and uvctl stop ends its unit" {
+    local pid
+    running web
+    pid=$(leader web)
+    systemctl stop $UNIT
+    wait_for 5 stopped web
+    gone "$pid"
+    sleep 1.5
+    stopped web
+    uvctl start web
+    uvctl stop web
+    wait_for 5 stopped web
+}
+
+@test "systemctl restart is a new life of the partition" {
+    local old
+    systemctl start $UNIT
+    old=$(who)
+    systemctl restart $UNIT
+    running web
+    [ "$(who)" != "$old" ]
+}
+
+@test "the monitor killed by any signal: PID 1 revives it, the payload and its scope run on" {
+    local before unit_pid
+    before=$(who)
+    for s in KILL ABRT SEGV HUP INT PIPE; do
+        unit_pid=$(monitor)
+        kill -$s "$unit_pid"
+        sleep 0.1
+        wait_for 5 uvctl exec web -- /bin/true
+        running web
+        same "$before"
+    done
+    [ "$(systemctl show -P NRestarts $UNIT)" -ge 3 ]
+}
+
+@test "killed 20 times in a row, as fast as it comes back" {
+    local before
+    before=$(who)
+    for i in $(seq 20); do systemctl kill --kill-whom=main -s KILL $UNIT || true; sleep 0.03; done
+    wait_for 5 uvctl exec web -- /bin/true
+    same "$before"
+}
+
+@test "systemctl restart uvd, kill -9 of each role: nothing of the partition notices" {
+    local before m
+    before=$(who) m=$(monitor)
+    systemctl restart uvd.service
+    wait_for 5 uvctl exec web -- /bin/true
+    for u in $ROLES; do systemctl kill -s KILL $u; done
+    wait_for 10 uvctl exec web -- /bin/true
+    same "$before"
+    is "$(monitor)" "$m"
+}
+
+@test "monitor and uvd killed together: found again, by fds and token" {
+    local before
+    before=$(who)
+    kill -KILL "$(monitor)" "$(main_pid uvd)"
+    wait_for 10 uvctl exec web -- /bin/true
+    running web
+    same "$before"
+}
+
+@test "daemon-reload and daemon-reexec disturb nothing, and the fds are still there after them" {
+    local before
+    before=$(who)
+    systemctl daemon-reload
+    systemctl daemon-reexec
+    kill -KILL "$(monitor)"
+    wait_for 5 uvctl exec web -- /bin/true
+    running web
+    same "$before"
+}
+
+@test "systemctl stop without uvd ends the payload; uvd hears of it when it is back, and takes it for no failure" {
+    local pid
+    pid=$(leader web)
+    systemctl stop uvd.service
+    systemctl stop $UNIT
+    gone "$pid"
+    is "$(unit_state $UNIT) $(unit_state $SCOPE)" "inactive inactive"
+    systemctl start uvd.service
+    wait_for 10 stopped web
+    sleep 1.5
+    stopped web
+    is "$(field web State)" defined
+}
+
+@test "systemctl stop of a monitor that hangs: killed, and the payload with it" {
+    local pid
+    systemctl start $UNIT
+    pid=$(leader web)
+    mkdir -p /run/systemd/system/$UNIT.d
+    printf '[Service]\nTimeoutStopSec=1s\n' >/run/systemd/system/$UNIT.d/hang.conf
+    systemctl daemon-reload
+    kill -STOP "$(monitor)"
+    systemctl stop $UNIT
+    wait_for 5 gone "$pid"
+    rm -r /run/systemd/system/$UNIT.d; systemctl daemon-reload
+    wait_for 5 sh -c "[ \$(systemctl show -P ActiveState $SCOPE) = inactive ]"
+    wait_for 10 sh -c 'uvctl list -a -o json | jq -e ".[] | select(.Name == \"web\") | .State != \"running\""'
+}
+
+@test "a payload killed from outside: Restart= starts it again in a new scope, on-failure semantics are the planner's" {
+    local old
+    uvctl stop web || true
+    uvctl start web
+    old=$(leader web)
+    kill -KILL "$old"
+    wait_for 10 sh -c "l=\$(uvctl list -a -o json | jq -r '.[] | select(.Name == \"web\") | .Leader'); [ \$l != 0 ] && [ \$l != $old ]"
+    running web
+}
+
+@test "a partition stopped and started again and again leaves no unit, scope, cgroup or file behind" {
+    uvctl stop web
+    for i in 1 2 3 4 5; do uvctl start -q db; uvctl stop -q db; done
+    wait_for 5 stopped db
+    wait_for 5 sh -c '[ -z "$(systemctl list-units --no-legend -a "ultravisor-*.scope")" ]'
+    is "$(ls /run/systemd/transient /run/systemd/system.control 2>/dev/null | grep ultravisor- | xargs)" ""
+    is "$(find /sys/fs/cgroup/ultravisor.slice -mindepth 1 -type d 2>/dev/null | xargs)" ""
+    is "$(ls /run/ultravisor/uvd/type | xargs)" ""
+}
