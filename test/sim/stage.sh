@@ -11,3 +11,4 @@ for c in host try double; do
     one "sim-planner-control-$c" 60 bash -c 'if "$0" --steps 5000 --sabotage "$1" >&2; then exit 1; else echo "ok 1 - the simulation finds a planted bug: $1"; fi' \
         "$B/test/sim-planner" "$c"
 done
+. test/channel/stage.sh
