@@ -30,14 +30,15 @@ endif
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -isystem /usr/include/libnl3 -DULV_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP
 
 # Folders and what their programs may link. The same table stands in ARCHITECTURE.md (make check-libs).
-BASE_SRC := $(filter-out lib/bus%.c,$(wildcard lib/*.c))
+BASE_SRC := $(filter-out lib/bus%.c lib/copy-%.c,$(wildcard lib/*.c))
+COPY_SRC := $(wildcard lib/copy-*.c)
 BUS_SRC := $(wildcard lib/bus*.c)
 MODEL_SRC := $(wildcard model/*.c)
 MONITOR_SRC := $(wildcard monitor/*.c)
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-monitor-lxc uv-monitor-sim
-SRC_uvctl := $(wildcard uvctl/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+SRC_uvctl := $(wildcard uvctl/*.c) $(COPY_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvctl := -lsystemd
 SRC_uvd := $(wildcard uvd/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvd := -lsystemd -lsqlite3 -lseccomp
@@ -51,7 +52,7 @@ SRC_uv-unit := $(wildcard monitor/unit/*.c) $(BUS_SRC) $(BASE_SRC)
 LIBS_uv-unit := -lsystemd
 SRC_uv-port := $(wildcard monitor/port/*.c)
 LIBS_uv-port := -lseccomp
-SRC_uv-init := $(wildcard plugins/lxc/init/*.c)
+SRC_uv-init := $(wildcard plugins/lxc/init/*.c) $(COPY_SRC)
 SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-lxc := -lsystemd -lcap -lseccomp -lnl-route-3 -lnl-3
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
@@ -79,7 +80,7 @@ $(filter-out %/uv-init,$(BINS)): $(B)/bin/%: $$(call obj,$$(SRC_$$*))
 	$(CC) $(LDHARDEN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_$*)
 
 # uv-init runs inside containers, whose root may have no libc: it is static.
-$(B)/bin/uv-init: $(SRC_uv-init)
+$(B)/bin/uv-init: $(SRC_uv-init) lib/copy.h $(wildcard monitor/port.h monitor/port/*.h plugins/lxc/init/*.h)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O2 -g -static -o $@ $(filter %.c,$^)
 

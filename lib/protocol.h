@@ -94,7 +94,7 @@
  *   Definition(s name) -> (s canonical_text, s files)    files: paths in the configuration directory, by a space
  *   Logs(s name) -> (h a, h b, h first)    read-only (lib/logform.h); an empty memfd where there is none
  *   Exec(s name, as argv, as env, s user, s cwd, ah stdio) -> (i status)
- *        argv of one word "-": the user's shell, as at a login
+ *        argv of one word "-": the user's shell, as at a login; argv[0] "--copy": files (monitor/port.h)
  *   Console(s name, u flags, q rows, q columns, h input) -> ()   what is read from input is typed into the console;
  *        answered when input ends. One at a time: Conflict, but with flag 2 for who typed before. Its output: Logs.
  *   Usage(s name) -> (t cpu_usec, t memory, t tasks, b summed)

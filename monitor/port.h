@@ -32,6 +32,9 @@
 #include <string.h>
 
 #define ULV_PORT_TEXT_MAX 32768
+/* As argv[0] of EXEC: no program, but uv-init's own end of a copy (lib/copy.h): "send" PATH, from standard output, or
+ * "receive" PATH NAME, to standard input: into the directory PATH as NAME, or as PATH. */
+#define ULV_PORT_COPY "--copy"
 #define ULV_PORT_SHELL "-"             /* as argv[0] of EXEC: the user's shell, as at a login */
 enum ulv_port_kind { ULV_PORT_CONFIGURE = 1, ULV_PORT_EXEC, ULV_PORT_SIGNAL, ULV_PORT_EXITED, ULV_PORT_READY, ULV_PORT_FAILED,
                      ULV_PORT_CONSOLE };

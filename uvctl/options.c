@@ -33,6 +33,7 @@ const struct verb uvctl_verbs[] = {
         { "remove", verb_remove, "NAME...", "forget partitions that are not running", 1, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_PURGE },
         { "exec", verb_exec, "NAME [--] COMMAND...", "run a command inside", 2, -1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW | OPT_STATUS_SAYS_IT },
         { "shell", verb_shell, "NAME", "a login shell inside", 1, 1, OPT_USER | OPT_ENV | OPT_CHDIR | OPT_RAW | OPT_STATUS_SAYS_IT },
+        { "copy", verb_copy, "FROM TO", "files in or out; one of both is NAME:/path", 2, 2, OPT_USER },
         { "console", verb_console, "NAME", "its console: see and type (Ctrl-] ends it)", 1, 1, OPT_FORCE | OPT_WATCH | OPT_LINES | OPT_RAW },
         { "logs", verb_logs, "NAME", "what it wrote to its console", 1, 1, OPT_OUTPUT | OPT_FOLLOW | OPT_LINES | OPT_RAW },
         { "image", verb_image, "build|import|list|remove ...", "what containers start from", 1, -1, OPT_OUTPUT | OPT_NAMES },

@@ -121,6 +121,7 @@ int verb_edit(struct uvctl *u, int argc, char **argv);          /* edit.c */
 int verb_new(struct uvctl *u, int argc, char **argv);           /* new.c */
 int verb_image(struct uvctl *u, int argc, char **argv);         /* image.c */
 int verb_exec(struct uvctl *u, int argc, char **argv);          /* exec.c */
+int verb_copy(struct uvctl *u, int argc, char **argv);          /* copy.c */
 int verb_shell(struct uvctl *u, int argc, char **argv);
 int verb_console(struct uvctl *u, int argc, char **argv);       /* console.c */
 int verb_top(struct uvctl *u, int argc, char **argv);           /* top.c */

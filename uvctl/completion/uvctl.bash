@@ -86,6 +86,12 @@ _uvctl() {
                         mapfile -t COMPREPLY < <(compgen -W "$names" -- "$cur")
                 fi
                 ;;
+        copy)
+                # The colon parts words: behind it the name is complete, and the path is the partition's to know.
+                names=$(_uvctl_names)
+                mapfile -t COMPREPLY < <(compgen -W "${names//$'\n'/: }${names:+:}" -- "$cur"; compgen -f -- "$cur")
+                [[ ${COMPREPLY[0]-} == *: ]] && compopt -o nospace
+                ;;
         undo) mapfile -t COMPREPLY < <(compgen -W "$(uvctl history -o name 2>/dev/null)" -- "$cur") ;;
         resources | graph | reload | version) ;;
         *)

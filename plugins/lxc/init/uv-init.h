@@ -29,6 +29,9 @@ struct program {
         const int *stdio;               /* three fds, or NULL: our own */
 };
 
+/* copy.c: argv of ULV_PORT_COPY. */
+_Noreturn void copy_main(const char *const *argv);
+
 /* Forks and executes it in a session of its own, with stdin's terminal, if it is one, as the controlling
  * one. Returns once the exec is through: 0, or the errno of monitor/port.h's FAILED. */
 int program_start(const struct program *p, pid_t *ret_pid);
