@@ -48,6 +48,11 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     is "$got" "sleep uv-init"
 }
 
+@test "the payload isn't spared by the OOM killer, and can't have itself spared" {
+    is "$(cat "/proc/$(leader web)/oom_score_adj")" 0
+    not uvctl exec web -- sh -c 'echo -1 >/proc/self/oom_score_adj'
+}
+
 @test "systemctl start of what can't start fails, and says why in the unit's status" {
     not systemctl start uv-partition@nosuch.service
     systemctl show -P StatusText uv-partition@nosuch.service | grep -q 'no partition nosuch: no definition has this name'
