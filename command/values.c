@@ -32,8 +32,8 @@ static int refuse_limit(const char *key, const char *value, enum ulv_limit_what 
 
         ulv_diag_what(reterr, ULV_EXIT_USAGE, "%s=%.64s isn't a limit", key, value);
         if (what == ULV_LIMIT_TASKS)
-                ulv_diag_why(reterr, "it wants a number of processes and threads from 1 to %d, or nothing for the %d that are standard",
-                             ULV_LIMIT_TASKS_MAX, ULV_LIMIT_TASKS_STANDARD);
+                ulv_diag_why(reterr, "it wants a number of processes and threads from %d to %d, or nothing for the %d that are standard",
+                             ULV_LIMIT_TASKS_MIN, ULV_LIMIT_TASKS_MAX, ULV_LIMIT_TASKS_STANDARD);
         else
                 ulv_diag_why(reterr, "it wants the path of a disk, a colon, and %s a second, or infinity", bytes ? "bytes" : "operations");
         ulv_diag_try(reterr, what == ULV_LIMIT_TASKS ? "%s=500" : bytes ? "%s=/dev/vda:10M" : "%s=/dev/vda:500", key);

@@ -415,7 +415,7 @@ static void reset_limit(enum ulv_limit_what what, struct ulv_definition *d) {
                 .expected = what_is_expected, .parse = parse_##name, .format = format_##name, .reset = reset_##name, .repeatable = w != ULV_LIMIT_TASKS }
 
 #define IO_EXPECTED(what) "a device and " what ", or /dev/vda infinity)"
-LIMIT_KIND(tasks, ULV_LIMIT_TASKS, "a number of processes and threads from 1 to 4194304");
+LIMIT_KIND(tasks, ULV_LIMIT_TASKS, "a number of processes and threads from 8 to 4194304");
 LIMIT_KIND(io_read, ULV_LIMIT_IO_READ, IO_EXPECTED("bytes a second (like /dev/vda 10M"));
 LIMIT_KIND(io_write, ULV_LIMIT_IO_WRITE, IO_EXPECTED("bytes a second (like /dev/vda 10M"));
 LIMIT_KIND(iops_read, ULV_LIMIT_IOPS_READ, IO_EXPECTED("operations a second (like /dev/vda 500"));

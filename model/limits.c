@@ -35,13 +35,14 @@ static int take_path(const char *s, size_t len, char path[static ULV_LIMIT_PATH_
 }
 
 static int take_amount(enum ulv_limit_what what, const char *s, uint64_t *ret) {
+        uint64_t min = what == ULV_LIMIT_TASKS ? ULV_LIMIT_TASKS_MIN : 1;
         uint64_t max = what == ULV_LIMIT_TASKS ? ULV_LIMIT_TASKS_MAX : table[what].bytes ? ULV_LIMIT_AMOUNT_MAX : ULV_LIMIT_IOPS_MAX, n;
 
         if (what != ULV_LIMIT_TASKS && ulv_streq(s, "infinity")) {
                 *ret = 0;
                 return 0;
         }
-        if ((table[what].bytes ? ulv_size_parse(s, &n) : ulv_uint_parse(s, max, &n)) < 0 || n < 1 || n > max)
+        if ((table[what].bytes ? ulv_size_parse(s, &n) : ulv_uint_parse(s, max, &n)) < 0 || n < min || n > max)
                 return -EINVAL;
         *ret = n;
         return 0;

@@ -21,6 +21,7 @@ enum ulv_limit_what { ULV_LIMIT_TASKS, ULV_LIMIT_IO_READ, ULV_LIMIT_IO_WRITE, UL
 
 #define ULV_LIMITS_MAX 32               /* of one partition */
 #define ULV_LIMIT_PATH_MAX 100
+#define ULV_LIMIT_TASKS_MIN 8           /* what builds a container is in it too, and does with 3; a little more is needed with images, credentials */
 #define ULV_LIMIT_TASKS_MAX 4194304     /* the kernel has no more pids */
 #define ULV_LIMIT_TASKS_STANDARD 4096   /* where a definition says nothing: a fork bomb is never the host's trouble */
 #define ULV_LIMIT_IOPS_MAX 4294967294   /* of the kernel, too */

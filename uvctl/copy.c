@@ -238,6 +238,10 @@ static int step(struct copying *x) {
 static int outcome(struct copying *x) {
         char text[64];
 
+        if (x->code == ULV_EXIT_NOT_ACTIVE) {
+                ulv_diag_why(&x->u->diag, "its own uv-init takes files and gives them");
+                ulv_diag_try(&x->u->diag, "uvctl start %s, then again", x->name);
+        }
         if (x->code != 0)
                 return x->code;
         if (x->child_status > 128)

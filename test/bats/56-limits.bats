@@ -75,13 +75,13 @@ limits() { uv list -a -o json | jq -c --arg n "$1" '.[] | select(.Name == $n) | 
 @test "bad values change nothing and say what would be good" {
     generation=$(uv backup /dev/stdout | sed -n 's/^row ledger .*generation=\([0-9]*\).*/\1/p')
     run -2 uv set box tasks=0;             [ "${lines[0]}" = "tasks=0 isn't a limit" ]; [ "${lines[2]}" = "try: tasks=500" ]
-    run -2 uv set box tasks=4194305
+    run -2 uv set box tasks=4194305;       run -2 uv set box tasks=7
     run -2 uv set box io-read=10M;         [ "${lines[2]}" = "try: io-read=/dev/vda:10M" ]
     run -2 uv set box io-read=/dev/vda:0
     run -2 uv set box iops-read=/dev/vda:10M; [ "${lines[1]}" = "it wants the path of a disk, a colon, and operations a second, or infinity" ]
     run -2 uv set box io-write=/dev/nosuch:1M; [ "${lines[1]}" = "there is no such file here" ]
     run -2 uv set box io-write=/proc:1M;   [[ "${lines[1]}" == "it is no disk, and its file system isn't on one"* ]]
-    run -2 uv move tasks=5 box db;         [ "${lines[0]}" = "cannot move tasks" ]
+    run -2 uv move tasks=50 box db;         [ "${lines[0]}" = "cannot move tasks" ]
     [ "$(uv backup /dev/stdout | sed -n 's/^row ledger .*generation=\([0-9]*\).*/\1/p')" = "$generation" ]
 }
 
@@ -99,7 +99,7 @@ limits() { uv list -a -o json | jq -c --arg n "$1" '.[] | select(.Name == $n) | 
     ! uv status | grep -q 'Controllers:.*pids' || skip "this machine has a pids controller"
     definition strict "$(sed 's/^Type=container/&\nIsolation=firm/' "$ROOT/etc/ultravisor/partitions/box.partition")
 [Limits]
-Tasks=5"
+Tasks=50"
     uv apply -y
     run -5 uv start strict
     uv remove strict
