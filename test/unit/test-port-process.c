@@ -141,7 +141,7 @@ static void ask_exec(const struct bed *b, uint32_t number) {
 static bool cut_off(const struct bed *b) {
         struct pollfd p = { .fd = b->init };
 
-        return poll(&p, 1, 2000) == 1 && (p.revents & POLLHUP);
+        return poll(&p, 1, 10000) == 1 && (p.revents & POLLHUP);
 }
 
 static void assert_alive(const struct bed *b) { assert_int_equal(waitpid(b->pid, NULL, WNOHANG), 0); }
@@ -158,7 +158,7 @@ static void it_has_given_up_every_right(void **state) {
         char path[64], text[8192];
 
         say(b, ULV_PORT_READY, 0, 0);           /* heard: it is through with confining itself */
-        assert_int_equal(hear(b, 2000).kind, ULV_PORT_READY);
+        assert_int_equal(hear(b, 10000).kind, ULV_PORT_READY);
         snprintf(path, sizeof(path), "/proc/%d/status", (int) b->pid);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t n = read(fd, text, sizeof(text) - 1);
@@ -194,18 +194,18 @@ static void only_answers_that_were_asked_for_pass_and_once(void **state) {
 
         ask_exec(b, 9);
         struct pollfd p = { .fd = b->init, .events = POLLIN };
-        assert_int_equal(poll(&p, 1, 2000), 1);
+        assert_int_equal(poll(&p, 1, 10000), 1);
         say(b, ULV_PORT_EXITED, 8, 1);
         assert_int_equal(hear(b, 50).kind, 0);
         say(b, ULV_PORT_EXITED, 9, 3);
-        struct ulv_port_record r = hear(b, 2000);
+        struct ulv_port_record r = hear(b, 10000);
         assert_int_equal(r.kind, ULV_PORT_EXITED);
         assert_int_equal(r.number, 9);
         assert_int_equal(r.value, 3);
         say(b, ULV_PORT_EXITED, 9, 3);
         assert_int_equal(hear(b, 50).kind, 0);
         say(b, ULV_PORT_EXITED, 0, 256 + 9);
-        assert_int_equal(hear(b, 2000).value, 256 + 9);
+        assert_int_equal(hear(b, 10000).value, 256 + 9);
         say(b, ULV_PORT_EXITED, 0, 0);
         assert_int_equal(hear(b, 50).kind, 0);
 }
