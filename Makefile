@@ -51,10 +51,12 @@ SRC_uv-monitor := $(wildcard monitor/dispatch/*.c)
 SRC_uv-unit := $(wildcard monitor/unit/*.c) $(BUS_SRC) $(BASE_SRC)
 LIBS_uv-unit := -lsystemd
 SRC_uv-port := $(wildcard monitor/port/*.c)
-LIBS_uv-port := -lseccomp
+# One per partition: what the loader would relocate would be memory of each. (A sanitizer wants to be a shared library.)
+LINK_uv-port := $(if $(SAN),,-static-pie)
 SRC_uv-init := $(wildcard plugins/lxc/init/*.c) $(COPY_SRC)
 SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
-LIBS_uv-monitor-lxc := -lsystemd -lcap -lseccomp -lnl-route-3 -lnl-3
+# Of these libraries it uses little: linked in, they are neither loaded at each start nor relocated for each partition.
+LIBS_uv-monitor-lxc := -Wl,-Bstatic -lnl-route-3 -lnl-3 -lcap -lseccomp -Wl,-Bdynamic -lsystemd
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-sim := -lsystemd
 
@@ -77,7 +79,7 @@ all: $(BINS) $(LIBRARY)
 .SECONDEXPANSION:
 $(filter-out %/uv-init,$(BINS)): $(B)/bin/%: $$(call obj,$$(SRC_$$*))
 	@mkdir -p $(@D)
-	$(CC) $(LDHARDEN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_$*)
+	$(CC) $(LDHARDEN) $(LINK_$*) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_$*)
 
 # uv-init runs inside containers, whose root may have no libc: it is static.
 $(B)/bin/uv-init: $(SRC_uv-init) lib/copy.h $(wildcard monitor/port.h monitor/port/*.h plugins/lxc/init/*.h)

@@ -27,7 +27,7 @@ static int on_sigterm(ULV_UNUSED sd_event_source *s, ULV_UNUSED const struct sig
 }
 
 static int open_run_dir(struct ulv_monitor *m) {
-        char path[sizeof(m->root) + 128];
+        char path[MONITOR_ROOT_MAX + 128];
 
         (void) snprintf(path, sizeof(path), "%s/" ULV_RUN_PARTITION "/%s", m->root, m->name);
         m->run_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -69,9 +69,12 @@ static int scope_find(struct ulv_monitor *m, const char *slice) {
         if (r < 0)
                 return r;
         (void) snprintf(m->scope, sizeof(m->scope), "ultravisor-%s.scope", m->name);
-        if (strchr(slice, '/') || strlen(base) + strlen(slice) + strlen(m->scope) + 3 > sizeof(m->cgroup))
+        if (strchr(slice, '/') || strlen(slice) > 100)
                 return -EINVAL;
-        (void) snprintf(m->cgroup, sizeof(m->cgroup), "%s/%.100s/%s", base, slice, m->scope);
+        if (asprintf(&m->cgroup, "%s/%s/%s", base, slice, m->scope) < 0) {
+                m->cgroup = NULL;
+                return -ENOMEM;
+        }
         return 0;
 }
 
@@ -80,16 +83,20 @@ static int take_environment(struct ulv_monitor *m, const char *name) {
 
         if (!token)
                 token = getenv("INVOCATION_ID");
-        if (!root || root[0] != '/' || strlen(root) >= sizeof(m->root) || !token || strlen(token) >= sizeof(m->token) || !ulv_name_is_valid(name))
+        if (!root || root[0] != '/' || strlen(root) >= MONITOR_ROOT_MAX || !token || strlen(token) >= sizeof(m->token) || !ulv_name_is_valid(name))
                 return -EINVAL;
         (void) snprintf(m->name, sizeof(m->name), "%s", name);
-        (void) snprintf(m->root, sizeof(m->root), "%s", root);
         (void) snprintf(m->token, sizeof(m->token), "%s", token);
+        m->root = strdup(root);
+        if (!m->root)
+                return -ENOMEM;
         if (getenv("ULTRAVISOR_SLICE"))
                 return scope_find(m, getenv("ULTRAVISOR_SLICE"));
-        if (cgroup && cgroup[0] == '/' && strlen(cgroup) + strlen(name) + 16 < sizeof(m->cgroup))
-                (void) snprintf(m->cgroup, sizeof(m->cgroup), "%.4095s/partition-%.63s", cgroup, m->name);
-        return 0;
+        if (!cgroup || cgroup[0] != '/' || strlen(cgroup) >= MONITOR_ROOT_MAX)
+                m->cgroup = strdup("");
+        else if (asprintf(&m->cgroup, "%s/partition-%s", cgroup, m->name) < 0)
+                m->cgroup = NULL;
+        return m->cgroup ? 0 : -ENOMEM;
 }
 
 /* What an earlier life saw last is enough to find the payload, even before uvd answers. */

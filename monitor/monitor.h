@@ -13,6 +13,7 @@
 #define MONITOR_HOLDINGS_MAX 16384
 #define MONITOR_EXECS_MAX 64            /* exec requests under way */
 #define MONITOR_RESULT_MAX 512
+#define MONITOR_ROOT_MAX 4096
 
 /* What is known of the payload. */
 enum payload {
@@ -39,6 +40,7 @@ struct seen {
         uint64_t leader, start; /* 0: none recorded */
         uint64_t incarnation;   /* which life of the partition this is */
         struct ulv_definition *definition;      /* NULL: the row has none that parses */
+        char *definition_text;  /* that it was parsed from; NULL: there was none */
         struct holding *holdings;
         size_t n_holdings;
         struct ulv_grant grant;
@@ -49,7 +51,8 @@ struct kept { char name[64]; int fd; };
 struct exec_request { uint32_t number; sd_bus_message *call; bool console; };  /* console: Console, else Exec */
 
 struct ulv_monitor {
-        char name[ULV_NAME_MAX + 1], root[4096], token[64], cgroup[4352];
+        char name[ULV_NAME_MAX + 1], token[64];
+        char *root, *cgroup;            /* owned; cgroup "" if there is none */
         char scope[ULV_NAME_MAX + 32];  /* PID 1's unit of the payload, "": its cgroup is ours to make */
         int run_dir;
         sd_event *event;
@@ -75,8 +78,7 @@ struct ulv_monitor {
         uint64_t report_at;
 
         /* fd-store.c */
-        struct kept kept[MONITOR_FDS_MAX];
-        unsigned n_kept;
+        unsigned n_kept;                /* of kept[], below */
         sd_event_source *starter_watch, *starter_timer;
         uint64_t starter_socket;        /* inode of the notification socket that knows our fds */
 
@@ -116,10 +118,13 @@ struct ulv_monitor {
         bool init_used, init_ready, port_wanted;
         char exited[32];                /* what uv-init said of its child, "" if nothing */
         uint32_t next_exec;
-        struct exec_request execs[MONITOR_EXECS_MAX];
-        unsigned n_execs;
+        unsigned n_execs;               /* of execs[], below */
 
         struct rotation *rotation;      /* credential.c: the one under way */
+
+        /* Last, for of these the first few are used: a page that is never written is no partition's memory. */
+        struct kept kept[MONITOR_FDS_MAX];
+        struct exec_request execs[MONITOR_EXECS_MAX];
 };
 
 /* monitor.c */

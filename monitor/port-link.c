@@ -71,7 +71,7 @@ static int init_open(struct ulv_monitor *m) {
 /* ROOT/var/log/ultravisor/NAME.log.WHICH, readable by the group that the directory has (uv-command's). */
 static int log_open(const struct ulv_monitor *m, const char *which) {
         _cleanup_close_ int dir = -1, fd = -1;
-        char path[sizeof(m->root) + 64], name[ULV_NAME_MAX + 16];
+        char path[MONITOR_ROOT_MAX + 64], name[ULV_NAME_MAX + 16];
         struct stat st, old;
 
         (void) snprintf(path, sizeof(path), "%s/" ULV_LOG_DIR, m->root);
@@ -257,7 +257,7 @@ static int on_port(ULV_UNUSED sd_event_source *s, int fd, ULV_UNUSED uint32_t re
 
 static void port_child(const struct ulv_monitor *m, int fd, const char *path, const char *uid) {
         const char *argv[] = { "uv-port", m->name, "--uid", uid, NULL };
-        char root[sizeof(m->root) + 32], *env[] = { root, NULL };      /* so that one sees whose it is */
+        char root[MONITOR_ROOT_MAX + 32], *env[] = { root, NULL };      /* so that one sees whose it is */
         sigset_t none;
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 

@@ -208,7 +208,7 @@ static int greet(struct ulv_monitor *m) {
 
 static int on_connect_timer(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
         struct ulv_monitor *m = userdata;
-        char path[sizeof(m->root) + 64];
+        char path[MONITOR_ROOT_MAX + 64];
         int r;
 
         (void) snprintf(path, sizeof(path), "%s/" ULV_RUN "/" ULV_SOCKET_MONITOR, ulv_streq(m->root, "/") ? "" : m->root);

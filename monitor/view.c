@@ -21,9 +21,11 @@ void seen_done(struct seen *s) {
         free(s->text);
         free(s->holdings);
         ulv_definition_free(s->definition);
+        free(s->definition_text);
         *s = (struct seen) { 0 };
 }
 
+/* A view changes with each step of the partition's life, its definition hardly ever: it is parsed when it does. */
 static int parse_definition(struct seen *s, const char *name, const char *text) {
         struct ulv_source source = { .buf = text, .len = strlen(text) };
         struct ulv_diag d = { 0 };
@@ -32,13 +34,16 @@ static int parse_definition(struct seen *s, const char *name, const char *text) 
 
         (void) snprintf(file, sizeof(file), "%s.partition", name);
         source.file = file;
+        s->definition_text = strdup(text);
+        if (!s->definition_text)
+                return -ENOMEM;
         r = ulv_definition_parse(&source, 1, &s->definition, &d);
         if (r > 0)
                 ulv_log(ULV_LOG_ERR, "the definition in the view is bad: %s:%u: %s", d.file, d.line, d.what);
         return r < 0 ? r : 0;
 }
 
-static int parse_partition(struct seen *s, const char *name, const struct ulv_op *op) {
+static int parse_partition(struct seen *s, const struct seen *before, const char *name, const struct ulv_op *op) {
         const char *state = ulv_op_get(op, "state"), *force = ulv_op_get(op, "force"), *wanted = ulv_op_get(op, "wanted"), *text = ulv_op_get(op, "text");
 
         s->state = state ? ulv_state_from_name(state) : ULV_STATE_INVALID;
@@ -49,7 +54,7 @@ static int parse_partition(struct seen *s, const char *name, const struct ulv_op
         if (ulv_op_get_u64(op, "leader", &s->leader) < 0 || ulv_op_get_u64(op, "start", &s->start) < 0 ||
             ulv_op_get_u64(op, "incarnation", &s->incarnation) < 0)
                 return -EBADMSG;
-        return text ? parse_definition(s, name, text) : 0;
+        return text && !ulv_streq0(text, before->definition_text) ? parse_definition(s, name, text) : 0;
 }
 
 static int grant_memory(struct ulv_grant *g, const struct holding *h) {
@@ -129,7 +134,7 @@ static int parse_holding(struct seen *s, const struct ulv_op *op) {
         return 0;
 }
 
-struct parsing { struct seen *seen; const char *name; };
+struct parsing { struct seen *seen; const struct seen *before; const char *name; bool has_definition; };
 
 static int parse_line(const char *line, size_t len, void *userdata) {
         struct parsing *p = userdata;
@@ -140,8 +145,10 @@ static int parse_line(const char *line, size_t len, void *userdata) {
                 return r < 0 ? r : -EBADMSG;
         if (!ulv_streq(op.verb, "row"))
                 return -EBADMSG;
-        if (ulv_streq(op.kind, "partition"))
-                return ulv_streq(op.id, p->name) ? parse_partition(p->seen, p->name, &op) : -EBADMSG;
+        if (ulv_streq(op.kind, "partition")) {
+                p->has_definition = ulv_op_get(&op, "text") != NULL;
+                return ulv_streq(op.id, p->name) ? parse_partition(p->seen, p->before, p->name, &op) : -EBADMSG;
+        }
         if (ulv_streq(op.owner, p->name))
                 return parse_holding(p->seen, &op);
         return 0;       /* A kind of row that this version has no use for. */
@@ -149,7 +156,7 @@ static int parse_line(const char *line, size_t len, void *userdata) {
 
 int seen_parse(struct seen *ret, const char *name, const char *text, size_t len, uint64_t generation) {
         struct seen s = { .generation = generation, .state = ULV_STATE_INVALID, .grant.tasks = ULV_LIMIT_TASKS_STANDARD };
-        struct parsing p = { &s, name };
+        struct parsing p = { .seen = &s, .before = ret, .name = name };
         int r;
 
         s.text = strndup(text, len);
@@ -161,6 +168,10 @@ int seen_parse(struct seen *ret, const char *name, const char *text, size_t len,
         if (r < 0) {
                 seen_done(&s);
                 return r;
+        }
+        if (p.has_definition && !s.definition_text) {   /* it is the one that we had */
+                s.definition = ulv_steal(ret->definition);
+                s.definition_text = ulv_steal(ret->definition_text);
         }
         s.valid = true;
         s.grant.generation = generation;

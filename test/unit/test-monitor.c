@@ -60,6 +60,25 @@ static void a_view_is_taken_apart(ULV_UNUSED void **state) {
         assert_int_equal(ulv_cpus_count(&m.seen.grant.pool), 3);
 }
 
+static void a_definition_is_parsed_anew_only_when_its_text_is_another(ULV_UNUSED void **state) {
+        static const char other[] = "row partition a - state=running text=[Partition]%0AType=sim%0A[CPU]%0AShare=1%0A[Memory]%0ASize=4M%0A\n";
+        const struct ulv_definition *first;
+
+        fresh(PAYLOAD_NONE, PARTITION("starting"));
+        first = m.seen.definition;
+        assert_non_null(first);
+        assert_int_equal(see(PARTITION("running")), 0);
+        assert_ptr_equal(m.seen.definition, first);
+        assert_int_equal(see("row partition a - state=nonsense\n"), -EBADMSG);
+        assert_ptr_equal(m.seen.definition, first);
+        assert_int_equal(see(other), 0);
+        assert_non_null(m.seen.definition);
+        assert_string_equal(m.seen.definition->type, "sim");
+        assert_int_equal(m.seen.definition->memory, 4 * 1024 * 1024);
+        assert_int_equal(see("row partition a - state=running\n"), 0);
+        assert_null(m.seen.definition);
+}
+
 static void a_bad_view_changes_nothing(ULV_UNUSED void **state) {
         static const char *const bad[] = {
                 "", "row\n", "nonsense\n", "row partition b - state=running\n", "row partition a - state=flying\n", "row partition a -\n",
@@ -163,6 +182,7 @@ static void a_pause_is_said_when_proved_and_a_resume_too(ULV_UNUSED void **state
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_view_is_taken_apart),
+                cmocka_unit_test(a_definition_is_parsed_anew_only_when_its_text_is_another),
                 cmocka_unit_test(a_bad_view_changes_nothing),
                 cmocka_unit_test(a_start_is_one_report),
                 cmocka_unit_test(what_the_view_knows_is_not_said),
