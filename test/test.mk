@@ -59,6 +59,12 @@ $(SHIMS): $(B)/test/crash/%.so: test/crash/%.c
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -g -shared -fPIC -o $@ $< -ldl
 tests-build: $(CRASH) $(SHIMS)
 
+# A uv-init with a hostile end of `uvctl copy`.
+$(B)/test/hostile-uv-init: $(filter-out %/copy.c,$(wildcard plugins/lxc/init/*.c)) test/tools/hostile-copy.inc lib/copy.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O2 -g -static -o $@ $(filter %.c,$^) -x c test/tools/hostile-copy.inc
+tests-build: $(B)/test/hostile-uv-init
+
 # Small tools that Bats uses, each of them one attack or one question.
 TOOLS := $(patsubst test/tools/%.c,$(B)/test/%,$(wildcard test/tools/*.c))
 $(TOOLS): $(B)/test/%: test/tools/%.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))

@@ -41,6 +41,7 @@ struct copying {
         int pidfd, child_status;
         struct shared *shared;
         bool answered, ended;           /* the partition's end, ours */
+        bool given_up;                  /* ours, since theirs had ended */
         int code, status;               /* of the call; of the partition's end */
         int64_t answered_at;
 };
@@ -230,8 +231,10 @@ static int step(struct copying *x) {
         if (p[CHILD].revents)
                 reap(x);
         /* A partition that keeps the pipe open after its end has ended has nothing to say any more. */
-        if (x->answered && !x->ended && (x->code != 0 || now_ms() > x->answered_at + GRACE_MS))
+        if (x->answered && !x->ended && (x->code != 0 || now_ms() > x->answered_at + GRACE_MS)) {
+                x->given_up = true;
                 (void) kill(x->child, SIGTERM);
+        }
         return 0;
 }
 
@@ -244,11 +247,12 @@ static int outcome(struct copying *x) {
         }
         if (x->code != 0)
                 return x->code;
-        if (x->child_status > 128)
+        if (x->child_status > 128 && !x->given_up)
                 return x->child_status;
         if (x->status != 0 || x->child_status != 0) {
                 ulv_diag_what(&x->u->diag, ULV_EXIT_FAILED, "not all of it was copied");
-                ulv_diag_why(&x->u->diag, x->status >= 256 ? "the partition's end was killed" : "see above");
+                ulv_diag_why(&x->u->diag, x->given_up ? "the partition's end of it ended in the middle" :
+                             x->status >= 256 ? "the partition's end of it was killed" : "see above");
                 return ULV_EXIT_FAILED;
         }
         add_amount(text, sizeof(text), x->shared->files, x->shared->bytes);
