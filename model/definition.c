@@ -49,6 +49,11 @@ static const char *const later_sections[] = { "VM", "Block", "Channel", "Device"
 static const struct { const char *section, *key; } later_keys[] = {
         { "Partition", "Role" }, { "Partition", "Apart" },
 };
+/* systemd.resource-control(5) has longer words for them. */
+static const struct { const char *section, *key, *ours; } words_of_systemd[] = {
+        { "Limits", "TasksMax", "Tasks" }, { "Limits", "IOReadBandwidthMax", "IOReadMax" }, { "Limits", "IOWriteBandwidthMax", "IOWriteMax" },
+        { "Limits", "IOReadIOPSMax", "IOPSReadMax" }, { "Limits", "IOWriteIOPSMax", "IOPSWriteMax" },
+};
 
 static bool is_in(const char *word, const char *const *words, size_t n) {
         for (size_t i = 0; i < n; i++)
@@ -75,6 +80,9 @@ static int unknown_key(struct parser *p, const struct ulv_ini_item *item) {
         for (size_t i = 0; i < ULV_ARRAY_SIZE(later_keys); i++)
                 if (ulv_streq(item->section, later_keys[i].section) && ulv_streq(item->key, later_keys[i].key))
                         return ulv_ini_error(item, false, p->reterr, "%s= is not served by this version", item->key);
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(words_of_systemd); i++)
+                if (ulv_streq(item->section, words_of_systemd[i].section) && ulv_streq(item->key, words_of_systemd[i].key))
+                        return ulv_ini_error(item, false, p->reterr, "unknown %s= in [%s]: did you mean %s=?", item->key, item->section, words_of_systemd[i].ours);
         for (size_t i = 0; i < KEY_MAX_; i++)
                 if (ulv_streq(ulv_definition_keys[i].section, item->section))
                         known[n++] = ulv_definition_keys[i].name;

@@ -129,6 +129,19 @@ write_ms() { # write_ms MEGABYTES: how long it takes to write them, past every c
     [[ "$(cat "$d/io.max")" == *"wbps=1048576 riops=5000"* ]]
 }
 
+@test "a disk that goes while it runs: the limit is told as not enforced, and nothing else is held up by it" {
+    touch "$ROOT/on-the-disk"; d=$(top_cg mem)
+    uv set --runtime mem "io-read=$ROOT/on-the-disk:7M"
+    [[ "$(cat "$d/io.max")" == *" rbps=7340032 wbps=1048576 "* ]]
+    rm "$ROOT/on-the-disk"
+    uv set --runtime mem tasks=99
+    [ "$(cat "$d/pids.max")" = 99 ]; [[ "$(cat "$d/io.max")" == *" rbps=max wbps=1048576 "* ]]
+    uv status mem | grep -E 'IO read: 7M/s of 7M/s on .*enforced: nothing: there is no such disk now'
+    [ "$(field mem Isolation)" = soft ]
+    uv apply -y
+    [ "$(field mem Isolation)" = firm ]
+}
+
 @test "limits of a definition are there from the start, and a disk that isn't there is a refusal with its path" {
     container lim Share=0.1 32M 'sleep 1000'
     printf '[Limits]\nTasks=77\nIOReadMax=/dev/vda 3M\nIOReadMax=/ 2M\n' >>"$ROOT/etc/ultravisor/partitions/lim.partition"
