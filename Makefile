@@ -27,7 +27,7 @@ HARDEN := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all -f
 LDHARDEN := -pie -fsanitize=$(SAN) -Wl,--as-needed
 CFLAGS := -O1 -g
 endif
-ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -isystem /usr/include/libnl3 -DULV_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -I$(B)/gen -isystem /usr/include/libnl3 -DULV_VERSION='"$(VERSION)"' $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP
 
 # Folders and what their programs may link. The same table stands in ARCHITECTURE.md (make check-libs).
 BASE_SRC := $(filter-out lib/bus%.c lib/copy-%.c,$(wildcard lib/*.c))
@@ -56,7 +56,7 @@ LINK_uv-port := $(if $(SAN),,-static-pie)
 SRC_uv-init := $(wildcard plugins/lxc/init/*.c) $(COPY_SRC)
 SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 # Of these libraries it uses little: linked in, they are neither loaded at each start nor relocated for each partition.
-LIBS_uv-monitor-lxc := -Wl,-Bstatic -lnl-route-3 -lnl-3 -lcap -lseccomp -Wl,-Bdynamic -lsystemd
+LIBS_uv-monitor-lxc := -Wl,-Bstatic -lnl-route-3 -lnl-3 -lcap -Wl,-Bdynamic -lsystemd
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-sim := -lsystemd
 
@@ -89,6 +89,15 @@ $(B)/bin/uv-init: $(SRC_uv-init) lib/copy.h $(wildcard monitor/port.h monitor/po
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(EXTRA_$(firstword $(subst /, ,$*))) -c -o $@ $<
+
+# The containers' system call filters are compiled with the programs, not at each start.
+$(B)/gen/plugins/lxc/filter: plugins/lxc/filter/generate.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O1 -MMD -MP -MF $@.d -o $@ $< -lseccomp
+$(B)/gen/plugins/lxc/filter.inc: $(B)/gen/plugins/lxc/filter
+	$< >$@.new && mv $@.new $@
+$(B)/obj/plugins/lxc/filter.o: $(B)/gen/plugins/lxc/filter.inc
+-include $(B)/gen/plugins/lxc/filter.d
 
 # model/ is pure arithmetic on what it is given: conversions are looked at one by one there.
 EXTRA_model := -Wconversion

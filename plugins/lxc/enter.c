@@ -5,7 +5,7 @@
  * Theory of operation. It has all rights in its own user namespace and none outside. It waits until its
  * root stands, takes the mounts over locked (build.c), and puts its rights down in an order in which
  * each step still may: ids, mounts, host name, loopback, limits, bounding set, securebits, no_new_privs, system
- * call filter. uv-init comes as a sealed memfd: no file of the host's is open for a container's root to write
+ * call filter. uv-init comes from a read-only mount of its own (start.c): a container's root finds nothing to write
  * through /proc/1/exe (CVE-2019-5736), and nothing but its own three fds and the init socket is left open
  * (CVE-2024-21626).
  *

@@ -204,8 +204,8 @@ _Noreturn void lxc_enter(struct lxc_build *b);
 
 /* --- filter.c ---------------------------------------------------------------------------------------- */
 
-/* The container's seccomp program; *ret is owned by the caller. */
-int lxc_filter_make(unsigned rights, void **ret, unsigned *ret_len) ULV_MUST_CHECK;
+/* The seccomp program of these rights (struct sock_filter[]), and its length in instructions. */
+const void *lxc_filter(unsigned rights, unsigned *ret_len);
 
 /* --- rights.c ---------------------------------------------------------------------------------------- */
 

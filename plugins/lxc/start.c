@@ -10,20 +10,19 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/sendfile.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "lib/log.h"
 #include "model/inventory.h"
 #include "plugins/lxc/lxc.h"
 
-/* uv-init lies beside this program. The copy is sealed: what the container's PID 1 runs is no file of the
- * host, and can't be changed through any fd. */
+/* uv-init lies beside this program. All containers run that one file, and thus share its memory; none can write it:
+ * it belongs to the host's root, who is nobody in there, and what is executed is a clone of its mount, read-only,
+ * which has no place in any file system. */
 static int open_init(void) {
+        struct mount_attr a = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
         char path[512];
-        struct stat st;
         ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 16);
 
         if (n < 0)
@@ -33,20 +32,10 @@ static int open_init(void) {
         if (!slash)
                 return -ENOENT;
         snprintf(slash, 16, "/uv-init");
-        _cleanup_close_ int file = open(path, O_RDONLY | O_CLOEXEC);
-        _cleanup_close_ int copy = memfd_create("uv-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (file < 0 || copy < 0 || fstat(file, &st) < 0)
+        _cleanup_close_ int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+        if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0)
                 return -errno;
-        for (off_t done = 0; done < st.st_size; ) {
-                ssize_t s = sendfile(copy, file, NULL, (size_t) (st.st_size - done));
-                if (s <= 0)
-                        return s < 0 ? -errno : -EIO;
-                done += s;
-        }
-        if (fchmod(copy, 0555) < 0 ||
-            fcntl(copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-                return -errno;
-        return ulv_steal_fd(&copy);
+        return ulv_steal_fd(&fd);
 }
 
 /* The words of PID 1: uv-init's own before Exec='s, or those of the image's init alone. The strings stay
@@ -166,7 +155,6 @@ static int on_status(sd_event_source *s ULV_UNUSED, int fd ULV_UNUSED, uint32_t 
 static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, int init, char **words, pid_t *ret_pid, int *ret_go) {
         struct ulv_monitor *m = c->m;
         char root[PATH_MAX];
-        _cleanup_free_ void *filter = NULL;
         _cleanup_free_ char **argv = NULL, **env = NULL, **helper_env = NULL;
         char *helper_argv[] = { (char *) "uv-init", (char *) "--serve", NULL };
         struct lxc_build b = {
@@ -182,11 +170,11 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
         int r;
 
         (void) snprintf(root, sizeof(root), "%s%s", *d->image ? "Image=" : "", *d->image ? d->image : d->root);
-        if ((r = lxc_filter_make(b.rights, &filter, &b.filter_len)) < 0 || (r = make_argv(d, words, &argv)) < 0 ||
+        if ((r = make_argv(d, words, &argv)) < 0 ||
             (r = make_env(d, b.init_socket >= 0 && !d->init, &env)) < 0 || (r = make_env(d, b.init_socket >= 0, &helper_env)) < 0)
                 return r;
         b.helper_env = helper_env;
-        b.filter = filter;
+        b.filter = lxc_filter(b.rights, &b.filter_len);
         b.argv = argv;
         b.env = env;
         r = lxc_build_start(&b, ret_pid, &c->builder, &c->status, ret_go);

@@ -76,6 +76,18 @@ ${5:-}"
     [ "$(uv exec box -- echo again)" = again ]
 }
 
+@test "PID 1 of all containers is the same file in memory, and nobody writes it through them" {
+    container other Share=0.1 64M "sleep 1000"; uv apply -y; uv start other
+    one=$(field box Leader) two=$(field other Leader)
+    [ "$(stat -L -c %d:%i "/proc/$one/exe")" = "$(stat -L -c %d:%i "/proc/$two/exe")" ]
+    [ "$(stat -L -c %d:%i "/proc/$one/exe")" = "$(stat -L -c %d:%i "$ULV_BIN/uv-init")" ]
+    sum=$(cksum <"$ULV_BIN/uv-init")
+    run uv exec box -- sh -c 'echo x >>/proc/1/exe'; [ "$status" != 0 ]
+    run sh -c "echo x >>/proc/$one/exe"; [ "$status" != 0 ]        # not even the host's root, this way
+    [ "$(cksum <"$ULV_BIN/uv-init")" = "$sum" ]
+    uv stop --force other
+}
+
 @test "stop is graceful: SIGTERM reaches the program, its end is clean, nothing is left" {
     pid=$(field box Leader)
     uv stop box
