@@ -44,7 +44,8 @@
  *   Want(s name, s token) -> ()   instead of Hello, of a monitor that PID 1 started by itself (uv-unit want): answered when
  *        the partition is to run; an error: it isn't
  *   Report(t view_generation, s operations) -> (t generation)    one txn of reports; replied after the commit
- *   signal from uvd: ViewChanged(t generation)
+ *   signals from uvd: ViewChanged(t generation)
+ *        Recheck()   the starter may have changed what is enforced (daemon-reload): enforce, and read back, again
  * org.ultravisor1.MonitorControl at /org/ultravisor1/control (uvd calls a monitor, same connection)
  *   Exec(as argv, as env, s user, s cwd, ah stdio) -> (i status)
  *   Console(u flags, q rows, q columns, h input) -> ()
@@ -159,7 +160,7 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
  *   ULTRAVISOR_TOKEN  monitors, see above
  *   ULTRAVISOR_INVENTORY  uvd: path of --inventory, if given
  *   ULTRAVISOR_CGROUP  monitors: directory of the cgroup2 tree of this instance (standalone), "" if none
- *   ULTRAVISOR_SLICE  monitors of units: the slice that their payloads' scopes are in (ultravisor-NAME.scope)
+ *   ULTRAVISOR_SCOPES  monitors of units: their payloads are in scopes of PID 1 (ultravisor-NAME.scope)
  *
  * A monitor is started as `uv-monitor NAME`. Before "start NAME" uvd writes the backend's name ("lxc", "sim") into
  * ROOT/run/ultravisor/uvd/type/NAME (not uvd/monitor/: that is the socket); uv-monitor executes uv-monitor-BACKEND.

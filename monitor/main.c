@@ -61,21 +61,30 @@ static int cgroup_root(char *ret, size_t size) {
         return -ENODEV;
 }
 
-/* The payload's scope, and the cgroup that it has once it is there. */
-static int scope_find(struct ulv_monitor *m, const char *slice) {
+int scope_place(struct ulv_monitor *m, bool cores) {
+        char *path;
+
+        m->slice = cores ? ULV_SLICE_CORES : ULV_SLICE_POOL;
+        if (asprintf(&path, "%s/%s/%s", m->cgroup_root, m->slice, m->scope) < 0)
+                return -ENOMEM;
+        free(m->cgroup);
+        m->cgroup = path;
+        return 0;
+}
+
+/* The payload's scope is where an earlier life of ours had it made. */
+static int scope_find(struct ulv_monitor *m) {
         char base[4096];
         int r = cgroup_root(base, sizeof(base));
 
         if (r < 0)
                 return r;
-        (void) snprintf(m->scope, sizeof(m->scope), "ultravisor-%s.scope", m->name);
-        if (strchr(slice, '/') || strlen(slice) > 100)
-                return -EINVAL;
-        if (asprintf(&m->cgroup, "%s/%s/%s", base, slice, m->scope) < 0) {
-                m->cgroup = NULL;
+        m->cgroup_root = strdup(base);
+        if (!m->cgroup_root)
                 return -ENOMEM;
-        }
-        return 0;
+        (void) snprintf(m->scope, sizeof(m->scope), "ultravisor-%s.scope", m->name);
+        r = scope_place(m, true);
+        return r < 0 || access(m->cgroup, F_OK) == 0 ? r : scope_place(m, false);
 }
 
 static int take_environment(struct ulv_monitor *m, const char *name) {
@@ -90,8 +99,8 @@ static int take_environment(struct ulv_monitor *m, const char *name) {
         m->root = strdup(root);
         if (!m->root)
                 return -ENOMEM;
-        if (getenv("ULTRAVISOR_SLICE"))
-                return scope_find(m, getenv("ULTRAVISOR_SLICE"));
+        if (getenv("ULTRAVISOR_SCOPES"))
+                return scope_find(m);
         if (!cgroup || cgroup[0] != '/' || strlen(cgroup) >= MONITOR_ROOT_MAX)
                 m->cgroup = strdup("");
         else if (asprintf(&m->cgroup, "%s/partition-%s", cgroup, m->name) < 0)

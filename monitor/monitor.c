@@ -39,6 +39,7 @@ const char *ulv_monitor_name(const struct ulv_monitor *m) { return m->name; }
 const char *ulv_monitor_root(const struct ulv_monitor *m) { return m->root; }
 const char *ulv_monitor_cgroup(const struct ulv_monitor *m) { return m->cgroup; }
 const char *ulv_monitor_scope(const struct ulv_monitor *m) { return m->scope[0] ? m->scope : NULL; }
+const char *ulv_monitor_slice(const struct ulv_monitor *m) { return m->slice; }
 int ulv_monitor_run_dir(const struct ulv_monitor *m) { return m->run_dir; }
 sd_event *ulv_monitor_event(struct ulv_monitor *m) { return m->event; }
 void *ulv_monitor_data(struct ulv_monitor *m) { return m->data; }
@@ -244,7 +245,10 @@ static void start(struct ulv_monitor *m) {
                 ulv_diag_why(&d, "its definition in the ledger can't be read by this version");
                 return ulv_monitor_start_failed(m, &d);
         }
-        r = ulv_plugin.no_port ? 0 : port_begin(m);
+        if (m->scope[0])
+                r = scope_place(m, m->seen.grant.n_cores > 0);
+        if (r == 0 && !ulv_plugin.no_port)
+                r = port_begin(m);
         if (r == 0)
                 r = enforce(m, &d);
         if (r == 0 && (r = monitor_arm(m, &m->start_timer, m->seen.definition->start_timeout, on_start_timeout)) >= 0)

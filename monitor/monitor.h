@@ -54,6 +54,8 @@ struct ulv_monitor {
         char name[ULV_NAME_MAX + 1], token[64];
         char *root, *cgroup;            /* owned; cgroup "" if there is none */
         char scope[ULV_NAME_MAX + 32];  /* PID 1's unit of the payload, "": its cgroup is ours to make */
+        const char *slice;              /* that the scope is in, or will be */
+        char *cgroup_root;              /* owned: of PID 1 */
         int run_dir;
         sd_event *event;
         sd_event_source *turn, *gone_timer, *start_timer, *stop_timer, *give_up_timer, *enforce_timer, *report_timer;
@@ -135,6 +137,9 @@ int monitor_arm(struct ulv_monitor *m, sd_event_source **s, uint64_t usec, sd_ev
 void monitor_exit(struct ulv_monitor *m);
 void monitor_ask_time(struct ulv_monitor *m);           /* of a starter that wants us to end */
 const char *payload_text(enum payload p);
+
+/* main.c: the slice of the scope that a start under this grant makes, and its cgroup */
+int scope_place(struct ulv_monitor *m, bool cores);
 
 /* pause.c */
 void pause_follow(struct ulv_monitor *m);               /* RUNNING: hold it or let it go on, as the view wants */

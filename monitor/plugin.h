@@ -36,6 +36,10 @@ enum ulv_stage {
         ULV_STAGE_STARTED,      /* the payload runs (or was adopted): what only starting needs can go */
 };
 
+/* The slices of scopes: those with cores of their own, and those that share the pool (plugins/lxc/slice.c). */
+#define ULV_SLICE_CORES "ultravisor.slice"
+#define ULV_SLICE_POOL "uvpool.slice"
+
 /* How each thing came to be enforced, for `reached ... how=`. limits: by the grant's limits; "nodevice": there is
  * no block device of that path (of a start that is a refusal, while it runs it may have been unplugged). */
 struct ulv_enforced { const char *cpu, *memory, *limits[ULV_LIMITS_MAX]; };
@@ -95,7 +99,8 @@ extern const struct ulv_plugin ulv_plugin;
 const char *ulv_monitor_name(const struct ulv_monitor *m);              /* of the partition */
 const char *ulv_monitor_root(const struct ulv_monitor *m);              /* ULTRAVISOR_ROOT */
 const char *ulv_monitor_cgroup(const struct ulv_monitor *m);            /* payload's cgroup directory, "" if none */
-const char *ulv_monitor_scope(const struct ulv_monitor *m);             /* PID 1's unit that this cgroup is to be, NULL if none */
+const char *ulv_monitor_scope(const struct ulv_monitor *m);             /* PID 1's unit that this cgroup is to be, NULL if none, */
+const char *ulv_monitor_slice(const struct ulv_monitor *m);             /* in this slice */
 int ulv_monitor_run_dir(const struct ulv_monitor *m);                   /* fd of ROOT/run/ultravisor/partition/NAME, root's, 0700 */
 sd_event *ulv_monitor_event(struct ulv_monitor *m);
 void *ulv_monitor_data(struct ulv_monitor *m);                          /* the plugin's own, */

@@ -64,6 +64,15 @@ static int on_view_changed(ULV_UNUSED sd_bus_message *message, void *userdata, U
         return 0;
 }
 
+static int on_recheck(ULV_UNUSED sd_bus_message *message, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+
+        if (m->payload == PAYLOAD_RUNNING)
+                m->enforcement = ENFORCED_NOT;
+        monitor_turn(m);
+        return 0;
+}
+
 /* We come back five times a second, and say the same thing once. */
 static void say_once(struct ulv_monitor *m, const char *what, const char *why) {
         if (strncmp(m->hello_error, why, sizeof(m->hello_error) - 1) != 0)
@@ -200,6 +209,7 @@ static int greet(struct ulv_monitor *m) {
 
         if ((r = sd_bus_match_signal(m->bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, m)) < 0 ||
             (r = sd_bus_match_signal(m->bus, NULL, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "ViewChanged", on_view_changed, m)) < 0 ||
+            (r = sd_bus_match_signal(m->bus, NULL, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "Recheck", on_recheck, m)) < 0 ||
             (r = sd_bus_add_object_vtable(m->bus, NULL, ULV_PATH_CONTROL, ULV_IF_CONTROL, control_vtable, m)) < 0)
                 return r;
         return sd_bus_call_method_async(m->bus, &m->hello_slot, NULL, ULV_PATH_MONITOR, ULV_IF_MONITOR, "Hello", on_hello, m, "ssss",

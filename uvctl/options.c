@@ -25,6 +25,8 @@ const struct verb uvctl_verbs[] = {
         { "start", verb_start, "NAME... | -a", "start partitions, in the order of After=", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "stop", verb_stop, "NAME... | -a", "stop partitions (--force: kill at once)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
         { "restart", verb_restart, "NAME... | -a", "stop and start them", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
+        { "enable", verb_enable, "NAME...", "start them at boot, too", 1, -1, 0 },
+        { "disable", verb_disable, "NAME...", "don't", 1, -1, 0 },
         { "pause", verb_pause, "NAME... | -a", "hold all of it; it keeps what it has", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "resume", verb_resume, "NAME... | -a", "let it go on", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },

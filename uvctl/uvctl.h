@@ -109,6 +109,8 @@ int verb_stop(struct uvctl *u, int argc, char **argv);
 int verb_restart(struct uvctl *u, int argc, char **argv);
 int verb_pause(struct uvctl *u, int argc, char **argv);
 int verb_resume(struct uvctl *u, int argc, char **argv);
+int verb_enable(struct uvctl *u, int argc, char **argv);        /* enable.c */
+int verb_disable(struct uvctl *u, int argc, char **argv);
 int verb_kill(struct uvctl *u, int argc, char **argv);
 int verb_set(struct uvctl *u, int argc, char **argv);
 int verb_move(struct uvctl *u, int argc, char **argv);

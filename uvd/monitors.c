@@ -249,6 +249,7 @@ static const sd_bus_vtable monitor_vtable[] = {
         SD_BUS_METHOD("Want", "ss", "", method_want, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Report", "ts", "t", method_report, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("ViewChanged", "t", 0),
+        SD_BUS_SIGNAL("Recheck", "", 0),
         SD_BUS_VTABLE_END
 };
 
@@ -338,6 +339,16 @@ int monitors_forward(struct uvd *u, sd_bus_message *m, const char *name, const c
                 return reply_diag_simple(m, ULV_EXIT_CAPACITY, "too many commands run in partitions", "1024 are under way", "end some of them");
         return forward_call(u, m, g, member);
 }
+
+static int recheck(struct ulv_bus_peer *p, ULV_UNUSED void *userdata) {
+        const struct link *l = p->userdata;
+
+        if (l->guest)
+                (void) sd_bus_emit_signal(p->bus, ULV_PATH_MONITOR, ULV_IF_MONITOR, "Recheck", "");
+        return 0;
+}
+
+void monitors_recheck(struct uvd *u) { (void) ulv_bus_listener_each(u->monitors, recheck, NULL); }
 
 /* --- the socket --------------------------------------------------------------------------------------- */
 

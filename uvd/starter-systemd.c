@@ -242,6 +242,15 @@ static int on_changed(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error
         return 0;
 }
 
+/* After it has read its files again, PID 1 may have other ideas about scopes: each monitor looks at its own. */
+static int on_reloading(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        int active;
+
+        if (sd_bus_message_read(m, "b", &active) >= 0 && !active)
+                monitors_recheck(userdata);
+        return 0;
+}
+
 /* --- the connection ----------------------------------------------------------------------------------- */
 
 static void disconnect(struct uvd *u) {
@@ -307,6 +316,7 @@ static int watch(struct uvd *u) {
         if ((r = sd_bus_add_match(bus, NULL, "type='signal',sender='org.freedesktop.systemd1',interface='" PROPERTIES_IF "',"
                                   "member='PropertiesChanged',path_namespace='" UNIT_PATH "',arg0='" UNIT_IF "'", on_changed, u)) < 0 ||
             (r = sd_bus_match_signal(bus, NULL, MANAGER, "JobRemoved", on_job_removed, u)) < 0 ||
+            (r = sd_bus_match_signal(bus, NULL, MANAGER, "Reloading", on_reloading, u)) < 0 ||
             (r = sd_bus_match_signal(bus, NULL, NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, u)) < 0)
                 return r;
         return sd_bus_call_method(bus, MANAGER, "Subscribe", NULL, NULL, "");

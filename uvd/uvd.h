@@ -133,6 +133,8 @@ int monitors_listen(struct uvd *u) ULV_MUST_CHECK;
 void monitors_resume(struct guest *g);
 /* Command won't have g start: the Want that waits is refused. */
 void monitors_refuse(struct guest *g, const struct ulv_diag *d);
+/* What they enforce may have been changed behind their backs. */
+void monitors_recheck(struct uvd *u);
 /* Command is told (again) of every Want that waits. */
 void monitors_tell_wants(struct uvd *u);
 /* Passes the rest of m on to the partition's monitor as MonitorControl.MEMBER and its answer back. */

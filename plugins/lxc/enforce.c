@@ -283,20 +283,6 @@ const struct ulv_cpus *lxc_allowed_cpus(const struct ulv_grant *g) {
         return g->n_cores > 0 ? &g->cpus : &g->pool;
 }
 
-/* Tries for a partition of its own, so that the kernel balances nobody else onto these CPUs. It needs a
- * parent that is one, which only the starter can arrange; without it a plain cpuset is what we have. */
-static bool try_isolated(int cgroup) {
-        char found[256];
-
-        if (!lxc_cgroup_has(cgroup, "cpuset.cpus.partition"))
-                return false;
-        if (lxc_cgroup_write(cgroup, "cpuset.cpus.partition", "isolated") == 0 &&
-            lxc_cgroup_read(cgroup, "cpuset.cpus.partition", found, sizeof(found)) == 0 && ulv_streq(found, "isolated"))
-                return true;
-        (void) lxc_cgroup_write(cgroup, "cpuset.cpus.partition", "member");
-        return false;
-}
-
 /* Confines to a set of CPUs; *ret_how is how. */
 static int enforce_cpus(const struct lxc_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
         const struct ulv_cpus *cpus = lxc_allowed_cpus(g);
@@ -319,7 +305,7 @@ static int enforce_cpus(const struct lxc_target *t, const struct ulv_grant *g, c
                 (void) lxc_cgroup_write(t->cgroup, "cpuset.cpus.partition", "member");
         r = lxc_set_checked(t, "cpuset.cpus", "cpuset.cpus.effective", ulv_strbuf_str(&b), reterr);
         if (r == 0)
-                *ret_how = g->n_cores > 0 && try_isolated(t->cgroup) ? "isolated" : "limit";
+                *ret_how = g->n_cores > 0 && lxc_partition_make(t->cgroup) == 0 ? "isolated" : "limit";
         return r;
 }
 

@@ -76,11 +76,23 @@ int lxc_cgroup_delegate(int fd, uid_t uid) ULV_MUST_CHECK;
 /* --- scope.c: a cgroup that PID 1 keeps ---------------------------------------------------------------- */
 
 /* Makes the scope with this process in it: 0 when it is there. A child of ours that waits. */
-int lxc_scope_start(const char *scope, const char *partition, pid_t pid, struct ulv_diag *reterr) ULV_MUST_CHECK;
+int lxc_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, struct ulv_diag *reterr) ULV_MUST_CHECK;
 /* The limit that `text` in `file` of its cgroup would be, as a property; -EOPNOTSUPP: there is none for that file. */
 int lxc_scope_set(const char *scope, const char *file, const char *text) ULV_MUST_CHECK;
+/* Has PID 1 make that slice, if it isn't there. */
+int lxc_slice_start(const char *slice) ULV_MUST_CHECK;
 /* Nothing more is asked of PID 1 for now. */
 void lxc_scope_done(void);
+
+/* --- slice.c ----------------------------------------------------------------------------------------- */
+
+/* Makes room in the scopes' slice for this grant's cores. *ret_lock (an fd, untouched where there is no such slice) is
+ * held until they stand in the scope. */
+int lxc_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lock) ULV_MUST_CHECK;
+/* Gives back what no scope has. lock: of lxc_slice_take(), or -1. */
+int lxc_slice_release(struct ulv_monitor *m, int lock) ULV_MUST_CHECK;
+/* 0: it is a valid cpuset partition; 1: it can't be; -errno. */
+int lxc_partition_make(int cgroup) ULV_MUST_CHECK;
 
 /* --- devices.c --------------------------------------------------------------------------------------- */
 

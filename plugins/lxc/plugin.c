@@ -121,6 +121,15 @@ static int gone(struct ulv_monitor *m) {
         return lxc_cgroup_populated(cgroup);
 }
 
+/* PID 1 removes an empty scope when it hears of it; then its cores go back. */
+static int end_scope(struct ulv_monitor *m) {
+        int r = lxc_cgroup_remove_below(ulv_monitor_cgroup(m));
+
+        if (r == 0 && access(ulv_monitor_cgroup(m), F_OK) == 0)
+                return -EBUSY;
+        return r < 0 ? r : lxc_slice_release(m, -1);
+}
+
 static int cleanup(struct ulv_monitor *m) {
         struct lxc *c = lxc_get(m);
         int r = gone(m);
@@ -136,7 +145,7 @@ static int cleanup(struct ulv_monitor *m) {
         if (r < 0)              /* nothing hangs on it: the partition is gone, its layer is out of the way or reused never */
                 ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");
         (void) ulv_monitor_forget_fd(m, LXC_CREDENTIALS_FD);    /* with it goes what they say */
-        r = ulv_monitor_scope(m) ? lxc_cgroup_remove_below(ulv_monitor_cgroup(m)) : lxc_cgroup_remove(ulv_monitor_cgroup(m));
+        r = ulv_monitor_scope(m) ? end_scope(m) : lxc_cgroup_remove(ulv_monitor_cgroup(m));
         /* The kernel takes interfaces away a moment after the last process; if somebody else holds the network
          * namespace (ip netns attach), the next start under this uid range does it. */
         return r == 0 && c->uid_base > 0 && lxc_network_left(c->uid_base) ? -EBUSY : r;
@@ -186,7 +195,13 @@ static int enforce(struct ulv_monitor *m, const struct ulv_grant *g, struct ulv_
                 return cgroup;
         if (c && g->uids > 0)
                 c->uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
-        return lxc_enforce(&t, g, ret, reterr);
+        _cleanup_close_ int lock = -1;
+        int r = cgroup >= 0 ? lxc_slice_take(m, g, &lock) : 0;
+        if (r == 0)
+                r = lxc_enforce(&t, g, ret, reterr);
+        if (r == 0 && lock >= 0)
+                r = lxc_slice_release(m, lock);
+        return r;
 }
 
 /* uv-init takes signals for the program that it started. */

@@ -22,7 +22,6 @@
 
 #define SERVICE "org.freedesktop.systemd1"
 #define MANAGER SERVICE, "/org/freedesktop/systemd1", SERVICE ".Manager"
-#define SLICE "ultravisor.slice"
 #define GUESTS "uv-guests.service"      /* at shutdown it stops partitions in their order: before PID 1 ends their scopes */
 #define CALL_USEC (25 * UINT64_C(1000000))
 #define APPEAR_TRIES 5000               /* of a millisecond: how long PID 1 may take to move the builder */
@@ -41,14 +40,14 @@ void lxc_scope_done(void) { bus = sd_bus_flush_close_unref(bus); }
 
 /* --- the scope ---------------------------------------------------------------------------------------- */
 
-static int append_scope(sd_bus_message *m, const char *scope, const char *partition, pid_t pid) {
+static int append_scope(sd_bus_message *m, const char *scope, const char *slice, const char *partition, pid_t pid) {
         char description[128];
         int r;
 
         (void) snprintf(description, sizeof(description), "Partition %.64s", partition);
         if ((r = sd_bus_message_append(m, "ss", scope, "fail")) < 0 || (r = sd_bus_message_open_container(m, 'a', "(sv)")) < 0)
                 return r;
-        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s", SLICE,
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s", slice,
                                   "PIDs", "au", 1, (uint32_t) pid, "Delegate", "b", 1, "CollectMode", "s", "inactive-or-failed",
                                   "Before", "as", 1, GUESTS);
         if (r >= 0)
@@ -79,7 +78,7 @@ static int wait_for_move(const char *scope, pid_t pid) {
         return -ETIMEDOUT;
 }
 
-int lxc_scope_start(const char *scope, const char *partition, pid_t pid, struct ulv_diag *reterr) {
+int lxc_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, struct ulv_diag *reterr) {
         sd_bus_error e = SD_BUS_ERROR_NULL;
         sd_bus *b = NULL;
         int r = -EBUSY;
@@ -92,7 +91,7 @@ int lxc_scope_start(const char *scope, const char *partition, pid_t pid, struct 
                 if (r >= 0)
                         r = sd_bus_message_new_method_call(b, &m, MANAGER, "StartTransientUnit");
                 if (r >= 0)
-                        r = append_scope(m, scope, partition, pid);
+                        r = append_scope(m, scope, slice, partition, pid);
                 if (r >= 0)
                         r = sd_bus_call(b, m, CALL_USEC, &e, NULL);
                 sd_bus_message_unref(m);
@@ -107,6 +106,23 @@ int lxc_scope_start(const char *scope, const char *partition, pid_t pid, struct 
                 ulv_diag_try(reterr, "systemctl status %s", scope);
         }
         sd_bus_error_free(&e);
+        return r < 0 ? r : 0;
+}
+
+int lxc_slice_start(const char *slice) {
+        sd_bus *b = NULL;
+        int r;
+
+        if (access(slice, F_OK) == 0)
+                return 0;
+        r = bus_get(&b);
+        if (r >= 0)
+                r = sd_bus_call_method(b, MANAGER, "StartUnit", NULL, NULL, "ss", strrchr(slice, '/') + 1, "fail");
+        for (unsigned i = 0; r >= 0 && access(slice, F_OK) < 0; i++) {
+                if (i >= APPEAR_TRIES)
+                        return -ETIMEDOUT;
+                (void) poll(NULL, 0, 1);
+        }
         return r < 0 ? r : 0;
 }
 

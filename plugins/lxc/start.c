@@ -257,7 +257,7 @@ static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int cgroup, 
 }
 
 static int prepare(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, char **words, struct ulv_diag *reterr) {
-        _cleanup_close_ int cgroup = -1, go = -1, init = open_init();
+        _cleanup_close_ int cgroup = -1, go = -1, lock = -1, init = open_init();
         const char *scope = ulv_monitor_scope(c->m);
         pid_t pid;
         int r;
@@ -267,7 +267,8 @@ static int prepare(struct lxc *c, const struct ulv_definition *d, const struct u
         r = find_cgroup(c, &cgroup, reterr);
         if (r == 0)
                 r = start_builder(c, d, g, cgroup, init, words, &pid, &go);
-        if (r >= 0 && scope && (r = lxc_scope_start(scope, ulv_monitor_name(c->m), pid, reterr)) >= 0)
+        if (r >= 0 && scope && (r = lxc_slice_take(c->m, g, &lock)) >= 0 &&
+            (r = lxc_scope_start(scope, ulv_monitor_slice(c->m), ulv_monitor_name(c->m), pid, reterr)) >= 0)
                 r = open_cgroup(c, false, &cgroup, reterr);
         if (r >= 0)
                 r = prepare_cgroup(c, g, cgroup, reterr);

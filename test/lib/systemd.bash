@@ -21,8 +21,8 @@ sim() {
 
 # container NAME [LINES of [Partition]]: a definition with a busybox of its own; its program sleeps.
 container() {
-    local tree=/run/roots/$1 a
-    mkdir -p -m 700 /run/roots; mkdir -p "$tree"/{bin,etc,proc,sys,dev,tmp,run,root}
+    local roots=${ROOTS:-/run/roots} tree a; tree=$roots/$1
+    mkdir -p -m 700 "$roots"; mkdir -p "$tree"/{bin,etc,proc,sys,dev,tmp,run,root}
     cp /bin/busybox "$tree/bin/busybox"; for a in sh sleep cat echo ps true trap; do ln -sf busybox "$tree/bin/$a"; done
     echo 'root:x:0:0::/root:/bin/sh' >"$tree/etc/passwd"
     printf '[Partition]\nType=container\n%s\n[CPU]\nShare=0.02\n[Memory]\nSize=32M\n[Container]\nRoot=%s\nExec=%s\n' "${2:-}" "$tree" "${3:-/bin/sleep 10000}" \

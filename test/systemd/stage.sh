@@ -14,7 +14,8 @@ payload() { # payload DIR KIND
 in_bed() { # in_bed FILE [TAG]
     local name p; name=$(basename "$1" .bats) p=$B/systemd-payload/$name
     payload "$p" "$name" || return
-    test/beds/nspawn.sh run -t 120 "$p" -- sh test/systemd/inside.sh "$1" ${2:+"$2"}
+    case $1 in */vm/*) set -- "$1" "${2:-}" vm 170 ;; *) set -- "$1" "${2:-}" nspawn 120 ;; esac
+    test/beds/$3.sh run -t $4 "$p" -- sh test/systemd/inside.sh "$1" ${2:+"$2"}
 }
 export -f payload in_bed
 under_systemd() { # under_systemd NAME SECONDS FILE [TAG]; exit 77 of the bed is "SKIP: what is missing"
@@ -27,6 +28,10 @@ one systemd-bed 300 bash -c 'test/beds/nspawn.sh make >&2; s=$?
     [ $s = 0 ] && echo "ok 1 - the systemd bed can be made"; exit $s'
 for t in test/systemd/*.bats; do
     under_systemd "systemd-$(basename "$t" .bats)" 180 "$t"
+done
+# What only a machine with all controllers can enforce.
+for t in test/systemd/vm/*.bats; do
+    under_systemd "systemd-vm-$(basename "$t" .bats)" 240 "$t"
 done
 # The package that systemd-package has built, by Debian's own judge.
 one lintian 120 bash -c 'launch/packages.sh lintian >&2 || { echo "ok 1 - lintian finds no error in the package # SKIP lintian is not installable"; exit 0; }

@@ -15,7 +15,7 @@ teardown_file() { uvctl stop --all || true; systemctl stop ultravisor.target; }
 running() { # running NAME: ledger, unit and scope agree
     is "$(field "$1" State)" running
     is "$(unit_state "uv-partition@$1.service") $(unit_state "ultravisor-$1.scope")" "active active"
-    grep -q "/ultravisor.slice/ultravisor-$1.scope" "/proc/$(leader "$1")/cgroup"
+    grep -q "/uvpool.slice/ultravisor-$1.scope" "/proc/$(leader "$1")/cgroup"
 }
 stopped() { # stopped NAME [STATE of the unit]
     is "$(field "$1" State)" defined
@@ -28,7 +28,7 @@ monitor() { local p; p=$(main_pid $UNIT); [ "$p" -gt 1 ] || { echo "no monitor" 
 # Each test begins with web running.
 setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; }
 
-@test "systemctl start starts a partition, as uvctl start does: transaction, unit, scope in ultravisor.slice" {
+@test "systemctl start starts a partition, as uvctl start does: transaction, unit, scope in uvpool.slice" {
     uvctl stop web
     systemctl start $UNIT
     running web
@@ -98,6 +98,32 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     systemctl restart $UNIT
     running web
     [ "$(who)" != "$old" ]
+}
+
+@test "uvctl enable is systemctl enable, of what has a definition" {
+    uvctl enable -q web
+    is "$(systemctl is-enabled $UNIT)" enabled
+    [ -e /etc/systemd/system/ultravisor.target.wants/$UNIT ]
+    uvctl disable -q web
+    is "$(systemctl is-enabled $UNIT || true)" disabled
+    run uvctl enable nosuch
+    is "$status" 4
+    run uvctl enable ../../etc/x
+    is "$status" 4
+}
+
+@test "enabled partitions are started with ultravisor.target, in the order of After=" {
+    container first
+    container second After=first
+    uvctl apply -y
+    uvctl enable -q second first
+    systemctl stop ultravisor.target
+    systemctl start ultravisor.target
+    wait_for 20 sh -c 'uvctl list -o json | jq -e "[.[] | select(.Name == \"first\" or .Name == \"second\") | .State] == [\"running\", \"running\"]"'
+    order=$(uvctl history | awk '/start (first|second):/ { sub(/:/, "", $8); print }' | grep -oE 'start (first|second)' | xargs)
+    is "$order" "start second start first"       # newest first
+    uvctl disable -q second first
+    uvctl stop -q second first
 }
 
 @test "the monitor killed by any signal: PID 1 revives it, the payload and its scope run on" {
@@ -198,6 +224,6 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     wait_for 5 stopped db
     wait_for 5 sh -c '[ -z "$(systemctl list-units --no-legend -a "ultravisor-*.scope")" ]'
     is "$(ls /run/systemd/transient /run/systemd/system.control 2>/dev/null | grep ultravisor- | xargs)" ""
-    is "$(find /sys/fs/cgroup/ultravisor.slice -mindepth 1 -type d 2>/dev/null | xargs)" ""
+    is "$(find /sys/fs/cgroup/uvpool.slice -mindepth 1 -type d 2>/dev/null | xargs)" ""
     is "$(ls /run/ultravisor/uvd/type | xargs)" ""
 }
