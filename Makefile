@@ -47,7 +47,9 @@ LIBS_uv-command := -lsystemd
 SRC_uv-operations := $(wildcard operations/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-operations := -lsystemd
 SRC_uv-launch := $(wildcard launch/*.c)
+# Gone after one exec: not worth a C library to be found and bound.
 SRC_uv-monitor := $(wildcard monitor/dispatch/*.c)
+LINK_uv-monitor := $(if $(SAN),,-static-pie)
 SRC_uv-unit := $(wildcard monitor/unit/*.c) $(BUS_SRC) $(BASE_SRC)
 LIBS_uv-unit := -lsystemd
 SRC_uv-port := $(wildcard monitor/port/*.c)
