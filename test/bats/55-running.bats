@@ -69,13 +69,31 @@ has() { grep -qF -- "$1" "$2"; }
     uv stop --force flood
 }
 
-@test "a flood costs a neighbour no line" {
-    container flood 'sh -c "trap \"exit 0\" TERM; yes 0123456789abcdef0123456789abcdef"' LogMax=256K
-    container quiet 'sh -c "trap \"exit 0\" TERM; for i in $(seq 100); do echo word $i; sleep 0.02; done; echo done; sleep 1000 & wait $!"'
-    uv apply -y; uv start flood; uv start quiet
-    wait_for 20 eval 'uv logs quiet | grep -q "^done"'
-    [ "$(uv logs quiet | grep -c "^word ")" = 100 ]
-    [ "$(log_bytes flood)" -le 262144 ]
+@test "a flood without end stays under LogMax= all the time, keeps its first and last 64K, and costs a neighbour no line" {
+    seconds=4; [ -z "${LONG:-}" ] || seconds=60
+    container flood "sh -c 'trap \"exit 0\" TERM; seq 1 1000000000 & sleep $seconds; kill \$!; wait; echo; echo the end; sleep 1000 & wait \$!'" LogMax=512K
+    container quiet "sh -c 'trap \"exit 0\" TERM; i=0; until [ -f /srv/enough ]; do i=\$((i + 1)); echo word \$i; sleep 0.01; done; echo done \$i; sleep 1000 & wait \$!'" LogMax=4M
+    rm -f "$ROOT/tree/srv/enough"
+    uv apply -y; uv start quiet; uv start flood
+    end=$((SECONDS + seconds + 20))
+    until uv logs flood -l 1 | grep -q "the end"; do
+        [ "$(log_bytes flood)" -le 524288 ]; [ $SECONDS -lt $end ]
+        sleep 0.2
+    done
+    touch "$ROOT/tree/srv/enough"
+    wait_for 10 eval 'uv logs -l 1 quiet | grep -q "^done"'
+    # The neighbour's, byte by byte.
+    uv logs quiet | tr -d '\r' >"$ROOT/quiet.txt"
+    n=$(sed -n 's/^done //p' "$ROOT/quiet.txt"); [ "$n" -gt 100 ]
+    { seq -f 'word %.0f' 1 "$n"; echo "done $n"; } | cmp - "$ROOT/quiet.txt"
+    # The flood's first 64K, and all that is kept of its end: numbers without a gap, but for the one that was cut short.
+    uv logs flood >"$ROOT/flood.txt"
+    head -c 65536 "$ROOT/flood.txt" >"$ROOT/a"; seq -f '%.0f'$'\r' 1 20000 | head -c 65536 | cmp - "$ROOT/a"
+    tr -d '\r' <"$ROOT/flood.txt" | sed '1,/are missing here: LogMax=/d' | sed 1d | head -n -3 >"$ROOT/b"
+    [ "$(wc -c <"$ROOT/b")" -ge 65536 ]
+    from=$(head -n 1 "$ROOT/b"); to=$(tail -n 1 "$ROOT/b")
+    seq "$from" "$to" | cmp - "$ROOT/b"
+    echo "# $seconds s of flood: numbers up to $to, $((to * 10 / seconds / 1000000)) MB/s, and $n lines of a neighbour" >&3
     uv stop --force flood quiet
 }
 
