@@ -60,6 +60,9 @@ int copy_send(struct copy *c, const char *path);
 /* Receives it in dir as `name`, "." to have a directory's entries in dir itself. As copy_send(); -EPIPE is a stream
  * that ends too early. */
 int copy_receive(struct copy *c, int dir, const char *name);
+/* A partition's end, by the words of ULV_PORT_COPY (monitor/port.h), from or to the standard descriptors: its exit
+ * status. (copy-end.c) */
+int copy_end(const char *const *argv);
 /* Where something that is called `name` goes when `path` is asked for. An open directory, and 1: into it; 0: path is
  * what it is to be called there; -errno. */
 int copy_target(const char *path, const char *name, int *ret_dir, char ret_name[COPY_NAME_MAX + 1]);

@@ -96,6 +96,17 @@ static void enter(int in, int out) {
                 fail("its root");
 }
 
+/* Into a tree as it is. */
+static void enter_tree(int tree) {
+        struct mount_attr a = { .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID, .propagation = MS_PRIVATE };
+
+        if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                fail("namespaces");
+        if (mount_setattr(tree, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0 || move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+            fchdir(tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+                fail("its root");
+}
+
 static bool is_kept(unsigned cap) {
         for (size_t i = 0; i < ULV_ARRAY_SIZE(kept); i++)
                 if (kept[i] == cap)
@@ -112,14 +123,23 @@ static void drop_rights(void) {
                 fail("dropping rights");
 }
 
-static _Noreturn void run(int in, int out, const char *const argv[], const int stdio[3], pid_t parent) {
-        static char *const env[] = { (char *) "PATH=/usr/bin:/bin", (char *) "LC_ALL=C", NULL };
+/* And what we have now, where there is no exec. */
+static void drop_own_rights(void) {
+        struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(kept); i++)
+                sets[kept[i] / 32].permitted |= 1u << kept[i] % 32;
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(sets); i++)
+                sets[i].effective = sets[i].permitted;
+        if (syscall(SYS_capset, &head, sets) < 0)
+                fail("dropping rights");
+}
+
+static void begin(const int stdio[3]) {
         int high[3];
         sigset_t none;
 
-        (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-        if (getppid() != parent)
-                _exit(FAILED);
         for (int i = 1; i < NSIG; i++)
                 (void) signal(i, SIG_DFL);
         sigemptyset(&none);
@@ -129,6 +149,15 @@ static _Noreturn void run(int in, int out, const char *const argv[], const int s
         for (int i = 0; i < 3; i++)
                 if (high[i] < 0 || dup2(high[i], i) < 0)
                         _exit(FAILED);
+}
+
+static _Noreturn void run(int in, int out, const char *const argv[], const int stdio[3], pid_t parent) {
+        static char *const env[] = { (char *) "PATH=/usr/bin:/bin", (char *) "LC_ALL=C", NULL };
+
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        if (getppid() != parent)
+                _exit(FAILED);
+        begin(stdio);
         enter(in, out);
         (void) umask(0);
         drop_rights();
@@ -145,4 +174,19 @@ pid_t cage_spawn(int in, int out, const char *const argv[], int stdin_fd, int st
         if (pid == 0)
                 run(in, out, argv, stdio, parent);
         return pid < 0 ? -errno : pid;
+}
+
+pid_t cage_call(int tree, int (*f)(const char *const *argv), const char *const argv[], const int stdio[3]) {
+        pid_t pid = fork();
+
+        if (pid != 0)
+                return pid < 0 ? -errno : pid;
+        begin(stdio);
+        enter_tree(tree);
+        (void) umask(0);
+        drop_rights();
+        drop_own_rights();
+        if (close_range(3, ~0U, 0) < 0)
+                fail("closing descriptors");
+        _exit(f(argv));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* copy: files and directories between here and a partition. The partition's end is a child of its uv-init, started as
- * `exec` starts a program; ours is a child of this process, in the caller's rights and with nothing open but the
+ * `exec` starts a program, or, if it doesn't run, a child of ours with its files as root directory; our own is a child of this process, in the caller's rights and with nothing open but the
  * pipe between the two (lib/copy.h says why what comes through it can't reach out of where it is to go). This process
  * waits for both, and shows what the partition's end complains of. */
 
@@ -17,6 +17,8 @@
 
 #include "lib/copy.h"
 #include "model/name.h"
+#include "uvctl/cage.h"
+#include "uvctl/copy-stopped.h"
 #include "uvctl/text.h"
 #include "uvctl/uvctl.h"
 
@@ -39,6 +41,9 @@ struct copying {
         int stream, errors;             /* our ends; -1 once given away */
         pid_t child;
         int pidfd, child_status;
+        struct stopped stopped;
+        pid_t far;                      /* the partition's end, if it is stopped: our child, too */
+        int far_pidfd;
         struct shared *shared;
         bool answered, ended;           /* the partition's end, ours */
         bool given_up;                  /* ours, since theirs had ended */
@@ -176,6 +181,23 @@ static int send_call(struct copying *x, const int inside[3], sd_bus_slot **slot)
         return r < 0 ? client_error(x->u, NULL, r) : 0;
 }
 
+static int start_stopped(struct copying *x, const int inside[3]) {
+        const char *argv[] = { "--copy", x->in ? "receive" : "send", x->inside, x->in ? x->last : NULL, NULL };
+
+        x->far = cage_call(x->stopped.tree, copy_end, argv, inside);
+        x->far_pidfd = x->far < 0 ? -1 : pidfd_open(x->far, 0);
+        return x->far_pidfd < 0 ? fail_errno(x->u, x->far < 0 ? (int) x->far : -errno, "start the partition's end of the copy") : 0;
+}
+
+static void reap_stopped(struct copying *x) {
+        int status = 1;
+
+        (void) waitpid(x->far, &status, 0);
+        x->status = WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+        x->answered = true;
+        x->answered_at = now_ms();
+}
+
 /* What it complains of, under its name: these are the partition's words. */
 static void show_errors(struct copying *x) {
         char buf[4096];
@@ -210,26 +232,29 @@ static void reap(struct copying *x) {
 }
 
 static int step(struct copying *x) {
-        enum { BUS, ERRORS, CHILD, MAX };
+        enum { BUS, ERRORS, CHILD, FAR, MAX };
         struct pollfd p[MAX];
-        int r, events;
+        int r = 0, events;
 
-        while ((r = sd_bus_process(x->u->bus, NULL)) > 0)
+        while (!x->stopped.is && (r = sd_bus_process(x->u->bus, NULL)) > 0)
                 ;
         if (r < 0)
                 return client_error(x->u, NULL, r);
         if (x->answered && x->ended)
                 return 0;
         events = sd_bus_get_events(x->u->bus);
-        p[BUS] = (struct pollfd) { .fd = x->answered ? -1 : sd_bus_get_fd(x->u->bus), .events = (short) ULV_MAX(events, 0) };
+        p[BUS] = (struct pollfd) { .fd = x->answered || x->stopped.is ? -1 : sd_bus_get_fd(x->u->bus), .events = (short) ULV_MAX(events, 0) };
         p[ERRORS] = (struct pollfd) { .fd = x->errors, .events = POLLIN };
         p[CHILD] = (struct pollfd) { .fd = x->ended ? -1 : x->pidfd, .events = POLLIN };
+        p[FAR] = (struct pollfd) { .fd = x->answered ? -1 : x->far_pidfd, .events = POLLIN };
         if (poll(p, MAX, x->answered ? 100 : -1) < 0)
                 return errno == EINTR ? 0 : fail_errno(x->u, -errno, "wait");
         if (p[ERRORS].revents)
                 show_errors(x);
         if (p[CHILD].revents)
                 reap(x);
+        if (p[FAR].revents)
+                reap_stopped(x);
         /* A partition that keeps the pipe open after its end has ended has nothing to say any more. */
         if (x->answered && !x->ended && (x->code != 0 || now_ms() > x->answered_at + GRACE_MS)) {
                 x->given_up = true;
@@ -279,7 +304,7 @@ static int run(struct copying *x) {
         r = start_child(x);
         if (r < 0)
                 return fail_errno(x->u, r, "start our end of the copy");
-        r = send_call(x, inside, &slot);
+        r = x->stopped.is ? start_stopped(x, inside) : send_call(x, inside, &slot);
         far = ulv_close(far);           /* so that the ends of pipes are seen */
         errors = ulv_close(errors);
         /* Our end hears of Ctrl-C as well as we do, and tidies up; how it ends is how we end. */
@@ -290,6 +315,8 @@ static int run(struct copying *x) {
                 (void) kill(x->child, SIGTERM);
                 reap(x);
         }
+        if (x->far_pidfd >= 0 && !x->answered)
+                reap_stopped(x);        /* it has heard the end of the pipe, and tidies up */
         /* What it said last is in the pipe; of a copy that was interrupted, that it was. */
         for (struct pollfd p = { .fd = x->errors, .events = POLLIN }; x->child_status <= 128 && x->errors >= 0 && poll(&p, 1, 0) > 0;)
                 show_errors(x);
@@ -338,7 +365,8 @@ static int prepare(struct copying *x, const char *from) {
 }
 
 int verb_copy(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
-        struct copying x = { .u = u, .dir = -1, .stream = -1, .errors = -1, .pidfd = -1 };
+        struct copying x = { .u = u, .dir = -1, .stream = -1, .errors = -1, .pidfd = -1, .far_pidfd = -1,
+                             .stopped = { .tree = -1, .store = { -1, -1 } } };
         char other[ULV_NAME_MAX + 1];
         const char *path;
         bool from = is_inside(argv[0], x.name, &x.inside);
@@ -354,10 +382,14 @@ int verb_copy(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
         if (r == 0)
                 r = client_connect(u);
         if (r == 0)
+                r = stopped_open(u, x.name, &x.stopped);
+        if (r == 0)
                 r = run(&x);
+        stopped_done(&x.stopped);
         (void) ulv_close(x.dir);
         (void) ulv_close(x.stream);
         (void) ulv_close(x.errors);
         (void) ulv_close(x.pidfd);
+        (void) ulv_close(x.far_pidfd);
         return r;
 }

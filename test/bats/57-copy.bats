@@ -155,9 +155,70 @@ Init=yes"
     uv stop sys
 }
 
-@test "what doesn't run is refused with the command that helps" {
-    run -3 uv copy "$ROOT/src/a" box:/srv/
-    [ "$output" = "the partition is not running
-its own uv-init takes files and gives them
+@test "one that doesn't run: its root directory, and nothing that a link in it leads to" {
+    uv stop box 2>/dev/null || true
+    rm -rf --one-file-system "$ROOT/tree/srv" "$ROOT/outside2" "$ROOT/out-stopped"; mkdir "$ROOT/tree/srv" "$ROOT/outside2"; printf secret >"$ROOT/outside2/secret"
+    run -0 uv copy "$ROOT/src" box:/srv
+    [[ "$output" == "copied into box /srv: 4 files, 195K" ]]
+    uv copy box:/srv/src "$ROOT/out-stopped"
+    [ "$(tree "$ROOT/src")" = "$(tree "$ROOT/out-stopped")" ]
+    ln -s "$ROOT/outside2" "$ROOT/tree/srv/out"; ln -s "$ROOT/outside2/secret" "$ROOT/tree/srv/leak"; ln -s /bin/busybox "$ROOT/tree/srv/own"
+    run -1 uv copy "$ROOT/src/a" box:/srv/out/a;   [ "${lines[0]}" = "box:/srv/out/a: No such file or directory" ]
+    run -1 uv copy box:/srv/leak "$ROOT/got-leak"; [ "${lines[0]}" = "box:/srv/leak: No such file or directory" ]
+    run -1 uv copy box:/srv/../../../..$ROOT/outside2/secret "$ROOT/got-leak"
+    [ ! -e "$ROOT/got-leak" ]; [ "$(ls "$ROOT/outside2")" = secret ]
+    uv copy box:/srv/own "$ROOT/got-own"; cmp "$ROOT/got-own" /bin/busybox
+    # kill -9 of uvctl: both ends hear the end of the pipe, and tidy up.
+    head -c 400000000 /dev/zero >"$ROOT/large"
+    "$ULV_BIN/uvctl" --root "$ROOT" copy "$ROOT/large" box:/srv/large >/dev/null 2>&1 3>&- & pid=$!
+    for _ in $(seq 200); do [ -z "$(temporaries "$ROOT/tree/srv")" ] || break; sleep 0.005; done
+    kill -9 $pid; wait $pid 2>/dev/null || true
+    wait_for 5 eval '[ -z "$(temporaries "$ROOT/tree/srv")" ]'; rm -f "$ROOT/large" "$ROOT/tree/srv/large"
+    # What it wrote when it ran belongs to its root when it runs again.
+    uv start box; [ "$(uv exec box -- stat -c '%u:%g %a' /srv/src/a)" = "0:0 640" ]; uv stop box
+    [ -z "$(temporaries "$ROOT/tree")" ]
+}
+
+@test "one from an image that doesn't run: its kept layer; the image stays as it is, and no start comes between" {
+    uv image build busybox
+    for w in kept ephemeral; do
+        definition "img-$w" "[Partition]
+Type=container
+StopTimeout=3s
+[CPU]
+Share=0.2
+[Memory]
+Size=64M
+[Container]
+Image=busybox
+Writable=$w
+Exec=/bin/sleep 1000"
+    done
+    uv apply -y
+    run -3 uv copy "$ROOT/src/a" img-kept:/; [[ "${lines[1]}" == "it has never been started"* ]]
+    uv start img-kept img-ephemeral; uv exec img-kept -- sh -c 'echo written >/written'; uv stop img-kept img-ephemeral
+    image=$(find "$ROOT/var/lib/ultravisor/images/store" -ls | md5sum)
+    uv copy "$ROOT/src" img-kept:/root/; uv copy img-kept:/written "$ROOT/written"; [ "$(cat "$ROOT/written")" = written ]
+    uv copy img-kept:/bin/busybox "$ROOT/bb"; cmp "$ROOT/bb" /bin/busybox
+    [ "$(find "$ROOT/var/lib/ultravisor/images/store" -ls | md5sum)" = "$image" ]
+    uv start img-kept; [ "$(uv exec img-kept -- cat /root/src/a)" = hello ]; uv stop img-kept
+    run -3 uv copy "$ROOT/src/a" img-ephemeral:/; [[ "${lines[1]}" == "what it writes ends with it"* ]]
+    # A start that comes while it is copied waits for it.
+    head -c 300000000 /dev/zero >"$ROOT/large"
+    "$ULV_BIN/uvctl" --root "$ROOT" copy -q "$ROOT/large" img-kept:/large 3>&- & pid=$!
+    for _ in $(seq 200); do [ -z "$(temporaries "$ROOT/var/lib/ultravisor/writable/img-kept")" ] || break; sleep 0.005; done
+    uv start img-kept
+    status=0; wait $pid || status=$?; [ $status = 0 ]
+    [ "$(uv exec img-kept -- stat -c %s /large)" = 300000000 ]
+    uv stop img-kept; uv remove --purge img-kept img-ephemeral; rm -f "$ROOT/large"
+    ! grep -q overlay.*"$ROOT" /proc/self/mountinfo
+}
+
+@test "of one that doesn't run: who isn't root, and --user, are refused with the command that helps" {
+    run -3 uv copy --user www "$ROOT/src/a" box:/srv/
+    [ "$output" = "box is not running
+--user is looked up by its own uv-init
 try: uvctl start box, then again" ]
+    sim some Share=0.1 64M; uv apply -y
+    run -3 uv copy "$ROOT/src/a" some:/; [ "${lines[1]}" = "only a container has files" ]
 }
