@@ -1,6 +1,7 @@
 # One partition does its worst; the others keep their work, their log and their limits, and we go on answering.
-# On kernel 6.1 with every controller. Figures are printed (this is TCG on a shared machine: read them as orders of
-# magnitude); what is asserted are order and limits.
+# On kernel 6.1 with every controller. Figures are printed, each beside its goal (95 % of the work per CPU time, answers
+# within 250 ms) and beside what a neighbour costs that does nothing worse than to use its CPU time: eight CPUs of this
+# machine are two of the host's (TCG), so CPU time has what others take of it in it. Asserted are order and limits.
 bats_require_minimum_version 1.5.0
 load ../lib/uv
 
@@ -33,9 +34,17 @@ setup_file() {
     container floods 32M 'yes 0123456789abcdef0123456789abcdef0123456789abcdef' LogMax=256K
     container opens 48M 'sh -c "ulimit -n 500000; many=$(yes /etc/passwd | head -n 2000); while :; do tail -f $many & sleep 0.1; done"'
     container files 48M 'sh -c "for d in /dev /run /tmp /dev/shm; do (i=0; while true >$d/f$i; do i=$((i + 1)); done; echo $d is full; sleep 1000) & done; wait"'
-    uv apply -y; uv start worker talker
+    container spins 32M 'sh -c "while :; do :; done"'
+    uv apply -y
+    uv start worker talker
     wait_for 20 eval '[ -s "$(inside worker)/tmp/count" ]'
-    RATE=$(work 3) ROLES=$(roles); export RATE ROLES
+    uv start spins; sleep 1
+    work 5 >"$BATS_FILE_TMPDIR/rate" 3>&- & local w=$!
+    answers 4; wait $w
+    uv stop --force spins
+    RATE=$(cat "$BATS_FILE_TMPDIR/rate") ROLES=$(roles); export RATE ROLES
+    [ "$RATE" -gt 0 ]
+    say "beside a neighbour that only uses its CPU time: planner $slow_list ms, transaction $slow_set ms; its work per CPU time is the 100 % of the others"
 }
 teardown_file() { instance_down; }
 
@@ -85,7 +94,7 @@ beside() {
     "$@"
     wait $w
     rate=$(cat "$BATS_TEST_TMPDIR/rate")
-    say "beside $name: $((rate * 100 / RATE)) % of the work per CPU time; slowest answer of the planner $slow_list ms, of a transaction $slow_set ms"
+    say "beside $name: $((rate * 100 / RATE)) % of the work per CPU time (goal 95); slowest answer of the planner $slow_list ms, of a transaction $slow_set ms (goal 250)"
     [ "$(field worker Leader)" = "$pid" ]; [ "$(limits worker)" = "$had" ]
     [ "$(count "$(inside worker)")" -gt "$a" ]
     [ "$rate" -gt 0 ]
