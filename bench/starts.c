@@ -105,7 +105,12 @@ static void limits(double up) {
         snprintf(tree, sizeof(tree), "%s/tree", inst.root);
         snprintf(program, sizeof(program), "%s/uv-monitor-lxc", inst.bin);
         raw = raw_up(tree, count, &started);
-        commits = commit_only(NULL) * 2 * count;
+        commits = commit_only(NULL);
+        for (int i = 0; i < 4; i++) {           /* others use this disk as well: the least that it can be */
+                double again = commit_only(NULL);
+                commits = again < commits ? again : commits;
+        }
+        commits *= 2 * count;
         start = now_usec();
         for (; spawned < 50; spawned++)
                 (void) bench_spawn(monitor);    /* without a partition's name it ends once it is loaded */
