@@ -91,6 +91,8 @@ void lxc_scope_done(void);
 int lxc_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lock) ULV_MUST_CHECK;
 /* Gives back what no scope has. lock: of lxc_slice_take(), or -1. */
 int lxc_slice_release(struct ulv_monitor *m, int lock) ULV_MUST_CHECK;
+/* Interrupts leave these CPUs, and may go where they could before to all others. (irq.c) */
+void lxc_irq_fit(const struct ulv_cpus *taken);
 /* 0: it is a valid cpuset partition; 1: it can't be; -errno. */
 int lxc_partition_make(int cgroup) ULV_MUST_CHECK;
 

@@ -103,6 +103,8 @@ static int fit(const char *path, const struct ulv_cpus *more) {
         if (more && (r = lxc_slice_start(path)) < 0)
                 return r;
         slice = lxc_cgroup_open(path, false);
+        if (slice == -ENOENT)
+                lxc_irq_fit(&all);      /* PID 1 took it away with its last scope */
         if (slice < 0)
                 return slice == -ENOENT ? 0 : slice;
         if ((r = sum_scopes(slice, &all)) < 0)
@@ -113,6 +115,8 @@ static int fit(const char *path, const struct ulv_cpus *more) {
         /* That it can't be one is no error: its scopes then say "limit". */
         if (r == 0 && ulv_cpus_count(&all) > 0)
                 (void) !lxc_partition_make(slice);
+        if (r == 0)
+                lxc_irq_fit(&all);
         return r;
 }
 

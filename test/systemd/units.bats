@@ -208,6 +208,52 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     wait_for 10 sh -c 'uvctl list -a -o json | jq -e ".[] | select(.Name == \"web\") | .State != \"running\""'
 }
 
+@test "a start that PID 1 wants waits for uv-command, for uvd, and is done when they are back" {
+    uvctl stop -q web
+    kill -STOP "$(main_pid uv-command)"
+    systemctl start --no-block $UNIT
+    sleep 0.3
+    is "$(unit_state $UNIT)" activating
+    systemctl restart uvd.service
+    sleep 0.3
+    systemctl kill -s KILL uv-command.service
+    wait_for 10 running web
+}
+
+@test "the monitor killed at any moment of a start: nothing is left that nobody knows, and the next start works" {
+    local i
+    container frail Restart=no
+    uvctl apply -q -y
+    for i in $(seq 0 4 110); do
+        uvctl start -q --no-block frail
+        sleep "0.$(printf %03d "$i")"
+        systemctl kill --kill-whom=main -s KILL uv-partition@frail.service 2>/dev/null || true
+        wait_for 20 sh -c 'uvctl list -a -o json | jq -e ".[] | select(.Name == \"frail\") | .State | . == \"running\" or . == \"failed\" or . == \"defined\""'
+        if [ "$(field frail State)" = running ]; then
+            wait_for 5 running frail
+            uvctl stop -q frail
+        fi
+        wait_for 5 sh -c '[ "$(systemctl show -P ActiveState ultravisor-frail.scope)" = inactive ]'
+    done
+    uvctl start -q frail
+    running frail
+    uvctl stop -q frail
+}
+
+@test "the system bus killed: partitions run on, and uvd is PID 1's client again when it is back" {
+    local before
+    before=$(who)
+    systemctl kill -s KILL dbus.service
+    sleep 0.5
+    same "$before"
+    wait_for 20 busctl list
+    kill -KILL "$(monitor)"
+    wait_for 10 uvctl exec web -- /bin/true
+    same "$before"
+    wait_for 10 uvctl start -q db
+    uvctl stop -q db
+}
+
 @test "a payload killed from outside: Restart= starts it again in a new scope, on-failure semantics are the planner's" {
     local old
     uvctl stop web || true

@@ -14,7 +14,16 @@ define() { # define NAME CPU-LINES MEMORY [EXEC] [MORE LINES]
     sed -i "s/^Share=.*/$2/; s/^Size=.*/Size=$3/" "/etc/ultravisor/partitions/$1.partition"
     printf '%b' "${5:-}" >>"/etc/ultravisor/partitions/$1.partition"
 }
+# Interrupts whose affinity can be changed at all: NUMBER CPUS, sorted.
+movable() {
+    local f l
+    for f in /proc/irq/[0-9]*/smp_affinity_list; do
+        l=$(cat "$f")
+        { echo "$l" >"$f"; } 2>/dev/null && echo "$(basename "$(dirname "$f")") $l"
+    done | sort -n
+}
 setup_file() {
+    movable >"$BATS_FILE_TMPDIR/irqs"
     define mem Share=0.5 64M "" '[Limits]\nTasks=50\nIOWriteMax=/dev/vda 1M\n'
     define core 'Cores=1\nCoresMax=2' 64M
     define other 'Cores=1\nCoresMax=2' 64M
@@ -90,6 +99,18 @@ filtered() { uvctl show mem -o json | grep -E '"Contain": "[^"]* devices'; }
     is "$bad" ""
 }
 
+@test "no interrupt that can be moved goes to its CPUs" {
+    local mine irq list n=0
+    mine=" $(cpus "$(scope core)/cpuset.cpus.effective") "
+    while read -r irq list; do
+        n=$((n + 1))
+        for cpu in $(cpus <(echo "$list")); do [[ "$mine" != *" $cpu "* ]] || { echo "irq $irq may go to $list, which has $cpu" >&2; return 1; }; done
+    done < <(movable)
+    echo "# $n interrupts kept off; those that can't be moved: $(journalctl -q -o cat -u uv-partition@core | grep -o "move from.*" | head -n 1)" >&3
+    [ "$n" -gt 0 ]
+    [ -s /run/ultravisor/interrupts ]
+}
+
 @test "it survives daemon-reload, daemon-reexec, a drop-in of the slice and a killed monitor" {
     local d c; d=$(scope core); c=$(cat "$d/cpuset.cpus.effective")
     systemctl daemon-reload
@@ -137,4 +158,6 @@ filtered() { uvctl show mem -o json | grep -E '"Contain": "[^"]* devices'; }
     systemctl stop uv-partition@other uv-partition@core
     wait_for 5 sh -c "[ ! -e $SLICE ] || [ -z \"\$(cat $SLICE/cpuset.cpus)\" ]"
     is "$(cpus /sys/fs/cgroup/system.slice/cpuset.cpus.effective | wc -w)" 8
+    diff "$BATS_FILE_TMPDIR/irqs" <(movable)
+    [ ! -e /run/ultravisor/interrupts ]
 }
