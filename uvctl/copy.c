@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* copy: files and directories between here and a partition. The partition's end is a child of its uv-init, started as
- * `exec` starts a program, or, if it doesn't run, a child of ours with its files as root directory; our own is a child of this process, in the caller's rights and with nothing open but the
- * pipe between the two (lib/copy.h says why what comes through it can't reach out of where it is to go). This process
- * waits for both, and shows what the partition's end complains of. */
+ * `exec` starts a program, or, if it doesn't run, a child of ours with its files as root directory (copy-stopped.c).
+ * Our own end is a child of this process, in the caller's rights and with nothing open but the pipe between the two
+ * (lib/copy.h says why what comes through it can't reach out of where it is to go). This process waits for both, and
+ * shows what the partition's end complains of. */
 
 #include <fcntl.h>
 #include <poll.h>
