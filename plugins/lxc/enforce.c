@@ -8,7 +8,7 @@
  *              by                                                        else
  *   cores      cpuset.cpus ("limit"), cpuset partition ("isolated")      affinity of every thread ("affinity")
  *   share      cpu.max ("limit"); pool CPUs by cpuset or affinity        "tracked"
- *   memory     memory.max, memory.swap.max = 0, cpuset.mems ("limit")    "tracked"
+ *   memory     memory.max and .min, .swap.max = 0, cpuset.mems ("limit") "tracked"
  *   limits     pids.max, io.max ("limit"): limits.c                      "tracked"
  *
  * A written file proves nothing (cpuset takes a partition type and makes it "invalid" afterwards), so each
@@ -113,6 +113,11 @@ static int set_memory_max(const struct lxc_target *t, uint64_t bytes, struct ulv
         if (r == 0 && read_number(t->cgroup, "memory.current", &current) == 0 && current > bytes) {
                 snprintf(text, sizeof(text), "%" PRIu64, current);
                 return lxc_set_refused(reterr, "memory.current", "its maximum", text, 0);
+        }
+        /* What it is given is its own: others' hunger doesn't take it away. */
+        if (r == 0 && lxc_cgroup_has(t->cgroup, "memory.min")) {
+                snprintf(text, sizeof(text), "%" PRIu64, bytes);
+                r = lxc_set_checked(t, "memory.min", "memory.min", text, reterr);
         }
         if (r == 0 && lxc_cgroup_has(t->cgroup, "memory.swap.max"))
                 r = lxc_set_checked(t, "memory.swap.max", "memory.swap.max", "0", reterr);

@@ -37,6 +37,7 @@ teardown_file() { uvctl stop --all || true; systemctl stop ultravisor.target; }
     local d; d=$(scope mem)
     is "$(prop mem MemoryMax) $(cat "$d/memory.max")" "67108864 67108864"
     is "$(prop mem MemorySwapMax)" 0
+    is "$(prop mem MemoryMin) $(cat "$d/memory.min") $(cat "${d%/*}/memory.min")" "67108864 67108864 max"
     is "$(prop mem TasksMax) $(cat "$d/pids.max")" "50 50"
     is "$(prop mem CPUQuotaPerSecUSec) $(cat "$d/cpu.max")" "500ms 50000 100000"
     [[ "$(cat "$d/io.max")" == *"wbps=1048576"* ]]
