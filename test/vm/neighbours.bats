@@ -141,6 +141,12 @@ files_are_bounded() { wait_for 10 eval 'uv logs files | grep -q "/dev is full"';
 @test "files in memory file systems end at their number, and nobody else's do" {
     beside files files_are_bounded
 }
+@test "our processes weigh ten times what a partition does, where they compete for CPU time" {
+    local p; for p in $(pgrep -x 'uvd|uv-command|uv-operations') $(pgrep -x uv-monitor-lxc | head -n 2); do
+        [ "$(cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$p/cgroup")/cpu.weight")" = 1000 ]
+    done
+    [ "$(cat "$(cg worker)/cpu.weight")" = 100 ]
+}
 @test "after all of it each of our processes is the one that began" {
     [ "$(wc -w <<<"$ROLES")" = 3 ]
     [ "$(roles)" = "$ROLES" ]
