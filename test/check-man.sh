@@ -109,6 +109,7 @@ complete_word() { # complete_word WORD...: what completes the last one
     [ "$(complete_word list --pr)" = "" ] || echo "list --pr completes to: $(complete_word list --pr | xargs)"
     [ "$(complete_word image bu)" = build ] || echo "image bu completes to: $(complete_word image bu | xargs)"
     [ "$(complete_word image build h)" = host ] || echo "image build h completes to: $(complete_word image build h | xargs)"
+    [ "$(complete_word list -o na) $(complete_word start -o na)" = "name " ] || echo "-o na completes to: $(complete_word list -o na) $(complete_word start -o na)"
     [ "$(complete_word list -o js)" = "json" ] || echo "list -o js completes to: $(complete_word list -o js | xargs)"
 } 2>&1 | check "completion offers the verbs and options of the table"
 "$uvctl" --help | { awk 'length > 80 { print "longer than 80 columns: " $0 }'; } | check "--help fits 80 columns"

@@ -15,17 +15,9 @@ _uvctl_names() {
 }
 
 _uvctl() {
-        local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' word options names i
+        local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' word options names='' i
         local table
         table=$(uvctl --help=verbs 2>/dev/null) || return
-
-        case $prev in
-        -o | --output) mapfile -t COMPREPLY < <(compgen -W 'table wide json name' -- "$cur"); return ;;
-        --image) mapfile -t COMPREPLY < <(compgen -W "busybox debian-12 debian-13 host $(uvctl image list -o name 2>/dev/null)" -- "$cur"); return ;;
-        --writable) mapfile -t COMPREPLY < <(compgen -W 'kept ephemeral' -- "$cur"); return ;;
-        --root | --chdir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
-        -s | --signal) mapfile -t COMPREPLY < <(compgen -W 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP' -- "$cur"); return ;;
-        esac
 
         # The verb is the first word that is one.
         for ((i = 1; i < COMP_CWORD; i++)); do
@@ -35,6 +27,20 @@ _uvctl() {
                         break
                 fi
         done
+
+        case $prev in
+        -o | --output)
+                case $verb in
+                '' | list | history | image) names=name ;;      # the others don't answer with names
+                esac
+                mapfile -t COMPREPLY < <(compgen -W "table wide json $names" -- "$cur")
+                return
+                ;;
+        --image) mapfile -t COMPREPLY < <(compgen -W "busybox debian-12 debian-13 host $(uvctl image list -o name 2>/dev/null)" -- "$cur"); return ;;
+        --writable) mapfile -t COMPREPLY < <(compgen -W 'kept ephemeral' -- "$cur"); return ;;
+        --root | --chdir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+        -s | --signal) mapfile -t COMPREPLY < <(compgen -W 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP' -- "$cur"); return ;;
+        esac
 
         if [[ $cur == -* ]]; then
                 options=$(if [[ $verb ]]; then grep "^$verb " <<<"$table"; else cat <<<"$table"; fi | tr ' ' '\n' | grep '^--' | sort -u)
