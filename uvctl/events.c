@@ -84,10 +84,7 @@ static int put_json(struct events *e, const struct ulv_op *op) {
         json_string(&j, "Kind", op->kind);
         json_string(&j, "Id", op->id);
         json_string(&j, "Owner", op->owner);
-        json_object(&j, "Values");
-        for (unsigned i = 0; i < op->n_kv; i++)
-                json_string(&j, op->kv[i].key, op->kv[i].value);
-        json_end(&j);
+        row_values_json(&j, op);
         json_end(&j);
         r = put(e->u, &j.b);
         ulv_strbuf_done(&j.b);

@@ -287,6 +287,29 @@ void rows_notes(const struct rows *r, struct ulv_strbuf *b) {
                 ulv_strbuf_add(b, "STALE: the ledger's keeper (uvd) can't be reached; these are its last words.\n");
 }
 
+/* The ledger's own words. What counts or tells a time is a number, wherever it stands; all else is as it is written. */
+void row_values_json(struct json *j, const struct ulv_op *op) {
+        static const char *const numbers[] = {
+                "amount", "reached", "keep", "wanted", "total", "node", "leader", "start", "since", "incarnation", "generation",
+                "restarts", "restarted",
+        };
+
+        json_object(j, "Values");
+        for (unsigned i = 0; i < op->n_kv; i++) {
+                const struct ulv_op_kv *kv = &op->kv[i];
+                bool number = false;
+                uint64_t v;
+
+                for (size_t k = 0; k < ULV_ARRAY_SIZE(numbers) && !number; k++)
+                        number = ulv_streq(kv->key, numbers[k]) && ulv_uint_parse(kv->value, UINT64_MAX, &v) == 0;
+                if (number)
+                        json_u64(j, kv->key, v);
+                else
+                        json_string(j, kv->key, kv->value);
+        }
+        json_end(j);
+}
+
 static void add_pair(struct ulv_strbuf *b, const struct part *p, uint64_t reached, uint64_t wanted,
                      void (*format)(struct ulv_strbuf *b, uint64_t v)) {
         /* What the ultravisor keeps itself is held, not reached: nobody reports about it. */

@@ -46,5 +46,6 @@ const struct part *rows_part(const struct rows *r, const char *name);
 void rows_notes(const struct rows *r, struct ulv_strbuf *b);
 const char *row_str(const struct ulv_op *op, const char *key);          /* "" if absent */
 uint64_t row_u64(const struct ulv_op *op, const char *key);             /* 0 if absent or no number */
+void row_values_json(struct json *j, const struct ulv_op *op);         /* "Values": its keys, into the open object */
 void part_add_cpu(struct ulv_strbuf *b, const struct part *p);  /* "2 cores", "1 of 2 cores" (reached of wanted), "0.5 share", "-" */
 void part_add_memory(struct ulv_strbuf *b, const struct part *p);       /* "2G", "2G of 3G", "-" */

@@ -97,6 +97,7 @@ typing() { local keys=$1; shift; printf "$keys" | script -qec "$*" /dev/null; }
     run uv status -o json
     jq -e '[.Generation, .Definitions, .DefinitionsVersion, .Jobs] | all(type == "number")' <<<"$output"
     jq -e '[.KVM, .FilesDiffer] | all(type == "boolean")' <<<"$output"
+    uv resources -a -o json | jq -e '[.. | objects | select(.Kind? == "memory") | .Values.amount] | length > 0 and all(type == "number")'
 }
 
 @test "more than a partition has can't be moved, and that is what is said" {
