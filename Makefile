@@ -37,7 +37,7 @@ MODEL_SRC := $(wildcard model/*.c)
 MONITOR_SRC := $(wildcard monitor/*.c)
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-monitor-lxc uv-monitor-sim
+PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-sim
 SRC_uvctl := $(wildcard uvctl/*.c) $(COPY_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvctl := -lsystemd
 SRC_uvd := $(wildcard uvd/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
@@ -56,6 +56,7 @@ SRC_uv-port := $(wildcard monitor/port/*.c)
 # One per partition: what the loader would relocate would be memory of each. (A sanitizer wants to be a shared library.)
 LINK_uv-port := $(if $(SAN),,-static-pie)
 SRC_uv-init := $(wildcard plugins/lxc/init/*.c) $(COPY_SRC)
+SRC_uv-attach := $(wildcard plugins/lxc/attach/*.c) plugins/lxc/attach-host.c plugins/lxc/devices.c lib/diag.c
 SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 # Of these libraries it uses little: linked in, they are neither loaded at each start nor relocated for each partition.
 LIBS_uv-monitor-lxc := -Wl,-Bstatic -lnl-route-3 -lnl-3 -lcap -Wl,-Bdynamic -lsystemd
@@ -79,9 +80,14 @@ $(B)/lib/libultravisor.a: $(call obj,$(CHANNEL_SRC))
 all: $(BINS) $(LIBRARY)
 
 .SECONDEXPANSION:
-$(filter-out %/uv-init,$(BINS)): $(B)/bin/%: $$(call obj,$$(SRC_$$*))
+$(filter-out %/uv-init %/uv-attach,$(BINS)): $(B)/bin/%: $$(call obj,$$(SRC_$$*))
 	@mkdir -p $(@D)
 	$(CC) $(LDHARDEN) $(LINK_$*) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_$*)
+
+# uv-attach is there once for each container: static, it costs a few pages.
+$(B)/bin/uv-attach: $(SRC_uv-attach) $(wildcard plugins/lxc/*.h monitor/plugin.h model/definition.h lib/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -I. -DULV_VERSION='"$(VERSION)"' $(WARN) -O2 -g -static -o $@ $(filter %.c,$^)
 
 # uv-init runs inside containers, whose root may have no libc: it is static.
 $(B)/bin/uv-init: $(SRC_uv-init) lib/copy.h $(wildcard monitor/port.h monitor/port/*.h plugins/lxc/init/*.h)

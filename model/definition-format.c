@@ -57,8 +57,11 @@ int ulv_definition_add_changed(const struct ulv_definition *a, const struct ulv_
         }
         ulv_strbuf_reset(&x);
         ulv_strbuf_reset(&y);
-        ulv_parts_format(&x, a);
-        ulv_parts_format(&y, b);
+        /* Mounts and devices come and go live, and are told one by one. */
+        ulv_parts_format(&x, &(struct ulv_definition) { .networks = a->networks, .n_networks = a->n_networks,
+                                                        .credentials = a->credentials, .n_credentials = a->n_credentials });
+        ulv_parts_format(&y, &(struct ulv_definition) { .networks = b->networks, .n_networks = b->n_networks,
+                                                        .credentials = b->credentials, .n_credentials = b->n_credentials });
         if (ulv_strbuf_error(&x) < 0 || ulv_strbuf_error(&y) < 0)
                 return -ENOMEM;
         if (!ulv_streq(ulv_strbuf_str(&x), ulv_strbuf_str(&y)))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "model/definition-parts.h"
 
+#include "model/attachment.h"
+
 /* [Network "lan"] and [Credential "tls.key"]. The same label in a drop-in goes on with the part of that label:
  * a key that is set later wins, lists add up, an empty value unsets. */
 
@@ -105,8 +107,7 @@ static int parse_search(const char *v, void *part) {
         return 0;
 }
 
-/* Absolute, and without the components that would make it mean another place than it says. */
-static int parse_path(const char *v, char **field) {
+int ulv_part_parse_path(const char *v, char **field) {
         if (v[0] != '/' || !v[1] || strstr(v, "//") || v[strlen(v) - 1] == '/')
                 return -EINVAL;
         for (const char *p = strstr(v, "/."); p; p = strstr(p + 1, "/."))
@@ -120,8 +121,8 @@ static int parse_path(const char *v, char **field) {
         return 0;
 }
 
-static int parse_encrypted(const char *v, void *part) { return parse_path(v, &((struct ulv_credential *) part)->encrypted); }
-static int parse_source(const char *v, void *part) { return parse_path(v, &((struct ulv_credential *) part)->source); }
+static int parse_encrypted(const char *v, void *part) { return ulv_part_parse_path(v, &((struct ulv_credential *) part)->encrypted); }
+static int parse_source(const char *v, void *part) { return ulv_part_parse_path(v, &((struct ulv_credential *) part)->source); }
 
 static void reset_network(void *part, size_t key);
 
@@ -175,12 +176,13 @@ static void reset_network(void *part, size_t key) {
 
 /* --- reading ------------------------------------------------------------------------------------------- */
 
-bool ulv_parts_have(const char *section) { return ulv_streq(section, "Network") || ulv_streq(section, "Credential"); }
+bool ulv_parts_have(const char *section) {
+        return ulv_streq(section, "Network") || ulv_streq(section, "Credential") || ulv_attachment_is_section(section);
+}
 
 static bool is_network(const struct ulv_ini_item *item) { return ulv_streq(item->section, "Network"); }
 
-/* A new element of an array of at most max, all zero but its label, which is its first field. */
-static int append(void **array, size_t *n, size_t size, const char *label) {
+int ulv_part_append(void **array, size_t *n, size_t size, const char *label) {
         char *more = realloc(*array, (*n + 1) * size), *element;
 
         if (!more)
@@ -202,7 +204,7 @@ static int begin_network(struct ulv_parts_parser *p, struct ulv_definition *d, c
         if (d->n_networks == ULV_NETWORKS_MAX)
                 return ulv_ini_error(item, false, reterr, "more than %d networks", ULV_NETWORKS_MAX);
         p->network_at[d->n_networks] = (struct ulv_key_place) { .file = item->file, .line = item->line, .column = item->column };
-        return append((void **) &d->networks, &d->n_networks, sizeof(*d->networks), item->label);
+        return ulv_part_append((void **) &d->networks, &d->n_networks, sizeof(*d->networks), item->label);
 }
 
 static int begin_credential(struct ulv_parts_parser *p, struct ulv_definition *d, const struct ulv_ini_item *item, struct ulv_diag *reterr) {
@@ -214,7 +216,7 @@ static int begin_credential(struct ulv_parts_parser *p, struct ulv_definition *d
         if (d->n_credentials == ULV_CREDENTIALS_MAX)
                 return ulv_ini_error(item, false, reterr, "more than %d credentials", ULV_CREDENTIALS_MAX);
         p->credential_at[d->n_credentials] = (struct ulv_key_place) { .file = item->file, .line = item->line, .column = item->column };
-        return append((void **) &d->credentials, &d->n_credentials, sizeof(*d->credentials), item->label);
+        return ulv_part_append((void **) &d->credentials, &d->n_credentials, sizeof(*d->credentials), item->label);
 }
 
 static int unknown_key(const struct ulv_ini_item *item, const struct part_key *keys, size_t n, struct ulv_diag *reterr) {
@@ -248,6 +250,8 @@ int ulv_parts_take(struct ulv_parts_parser *p, struct ulv_definition *d, const s
         const struct part_key *keys = network ? network_keys : credential_keys;
         size_t n = network ? ULV_ARRAY_SIZE(network_keys) : ULV_ARRAY_SIZE(credential_keys);
 
+        if (ulv_attachment_is_section(item->section))
+                return ulv_attachments_take(p, d, item, reterr);
         if (item->type == ULV_INI_SECTION)
                 return (network ? begin_network : begin_credential)(p, d, item, reterr);
         for (size_t i = 0; i < n; i++)
@@ -332,7 +336,7 @@ int ulv_parts_check(struct ulv_parts_parser *p, struct ulv_definition *d, struct
                 r = check_network(p, d, i, reterr);
         for (unsigned i = 0; r == 0 && i < d->n_credentials; i++)
                 r = check_credential(p, d, i, reterr);
-        return r;
+        return r == 0 ? ulv_attachments_check(p, d, reterr) : r;
 }
 
 /* --- writing -------------------------------------------------------------------------------------------- */
@@ -368,6 +372,7 @@ void ulv_parts_format(struct ulv_strbuf *b, const struct ulv_definition *d) {
                 ulv_strbuf_addf(b, "%s[Credential \"%s\"]\n%s=%s\n", b->len > 0 ? "\n" : "", c->label,
                                 c->encrypted ? "Encrypted" : "Source", c->encrypted ? c->encrypted : c->source ? c->source : "");
         }
+        ulv_attachments_format(b, d);
 }
 
 void ulv_parts_free(struct ulv_definition *d) {
@@ -377,4 +382,5 @@ void ulv_parts_free(struct ulv_definition *d) {
         }
         free(d->credentials);
         free(d->networks);
+        ulv_attachments_free(d);
 }

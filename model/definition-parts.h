@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The sections of a definition that have a label, of which there may be several: [Network "lan"], [Credential "tls.key"].
+/* The sections of a definition that have a label, of which there may be several: [Network "lan"], [Credential "tls.key"],
+ * [Mount "data"], [Device "fuse"] (attachment.c).
  * Private to model/definition*.c. */
 
 #include "model/config.h"
@@ -10,9 +11,10 @@
 
 /* While a definition is read: which part is written to, and where each key of each part was given. */
 struct ulv_parts_parser {
-        unsigned network, credential;   /* the current ones, by index */
+        unsigned network, credential, attachment;       /* the current ones, by index */
         struct ulv_key_place networks[ULV_NETWORKS_MAX][PART_KEYS_MAX], credentials[ULV_CREDENTIALS_MAX][PART_KEYS_MAX];
-        struct ulv_key_place network_at[ULV_NETWORKS_MAX], credential_at[ULV_CREDENTIALS_MAX]; /* the sections */
+        struct ulv_key_place attachments[ULV_ATTACHMENTS_MAX][PART_KEYS_MAX];
+        struct ulv_key_place network_at[ULV_NETWORKS_MAX], credential_at[ULV_CREDENTIALS_MAX], attachment_at[ULV_ATTACHMENTS_MAX]; /* the sections */
 };
 
 bool ulv_parts_have(const char *section);
@@ -23,3 +25,8 @@ int ulv_parts_check(struct ulv_parts_parser *p, struct ulv_definition *d, struct
 /* Behind what stands in b already: text of other sections, or nothing. */
 void ulv_parts_format(struct ulv_strbuf *b, const struct ulv_definition *d);
 void ulv_parts_free(struct ulv_definition *d);
+
+/* Absolute, other than /, and without the components that would make it mean another place than it says. 0, -EINVAL, -ENOMEM. */
+int ulv_part_parse_path(const char *v, char **field) ULV_MUST_CHECK;
+/* A new element of an array, all zero but its label, which is its first field. */
+int ulv_part_append(void **array, size_t *n, size_t size, const char *label) ULV_MUST_CHECK;

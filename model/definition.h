@@ -15,8 +15,10 @@
  *               TimeZone=Europe/Berlin
  *   [Network "LABEL"]     Bridge= Address= Gateway= DNS= (these three repeatable) Search= MAC= Name=
  *   [Credential "LABEL"]  Encrypted=PATH or Source=PATH
+ *   [Mount "LABEL"]       Source=DIRECTORY Target=PATH-INSIDE ReadOnly=no
+ *   [Device "LABEL"]      Path=/dev/NODE ReadOnly=no
  *   [Sim]       Fault=none|start-fails|start-hangs|dies|refuses-shrink|stop-hangs  Delay=
- * Sections and keys of later stages (VM, Block, Channel, Device ...)
+ * Sections and keys of later stages (VM, Block, Channel ...)
  * are refused by name: "[Block] is not served by this version". */
 
 #include "lib/ini.h"
@@ -46,6 +48,14 @@ struct ulv_network {
 struct ulv_credential {
         char label[ULV_NAME_MAX + 1];
         char *encrypted, *source;       /* paths on the host, owned; one of them is NULL */
+};
+
+#define ULV_ATTACHMENTS_MAX 64
+/* A directory or a device of the host (model/attachment.h). */
+struct ulv_attachment {
+        char label[ULV_NAME_MAX + 1];
+        bool device, read_only;
+        char *source, *target;          /* owned; on the host; inside (NULL: a device, which stands where it does on the host) */
 };
 
 struct ulv_definition {
@@ -82,6 +92,7 @@ struct ulv_definition {
         struct ulv_limit *limits; size_t n_limits;      /* with room for ULV_LIMITS_MAX; NULL: none was ever given */
         struct ulv_network *networks; size_t n_networks;
         struct ulv_credential *credentials; size_t n_credentials;
+        struct ulv_attachment *attachments; size_t n_attachments;
 
         struct { struct ulv_place file, type, cores, share, cpu_node, memory, memory_node, isolation, after; } at;
         char *places;                   /* owned: storage of the place's file names */

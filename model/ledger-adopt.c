@@ -123,7 +123,7 @@ static int take(struct adoption *a, const struct ulv_op *op, struct resource *r,
         struct ulv_ledger *l = a->ld.l;
 
         if (ulv_kinds[r->kind].idle_implied) {
-                for (const struct holding *h = r->holdings; r->kind == KIND_UIDS && h; h = h->r_next)
+                for (const struct holding *h = r->holdings; ulv_kinds[r->kind].unit && h; h = h->r_next)
                         if (h->b.amount > 0)
                                 return refuse(a, op, "somebody else has it");
                 return ulv_move_now(l, r, l->infra[INFRA_IDLE], a->p, n);

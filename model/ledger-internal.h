@@ -34,7 +34,7 @@ static inline unsigned ulv_hash(const void *key, size_t len) {
 #include <utlist.h>
 
 /* In the order of the dump. */
-enum kind { KIND_BLOCK, KIND_CORE, KIND_LIMIT, KIND_MEMORY, KIND_NET, KIND_PCI, KIND_SHARE, KIND_UIDS, KIND_MAX_ };
+enum kind { KIND_BLOCK, KIND_CORE, KIND_DEVICE, KIND_LIMIT, KIND_MEMORY, KIND_MOUNT, KIND_NET, KIND_PCI, KIND_SHARE, KIND_UIDS, KIND_MAX_ };
 
 struct kind_info {
         const char *name;
@@ -160,6 +160,7 @@ struct ulv_ledger {
         struct ledger_counters c, old;
         bool ledger_dirty, inventory_dirty;
         bool pool_stale;                        /* in this step: pool_capacity must be counted again */
+        bool unused;                            /* a mount or device may have lost its last owner */
         bool pool_told;                         /* in this step: the views of all who have a share change */
         char boot[64];
         struct { enum ulv_inventory_kind kind; bool kvm; unsigned uids_first, uids_last; char name[64], prefix[32], controllers[128]; } inventory;
@@ -212,7 +213,7 @@ struct parameter *ulv_need_parameter(struct ulv_ledger *l, const char *key);
 int ulv_set_string(char **field, const char *old, const char *value);
 
 bool ulv_is_uid_range(const struct ulv_ledger *l, const char *id);       /* of the inventory */
-/* Is there such a thing, though it has no object yet, since nobody has it? A uid range, a limit. */
+/* Is there such a thing, though it has no object yet, since nobody has it? A uid range, a limit, a mount, a device. */
 bool ulv_may_be_made(const struct ulv_ledger *l, int kind, const char *id);
 bool ulv_holding_is_empty(const struct holding *h);     /* no object needed */
 bool ulv_holding_has_row(const struct holding *h);

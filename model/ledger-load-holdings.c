@@ -2,6 +2,7 @@
 
 /* Rows of holdings and transfers, read for ledger-load.c: who has what, and what is on its way. */
 
+#include "model/attachment.h"
 #include "model/ledger-internal.h"
 
 static bool is_holding_key(const char *key) {
@@ -70,7 +71,8 @@ static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum
                     (kind == KIND_MEMORY && !parse_memory_id(op->id, &node)) ||
                     (kind == KIND_LIMIT && ulv_limit_from_id(op->id, &limit) < 0) ||
                     (kind == KIND_CORE && ulv_uint_parse(op->id, ULV_CPU_MAX - 1, &id) < 0) ||
-                    (kind == KIND_UIDS && ulv_uint_parse(op->id, ULV_UID_RANGES, &id) < 0))
+                    (kind == KIND_UIDS && ulv_uint_parse(op->id, ULV_UID_RANGES, &id) < 0) ||
+                    ((kind == KIND_MOUNT || kind == KIND_DEVICE) && !ulv_attachment_id_is_valid(op->id, kind == KIND_MOUNT)))
                         return ulv_bad_row(ld, op, "not an id of that kind");
                 r = ulv_add_resource(ld->l, kind, op->id);
                 if (!r)

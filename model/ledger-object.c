@@ -171,6 +171,7 @@ static void unlink_object(struct ulv_ledger *l, struct object *o) {
         case OBJECT_HOLDING: {
                 struct holding *h = (struct holding *) o;
 
+                l->unused |= h->key.r->kind == KIND_MOUNT || h->key.r->kind == KIND_DEVICE;
                 HASH_DEL(l->holdings, h);
                 DL_DELETE2(h->key.p->holdings, h, p_prev, p_next);
                 DL_DELETE2(h->key.r->holdings, h, r_prev, r_next);
@@ -324,6 +325,23 @@ void ulv_rollback(struct ulv_ledger *l) {
         l->c = l->old;
 }
 
+/* Mounts and devices that nobody has. Names of uid ranges are few; of these there is no end. Nothing that was
+ * told points to them any more. */
+static void free_unused(struct ulv_ledger *l) {
+        static const enum kind kinds[] = { KIND_MOUNT, KIND_DEVICE };
+
+        l->unused = false;
+        for (size_t k = 0; k < ULV_ARRAY_SIZE(kinds); k++)
+                for (size_t i = l->sorted[kinds[k]].n; i-- > 0; ) {
+                        struct resource *r = l->sorted[kinds[k]].v[i];
+
+                        if (r->holdings || r->transfers)
+                                continue;
+                        unlink_object(l, &r->o);
+                        ulv_object_free(&r->o);
+                }
+}
+
 void ulv_changes_told(struct ulv_ledger *l) {
         struct object *o, *next;
 
@@ -339,6 +357,8 @@ void ulv_changes_told(struct ulv_ledger *l) {
                         ulv_object_free(o);
         }
         l->ledger_dirty = l->inventory_dirty = false;
+        if (l->unused)
+                free_unused(l);
 }
 
 void ulv_settled_told(struct ulv_ledger *l) {

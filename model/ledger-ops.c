@@ -3,6 +3,7 @@
 /* The operations of a transaction: what is wanted, and who owns. Each writes the line that takes it back
  * into s->undo (the step turns the lines round). */
 
+#include "model/attachment.h"
 #include "model/ledger-internal.h"
 
 static int invalid(struct step *s, const struct ulv_op *op, const char *why) {
@@ -286,6 +287,9 @@ static int op_shift(struct step *s, const struct ulv_op *op) {
                 return invalid(s, op, "from and to are the same owner");
         from = claim ? other : owner;
         to = claim ? owner : other;
+        if ((res->kind == KIND_MOUNT || res->kind == KIND_DEVICE) && ulv_attachment_owner(res->id) && to != s->l->infra[INFRA_IDLE] &&
+            !ulv_streq(to->name, ulv_attachment_owner(res->id)))
+                return invalid(s, op, "what its name has behind the @ is the only one who may have it");
         if (res->kind == KIND_SHARE && (to == s->l->infra[INFRA_HOST] || to == s->l->infra[INFRA_POOL]))
                 return invalid(s, op, "a share is given to a partition, or back to idle");
         if (res->kind == KIND_LIMIT && (r = check_limit(s, op, res, from, to, n)) != 0)

@@ -111,6 +111,17 @@ static const char *moving_to(const struct holding *h) {
         return "";
 }
 
+/* Attributes are encoded words; the name of a disk's node has nothing that is encoded. */
+static void fill_node_name(const struct resource *r, char ret[static 32]) {
+        const char *name = r->kind == KIND_BLOCK && r->b.attrs ? strstr(r->b.attrs, " name=") : NULL;
+        size_t n = name ? strcspn(name + 6, " ") : 0;
+
+        if (n > 0 && n < 32) {
+                memcpy(ret, name + 6, n);
+                ret[n] = 0;
+        }
+}
+
 static void fill_holding(const struct holding *h, struct ulv_holding_info *ret) {
         const struct resource *r = h->key.r;
 
@@ -120,6 +131,7 @@ static void fill_holding(const struct holding *h, struct ulv_holding_info *ret) 
                 .amount = h->b.amount, .keep = h->b.amount - h->b.out, .wanted = h->b.amount - h->b.out + h->b.in,
                 .reached = h->b.reached, .moving_to = moving_to(h), .missing = r->b.missing,
         };
+        fill_node_name(r, ret->node_name);
 }
 
 /* idle's share is what the pool has left. */

@@ -163,6 +163,8 @@ static int op_letgo(struct step *s, const struct ulv_op *op) {
         return invalid(s, op, "more is let go than was asked for");
 }
 
+static bool is_attached(const struct resource *r) { return r->kind == KIND_MOUNT || r->kind == KIND_DEVICE || r->kind == KIND_BLOCK; }
+
 static int op_refused(struct step *s, const struct ulv_op *op) {
         struct resource *res;
         struct holding *h;
@@ -178,6 +180,12 @@ static int op_refused(struct step *s, const struct ulv_op *op) {
                 /* Refused is not let go: all of it is still in use as before. */
                 ulv_drop_transfer(s->l, t, t->b.amount);
                 any = true;
+        }
+        /* What could not be attached was never there: it isn't the partition's after all. */
+        if (!any && h->b.reached == 0 && is_attached(res)) {
+                ulv_touch(s->l, &h->o);
+                ulv_waits_release(s->l, &h->b.waits, true);
+                return ulv_move_now(s->l, res, s->reporter, s->l->infra[INFRA_IDLE], 1);
         }
         return any ? 0 : invalid(s, op, "nothing was asked of it");
 }

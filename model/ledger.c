@@ -3,13 +3,16 @@
 /* The ledger's tables: kinds, and objects found and made. What becomes of objects in a step is in
  * ledger-object.c, the theory in ledger-internal.h. */
 
+#include "model/attachment.h"
 #include "model/ledger-internal.h"
 
 const struct kind_info ulv_kinds[KIND_MAX_] = {
-        [KIND_BLOCK]  = { .name = "block",  .unit = true, .device = true, .noun = "block device" },
+        [KIND_BLOCK]  = { .name = "block",  .unit = true, .reached = true, .device = true, .noun = "block device" },
         [KIND_CORE]   = { .name = "core",   .unit = true, .reached = true, .noun = "core" },
+        [KIND_DEVICE] = { .name = "device", .unit = true, .reached = true, .idle_implied = true, .noun = "device" },
         [KIND_LIMIT]  = { .name = "limit",  .reached = true, .idle_implied = true, .noun = "limit" },
         [KIND_MEMORY] = { .name = "memory", .reached = true, .noun = "memory" },
+        [KIND_MOUNT]  = { .name = "mount",  .unit = true, .reached = true, .idle_implied = true, .noun = "mount" },
         [KIND_NET]    = { .name = "net",    .unit = true, .device = true, .noun = "network interface" },
         [KIND_PCI]    = { .name = "pci",    .unit = true, .device = true, .noun = "PCI device" },
         [KIND_SHARE]  = { .name = "share",  .reached = true, .idle_implied = true, .noun = "share of" },
@@ -174,7 +177,8 @@ bool ulv_may_be_made(const struct ulv_ledger *l, int kind, const char *id) {
         struct ulv_limit limit;
 
         return (kind == KIND_UIDS && ulv_is_uid_range(l, id)) ||
-               (kind == KIND_LIMIT && ulv_limit_from_id(id, &limit) == 0 && l->sorted[KIND_LIMIT].n < ULV_LIMIT_IDS_MAX);
+               (kind == KIND_LIMIT && ulv_limit_from_id(id, &limit) == 0 && l->sorted[KIND_LIMIT].n < ULV_LIMIT_IDS_MAX) ||
+               ((kind == KIND_MOUNT || kind == KIND_DEVICE) && ulv_attachment_id_is_valid(id, kind == KIND_MOUNT));
 }
 
 struct resource *ulv_add_resource(struct ulv_ledger *l, enum kind kind, const char *id) {

@@ -10,6 +10,8 @@
  *   uids    range        unit      1                   inventory; a range without a row is idle's
  *   pci block net  id    unit      1                   inventory
  *   limit   tasks, io-read:/dev/vda ...   counted   model/limits.h   none: what idle has of it has no end
+ *   mount   LABEL@OWNER  unit      1                   one without a row is idle's (model/attachment.h)
+ *   device  NAME         unit      1                   the same; with @OWNER only ever that one's
  *   share   pool         counted   1/1000 thread       derived: 1000 x threads of the cores of the pool
  * The pool is the cores that `pool` owns, or, while parameter pool.source is "host" (the default), the
  * host's. Shares given may not exceed it x parameter pool.overcommit / 1000 (default 1000: none).
@@ -37,7 +39,8 @@
  *   row core ID OWNER node= threads=0,8 [reached=1 how=WORD txn=ID]
  *   row memory NODE/PAGES OWNER amount= reached= how= [txn=ID]      (amount 0: no row, but idle's)
  *   row share pool OWNER amount= reached= how= [txn=ID]             (idle's share is derived, not a row)
- *   row uids N OWNER            row pci|block|net ID OWNER attrs...
+ *   row uids N OWNER            row pci|net ID OWNER attrs...
+ *   row block ID OWNER attrs... [reached=1 how=WORD txn=ID]         row mount|device ID OWNER [reached=1 how=WORD txn=ID]
  *   row limit ID OWNER amount= reached= how= [txn=ID]       (of partitions only)
  *   row transfer SEQ FROM to=OWNER kind= id= amount= made=GENERATION txn=ID
  *   row transaction ID - subject=    (only while reaching)
@@ -133,7 +136,8 @@ int ulv_ledger_set_inventory(struct ulv_ledger *l, const struct ulv_inventory *i
  *   row core ID NAME node= threads=0,8 amount=1 keep=0|1 reached= how=
  *   row memory NODE/PAGES NAME amount= keep= reached= how=
  *   row share pool NAME amount= keep= reached= how= cpus=CPUS-OF-THE-POOL source=host|pool overcommit=1000
- *   row uids N NAME           row pci|block|net ID NAME attrs...
+ *   row uids N NAME           row pci|net ID NAME attrs...
+ *   row block|mount|device ID NAME [attrs...] amount=1 keep=0|1 reached= how=
  * A partition that stops may be asked to let go of things (keep < amount): `ended` answers that too. */
 int ulv_ledger_view(const struct ulv_ledger *l, const char *name, struct ulv_strbuf *b) ULV_MUST_CHECK;
 
@@ -164,6 +168,7 @@ struct ulv_holding_info {
         const char *threads_list;       /* "0,8"; "" if not a core */
         uint64_t amount, keep, wanted, reached;         /* amount 0, wanted > 0: not its own yet, on its way to it */
         const char *moving_to;          /* of an outgoing transfer of a unit; "" if none */
+        char node_name[32];             /* of a block device: name=, that of its node; "" if not */
         bool missing;
 };
 /* kind, owner: NULL = any. Ordered as the dump. idle's share is included, derived. */

@@ -21,7 +21,8 @@
  *   state partition NAME - state=running leader=PID start=TICKS contain=WORDS   (also paused)
  *   reached KIND ID OWNER amount=N how=WORD     the partition now has N, enforced by WORD
  *   letgo KIND ID OWNER amount=N                proved: the partition doesn't use these N any more
- *   refused KIND ID OWNER reason=TEXT           a shrink failed: the transfer is taken back
+ *   refused KIND ID OWNER reason=TEXT           a shrink failed: the transfer is taken back; a mount or device that
+ *        was never reached: it can't be attached, and goes to idle
  *   ended partition NAME - result=WORD [failed=yes]   proved gone; all that it held goes to idle
  *   (state and ended may say incarnation=N: refused if the partition is in another one by now)
  * Rows (of the ledger and of views):

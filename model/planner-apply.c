@@ -110,6 +110,8 @@ static int apply_live(struct planner *p, const struct ulv_definition *d, const s
                 ulv_strbuf_addf(&keys, "%s%s", keys.len > 0 ? ", " : "", d->whole_cores ? "Cores=" : "Share=");
         if (r == 0 && info->state != ULV_STOPPING)
                 r = resize_live(p, d, same_cpu);
+        if (r == 0 && info->state != ULV_STOPPING)
+                r = ulv_plan_attach_live(p, d, old);
         if (r == 0 && keys.len > 0)
                 ulv_plan_line(p, d->name, "change", "at next start", "%s", ulv_strbuf_str(&keys));
         return r;

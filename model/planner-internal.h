@@ -16,6 +16,7 @@
  *   planner-request.c   start, stop, remove
  *   planner-resize.c    set, move, and bringing a live partition to a definition
  *   planner-limits.c    [Limits] of a partition
+ *   planner-attach.c    mounts and devices: claimed at a start, and while it runs
  *   planner-apply.c     a whole bundle
  *   planner-policy.c    its host and pool
  *   planner-summary.c   what it takes, in one line
@@ -158,6 +159,12 @@ void ulv_plan_limit(struct planner *p, const char *name, const struct ulv_limit 
 void ulv_plan_limits(struct planner *p, const struct ulv_definition *d, struct ulv_strbuf *text);
 bool ulv_plan_has_limits(const struct planner *p, const struct ulv_definition *d);      /* are they so already? */
 void ulv_plan_add_limit_difference(struct ulv_strbuf *b, const struct ulv_definition *from, const struct ulv_definition *to);
+
+/* --- planner-attach.c ---------------------------------------------------------------------------- */
+int ulv_plan_attach_start(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK;    /* 0; 1 refused */
+/* Claims and releases what differs from what it holds. old: the definition that it runs by, NULL if it can't be read. */
+int ulv_plan_attach_live(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old) ULV_MUST_CHECK;
+int ulv_plan_attach(struct planner *p) ULV_MUST_CHECK;
 
 /* --- planner-refuse.c ---------------------------------------------------------------------------- */
 /* Refuses: `what` is the first line, each shortage a reason, and the first gets a try. d: whose need it is. */

@@ -11,6 +11,7 @@ const char *ulv_request_verb_name(enum ulv_request_verb v) {
                 [ULV_REQUEST_START] = "start", [ULV_REQUEST_STOP] = "stop", [ULV_REQUEST_SET] = "set",
                 [ULV_REQUEST_MOVE] = "move", [ULV_REQUEST_APPLY] = "apply", [ULV_REQUEST_REMOVE] = "remove",
                 [ULV_REQUEST_PAUSE] = "pause", [ULV_REQUEST_RESUME] = "resume",
+                [ULV_REQUEST_ATTACH] = "attach", [ULV_REQUEST_DETACH] = "detach",
         };
         return names[v];
 }
@@ -165,6 +166,9 @@ static int start_defined(struct planner *p, const struct ulv_definition *d) {
         if (r != 0)
                 return r < 0 ? r : ulv_plan_short(p, TEXT("cannot start %s", d->name), d, &s);
         ulv_plan_limits(p, d, NULL);
+        r = ulv_plan_attach_start(p, d);
+        if (r != 0)
+                return r;
         ulv_plan_op_state(p, d->name, ULV_STARTING, false);
         line_start(p, d, &v);
         return 0;

@@ -248,6 +248,8 @@ int ulv_plan_decide(struct planner *p) {
         case ULV_REQUEST_RESUME: return ulv_plan_pause(p, false);
         case ULV_REQUEST_SET: return ulv_plan_set(p);
         case ULV_REQUEST_MOVE: return ulv_plan_move(p);
+        case ULV_REQUEST_ATTACH:
+        case ULV_REQUEST_DETACH: return ulv_plan_attach(p);
         case ULV_REQUEST_APPLY: return ulv_plan_apply(p);
         case ULV_REQUEST_REMOVE: return ulv_plan_remove(p);
         }

@@ -20,6 +20,8 @@ enum ulv_request_verb {
         ULV_REQUEST_RESUME,     /* name; state=running */
         ULV_REQUEST_SET,        /* name, cores/share/memory/limits: change a live partition */
         ULV_REQUEST_MOVE,       /* name -> other: cores or memory or share from one to the other, one transaction */
+        ULV_REQUEST_ATTACH,     /* name: bring its mounts and devices to its definition in the bundle */
+        ULV_REQUEST_DETACH,     /* the same; in a transaction nothing is lost but what the bundle left out */
         ULV_REQUEST_APPLY,      /* bring ledger to bundle: define, redefine, resize live ones to the definition, host and
                                    pool to the policy; prune: remove what has no definition (only if not live) */
         ULV_REQUEST_REMOVE,     /* name: remove its definition from the ledger */
@@ -38,7 +40,7 @@ struct ulv_request {
         bool force, prune;
         unsigned restarts;                      /* START by Restart=: the number of it in a row, kept in the row; 0: a person's */
         uint64_t restarted;                     /* when, realtime us */
-        bool runtime;                           /* SET, MOVE: until the next start only, the definition stays as it is */
+        bool runtime;                           /* SET, MOVE, ATTACH, DETACH: until the next start only, the files stay as they are */
 };
 
 /* One line of the answer for people: "web  change  memory 2G -> 3G  live". */

@@ -26,8 +26,9 @@ enum payload {
 };
 
 struct holding {
-        char kind[16], id[128], how[32];
+        char kind[16], id[128], how[32], node[32];     /* node: of a block device, that of its node */
         uint64_t amount, keep, reached;
+        bool force;                     /* on its way out, whoever uses it */
 };
 
 /* The last view, taken apart. */
@@ -47,6 +48,9 @@ struct seen {
 };
 
 struct kept { char name[64]; int fd; };
+
+#define ATTACH_KEY_MAX 160
+struct refused { char key[ATTACH_KEY_MAX]; bool keep; char why[MONITOR_RESULT_MAX + 16]; };       /* keep: attaching it */
 
 struct exec_request { uint32_t number; sd_bus_message *call; bool console; };  /* console: Console, else Exec */
 
@@ -114,6 +118,13 @@ struct ulv_monitor {
         uint64_t freeze_delay;
         sd_event_source *freeze_timer;
 
+        /* attach.c */
+        char attaching[ATTACH_KEY_MAX]; /* what the backend is at, "" nothing */
+        bool attaching_keep, attach_later;
+        struct refused refused[8];
+        size_t n_refused;
+        sd_event_source *attach_timer;
+
         /* port-link.c */
         int port_pidfd, port_fd, console_slave, init_far;
         sd_event_source *port_watch, *port_timer;
@@ -144,6 +155,12 @@ int scope_place(struct ulv_monitor *m, bool cores);
 /* pause.c */
 void pause_follow(struct ulv_monitor *m);               /* RUNNING: hold it or let it go on, as the view wants */
 void pause_thaw(struct ulv_monitor *m);                 /* it is to end: what is held hears no SIGTERM */
+
+/* attach.c */
+bool attach_is_kind(const char *kind);
+void attach_follow(struct ulv_monitor *m);              /* RUNNING: mounts and devices as the view wants them */
+const char *attach_how(struct ulv_monitor *m, const struct holding *h);         /* NULL: it isn't attached */
+const char *attach_refusal(const struct ulv_monitor *m, const struct holding *h);       /* NULL: none */
 
 /* payload-end.c: the ways in which a payload ends, up to the proof that it is gone */
 void end_begin(struct ulv_monitor *m, bool wanted, bool at_once);

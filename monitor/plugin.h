@@ -81,6 +81,13 @@ struct ulv_plugin {
         bool (*may_freeze)(struct ulv_monitor *m);
         /* Optional. What it uses now. */
         int (*usage)(struct ulv_monitor *m, struct ulv_usage *ret);
+        /* Optional. Mounts and devices, by key: "mount LABEL", "device NODE". attached: how it is ("rw", "ro"; device:
+         * "unfiltered" where only its node is given, and nothing keeps others away); NULL: it isn't. attach and detach: one at
+         * a time. 0: going on, ulv_monitor_attach_done() will be called; -EPERM: this process has no means for it any
+         * more, and the next one has; -errno. force: takes it out of sight at once, whoever uses it. */
+        const char *(*attached)(struct ulv_monitor *m, const char *key);
+        int (*attach)(struct ulv_monitor *m, const char *key, const struct ulv_attachment *a);
+        int (*detach)(struct ulv_monitor *m, const char *key, bool force);
         /* Words for contain= (model/partition.h): what contains the payload that runs. */
         const char *(*contain)(struct ulv_monitor *m);
         /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */
@@ -112,6 +119,8 @@ int ulv_monitor_init_fd(struct ulv_monitor *m);
 /* Payload started: pidfd (taken over), leader's pid in our pid namespace. Monitor stores and watches it. */
 void ulv_monitor_started(struct ulv_monitor *m, int leader_pidfd, pid_t leader);
 void ulv_monitor_start_failed(struct ulv_monitor *m, const struct ulv_diag *d);
+/* An attach or detach has ended. d: NULL if it did what it should, else why not. later: not yet, ask again. */
+void ulv_monitor_attach_done(struct ulv_monitor *m, const struct ulv_diag *d, bool later);
 int ulv_monitor_leader_pidfd(const struct ulv_monitor *m);              /* -1 if none; stays the monitor's */
 pid_t ulv_monitor_leader(const struct ulv_monitor *m);
 /* Keeps / forgets an fd in the starter's fd store (FDPOLL=0). */

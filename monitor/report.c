@@ -57,6 +57,25 @@ static void report_holding(const struct ulv_monitor *m, const struct holding *h,
         }
 }
 
+static void report_attachment(struct ulv_monitor *m, const struct holding *h, struct ulv_strbuf *b) {
+        const char *how = attach_how(m, h), *refusal = attach_refusal(m, h);
+
+        if (refusal && (h->keep > 0) == !how) {
+                ulv_op_begin(b, "refused", h->kind, h->id, m->name);
+                ulv_op_add(b, "reason", refusal);
+                ulv_op_end(b);
+        } else if (h->keep == 0 && !how) {
+                ulv_op_begin(b, "letgo", h->kind, h->id, m->name);
+                ulv_op_add_u64(b, "amount", 1);
+                ulv_op_end(b);
+        } else if (h->keep > 0 && how && (h->reached != 1 || !ulv_streq(h->how, how))) {
+                ulv_op_begin(b, "reached", h->kind, h->id, m->name);
+                ulv_op_add_u64(b, "amount", 1);
+                ulv_op_add(b, "how", how);
+                ulv_op_end(b);
+        }
+}
+
 /* A report says which life it is about, in case that another one has begun meanwhile. */
 static void add_incarnation(const struct ulv_monitor *m, struct ulv_strbuf *b) {
         if (m->incarnation > 0)
@@ -93,6 +112,9 @@ static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
                 add_incarnation(m, b);
                 ulv_op_end(b);
         }
+        for (size_t i = 0; ulv_plugin.attached && i < s->n_holdings; i++)
+                if (attach_is_kind(s->holdings[i].kind))
+                        report_attachment(m, &s->holdings[i], b);
         if (!grant_same(&m->enforced, &s->grant))
                 return;
         for (size_t i = 0; i < s->n_holdings; i++)

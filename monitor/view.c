@@ -107,13 +107,15 @@ static int grant_add(struct ulv_grant *g, const struct holding *h, const struct 
 
 static int parse_holding(struct seen *s, const struct ulv_op *op) {
         struct holding h = { .amount = 1 }, *more;
-        const char *how = ulv_op_get(op, "how");
+        const char *how = ulv_op_get(op, "how"), *node = ulv_op_get(op, "name");
         int r;
 
         if (strlen(op->kind) >= sizeof(h.kind) || strlen(op->id) >= sizeof(h.id) || s->n_holdings >= MONITOR_HOLDINGS_MAX)
                 return -E2BIG;
         (void) snprintf(h.kind, sizeof(h.kind), "%s", op->kind);
         (void) snprintf(h.id, sizeof(h.id), "%s", op->id);
+        (void) snprintf(h.node, sizeof(h.node), "%.31s", node ? node : "");
+        h.force = ulv_streq0(ulv_op_get(op, "force"), "yes");
         (void) snprintf(h.how, sizeof(h.how), "%.31s", how ? how : "");
         if (ulv_op_get_u64(op, "amount", &h.amount) < 0 || ulv_op_get_u64(op, "reached", &h.reached) < 0)
                 return -EBADMSG;

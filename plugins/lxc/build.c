@@ -21,7 +21,8 @@
  *    namespace, so the kernel locks every mount in it: no process of the container, whatever it may do
  *    in its namespaces, can lift a mask, make a read-only mount writable, or take one mount of the tree
  *    away from over another. And the host's tree isn't in it, not even unreachably.
- * 5. The first process gives up what an application doesn't need and executes uv-init (enter.c).
+ * 5. Into that it hangs the mounts and devices that may come and go (attach.h).
+ * 6. The first process gives up what an application doesn't need and executes uv-init (enter.c).
  *
  * All hold one end of a socket to the monitor. What fails is told there in the three lines that the user
  * reads, and the teller ends. When all ends are closed, by exit and by exec, the builder had said that its work
@@ -36,15 +37,16 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "model/inventory.h"
 #include "plugins/lxc/lxc.h"
 #include "plugins/lxc/sys.h"
 
-static void send_word(int status, const struct lxc_word *w, int fd) {
+static void send_with_fd(int to, const void *record, size_t size, int fd) {
         union { struct cmsghdr align; char buf[CMSG_SPACE(sizeof(int))]; } control = { 0 };
-        struct iovec iov = { .iov_base = (void *) w, .iov_len = sizeof(*w) };
+        struct iovec iov = { .iov_base = (void *) (uintptr_t) record, .iov_len = size };
         struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 
         if (fd >= 0) {
@@ -56,9 +58,11 @@ static void send_word(int status, const struct lxc_word *w, int fd) {
                 c->cmsg_len = CMSG_LEN(sizeof(int));
                 memcpy(CMSG_DATA(c), &fd, sizeof(int));
         }
-        if (sendmsg(status, &h, MSG_NOSIGNAL) < 0)
-                _exit(1);       /* the monitor is gone: so are we */
+        if (sendmsg(to, &h, MSG_NOSIGNAL) < 0)
+                _exit(1);       /* who waits for it is gone: so are we */
 }
+
+static void send_word(int status, const struct lxc_word *w, int fd) { send_with_fd(status, w, sizeof(*w), fd); }
 
 void lxc_build_tell(struct lxc_build *b, const struct lxc_word *w, int fd) { send_word(b->status, w, fd); }
 
@@ -71,6 +75,16 @@ _Noreturn void lxc_build_fail(struct lxc_build *b, int r, const char *what_faile
         else
                 ulv_diag_why(&w.diag, "%s", what_failed);
         ulv_diag_try(&w.diag, "%s", try_);
+        send_word(b->status, &w, -1);
+        _exit(1);
+}
+
+_Noreturn void lxc_build_refuse(struct lxc_build *b, const struct ulv_diag *d) {
+        struct lxc_word w = { .kind = LXC_FAILED, .diag = *d };
+
+        ulv_diag_what(&w.diag, ULV_EXIT_FAILED, "cannot start %s", b->name);
+        ulv_diag_why(&w.diag, "%s", d->why);
+        ulv_diag_try(&w.diag, "%s", d->try_);
         send_word(b->status, &w, -1);
         _exit(1);
 }
@@ -131,8 +145,8 @@ static pid_t clone_first(struct lxc_build *b, int *ret_go) {
                 .pidfd = (uint64_t) (uintptr_t) &b->leader_pidfd,
         };
 
-        if (pipe2(go, O_CLOEXEC) < 0)
-                fail_kernel(b, "a pipe");
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, go) < 0)
+                fail_kernel(b, "a socket");
         /* The monitor isn't dumpable, and so nothing of ours is; but to open the new user namespace through /proc
          * would then take CAP_SYS_PTRACE. The clone keeps what we are at this moment. */
         (void) prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
@@ -154,6 +168,44 @@ static pid_t clone_first(struct lxc_build *b, int *ret_go) {
         (void) close(go[0]);
         *ret_go = go[1];
         return pid;
+}
+
+static _Noreturn void attach_one(struct lxc_build *b, size_t i, int go) {
+        const struct ulv_attachment *a = &b->definition->attachments[i];
+        struct lxc_word w = { .kind = LXC_ATTACHED, .index = i };
+        struct ulv_diag d = { 0 };
+        struct statx st;
+        int mnt;
+
+        mnt = lxc_attach_prepare(a->source, a->device ? &b->attached[i].node : NULL, a->read_only, b->user_ns, b->uid_base, &d);
+        if (mnt < 0)
+                lxc_build_refuse(b, &d);
+        if (statx(mnt, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
+                fail_kernel(b, a->source);
+        w.mount = st.stx_mnt_id;
+        send_word(b->status, &w, -1);
+        send_with_fd(go, "", 1, mnt);
+        _exit(0);
+}
+
+/* Each in a process of its own, that ends up in the container's user namespace. */
+static void attach_all(struct lxc_build *b, int go) {
+        int status;
+
+        for (size_t i = 0; i < b->definition->n_attachments; i++) {
+                pid_t pid = fork();
+                if (pid < 0)
+                        fail_kernel(b, "a process for its mounts");
+                if (pid == 0)
+                        attach_one(b, i, go);
+                while (waitpid(pid, &status, 0) < 0)
+                        if (errno != EINTR)
+                                fail_kernel(b, "waiting for its mounts");
+                if (!WIFEXITED(status))
+                        lxc_build_fail(b, 0, "the process that attaches its mounts was killed", "more memory: uvctl set NAME memory=SIZE");
+                if (WEXITSTATUS(status) != 0)
+                        _exit(1);       /* it told the monitor why */
+        }
 }
 
 /* Runs lxc_tree_furnish() in a child, for only a child enters a pid namespace. */
@@ -204,6 +256,7 @@ static _Noreturn void build(struct lxc_build *b) {
         map_ids(b, w.pid);
         lxc_network_connect(b, w.pid);
         lxc_tree_map(b);
+        attach_all(b, go);
         furnish(b);
         if (write(go, "", 1) != 1)
                 fail_kernel(b, "telling the first process to go on");

@@ -38,15 +38,43 @@ static _Noreturn void fail(struct lxc_build *b, const char *what) {
         lxc_build_fail(b, -errno, what, "uvctl check");
 }
 
-static void await_go(struct lxc_build *b) {
+/* One word of the builder's, with an fd or without. */
+static int await_word(struct lxc_build *b) {
+        union { struct cmsghdr align; char buf[CMSG_SPACE(sizeof(int))]; } control;
         char byte;
+        struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+        struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
         ssize_t n;
+        int fd = -1;
 
         do
-                n = read(b->go, &byte, 1);
+                n = recvmsg(b->go, &h, MSG_CMSG_CLOEXEC);
         while (n < 0 && errno == EINTR);
         if (n != 1)
                 _exit(1);       /* the builder failed and told why */
+        struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+        if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+                memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+        return fd;
+}
+
+static void await_go(struct lxc_build *b, int *mounts) {
+        for (size_t i = 0; i < b->definition->n_attachments; i++)
+                mounts[i] = await_word(b);
+        (void) await_word(b);
+}
+
+/* Here, and not by the furnisher: what is attached before our mount namespace is our own is locked in its place. */
+static void place_attachments(struct lxc_build *b, const int *mounts) {
+        struct ulv_diag d = { 0 };
+
+        for (size_t i = 0; i < b->definition->n_attachments; i++) {
+                const struct ulv_attachment *a = &b->definition->attachments[i];
+
+                if (lxc_attach_place(a->device ? a->source : a->target, a->device, mounts[i], &d) != 0)
+                        lxc_build_refuse(b, &d);
+                (void) close(mounts[i]);
+        }
 }
 
 static void take_ids(struct lxc_build *b) {
@@ -190,9 +218,12 @@ static _Noreturn void become_own_init(struct lxc_build *b) {
 }
 
 _Noreturn void lxc_enter(struct lxc_build *b) {
-        await_go(b);
+        int mounts[ULV_ATTACHMENTS_MAX];
+
+        await_go(b, mounts);
         take_ids(b);
         take_mounts(b);
+        place_attachments(b, mounts);
         if (sethostname(b->hostname, strlen(b->hostname)) < 0)
                 fail(b, "the host name");
         loopback_up(b);

@@ -4,13 +4,14 @@
 /* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it; start.c: its
  * beginning. cgroup.c, enforce.c, limits.c: limits; devices.c: the device filter. build.c: the processes that build it; tree.c: its
  * mounts; image.c, layers.c: a root of an image and a writable layer; etc.c, network.c, credential.c: what the definition
- * puts in; enter.c: the last steps inside; rights.c, filter.c: capabilities and system calls of each profile. narrow.c:
+ * puts in; attach*.c, attach/: mounts and devices that come and go (attach.h); enter.c: the last steps inside; rights.c, filter.c: capabilities and system calls of each profile. narrow.c:
  * what the monitor gives up. */
 
 #include <sys/capability.h>
 #include <sys/types.h>
 
 #include "monitor/plugin.h"
+#include "plugins/lxc/attach.h"
 
 #define LXC_CGROUP_DEPTH 16     /* of cgroups that a container may make in its own */
 #define LXC_ARGV_EXTRA 6        /* uv-init --user U --cwd D -- */
@@ -32,6 +33,11 @@ struct lxc {
         char contain[80];               /* words for contain= */
         uid_t uid_base;                 /* of this life, 0 = not known yet */
         struct ulv_diag diag;           /* the first failure told */
+        struct lxc_attached *attached;  /* attach.c */
+        size_t n_attached;
+        struct lxc_attaching *attaching;
+        int helper;                     /* the socket to uv-attach, -1 if there is none */
+        sd_event_source *helper_source, *helper_child;
 };
 
 /* The plugin's data of this monitor, made at the first call; NULL: out of memory. */
@@ -98,9 +104,36 @@ int lxc_partition_make(int cgroup) ULV_MUST_CHECK;
 
 /* --- devices.c --------------------------------------------------------------------------------------- */
 
-/* Puts the device filter on a cgroup: 0; -errno, if this kernel or a manager above doesn't let us. */
-int lxc_devices_filter(int cgroup) ULV_MUST_CHECK;
+/* Puts the device filter on a cgroup, or another one in its place, that lets these through besides the usual ones: 0; -errno,
+ * if this kernel or a manager above doesn't let us. */
+int lxc_devices_filter(int cgroup, const struct lxc_node *nodes, size_t n) ULV_MUST_CHECK;
 bool lxc_devices_filtered(int cgroup);
+
+/* --- attach.c: what is attached, on the monitor's side ------------------------------------------------- */
+
+#define LXC_KEY_MAX 96
+struct lxc_attached {
+        char key[LXC_KEY_MAX];          /* as in monitor/plugin.h */
+        bool read_only, device;
+        uint64_t mount;                 /* its id */
+        struct lxc_node node;           /* device */
+};
+
+/* At a start: looks at the devices of d, and takes down what will be attached. 0; 1: reterr; -ENOMEM. */
+int lxc_attach_expect(struct lxc *c, const struct ulv_definition *d, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* The index-th of the definition is the mount of this id. */
+void lxc_attach_made(struct lxc *c, size_t index, uint64_t mount);
+/* Devices that are attached, at most ULV_ATTACHMENTS_MAX. */
+size_t lxc_attach_nodes(const struct lxc *c, struct lxc_node *ret);
+int lxc_attach_save(struct lxc *c);             /* for who comes after us */
+void lxc_attach_load(struct lxc *c);            /* at adoption */
+void lxc_attach_forget(struct lxc *c);          /* the container is gone */
+/* Starts uv-attach: before the last rights are given up. 0; -errno. */
+int lxc_attach_begin(struct lxc *c);
+/* As in ulv_plugin. */
+const char *lxc_attach_how(struct ulv_monitor *m, const char *key);
+int lxc_attach(struct ulv_monitor *m, const char *key, const struct ulv_attachment *a);
+int lxc_detach(struct ulv_monitor *m, const char *key, bool force);
 
 /* --- enforce.c --------------------------------------------------------------------------------------- */
 
@@ -146,10 +179,11 @@ struct lxc_build {
         int cgroup, console, init_socket, init_exe;     /* -1 if none (not init_exe) */
         const void *filter; unsigned filter_len;        /* struct sock_filter[] */
         const struct ulv_definition *definition;
+        const struct lxc_attached *attached;            /* one for each of its attachments */
         pid_t monitor;                  /* our parent */
         int status;                     /* to the monitor: struct lxc_word */
         int hold;                       /* from the monitor: a byte when it may begin, end of file if it may not */
-        int go;                         /* enter.c: end of file without a byte = the builder failed */
+        int go;                         /* enter.c: the mounts of attachments, then a word; end of file without = the builder failed */
 
         int source, tree;               /* the root's tree as it is on the host; its clone, to be the root */
         int layer, layer_tree, usr;     /* the writable layer, its clone; a clone of the host's /usr; -1 if none */
@@ -166,8 +200,9 @@ struct lxc_build {
 /* What the builder and the container's first process tell the monitor. When all their ends are closed, the
  * one by exit, the other by exec, and nothing failed, the container runs. */
 struct lxc_word {
-        enum { LXC_CLONED = 1, LXC_CREDENTIALS, LXC_BUILT, LXC_FAILED } kind;  /* CREDENTIALS: with their writable mount */
+        enum { LXC_CLONED = 1, LXC_CREDENTIALS, LXC_ATTACHED, LXC_BUILT, LXC_FAILED } kind;    /* CREDENTIALS: with their writable mount */
         pid_t pid;                      /* CLONED: with a pidfd */
+        size_t index; uint64_t mount;   /* ATTACHED: of the definition's; its id */
         struct ulv_diag diag;           /* FAILED */
 };
 
@@ -176,6 +211,7 @@ struct lxc_word {
 int lxc_build_start(struct lxc_build *b, pid_t *ret_pid, int *ret_builder, int *ret_status, int *ret_go) ULV_MUST_CHECK;
 /* Fills the three lines of a failed start and sends them; never returns. r: -errno. */
 void lxc_build_tell(struct lxc_build *b, const struct lxc_word *w, int fd);
+_Noreturn void lxc_build_refuse(struct lxc_build *b, const struct ulv_diag *d);        /* why and try of d */
 _Noreturn void lxc_build_fail(struct lxc_build *b, int r, const char *what_failed, const char *try_);
 
 /* tree.c. Each fails by lxc_build_fail(). */

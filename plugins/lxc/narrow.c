@@ -30,6 +30,7 @@ static const struct kept {
         { CAP_NET_ADMIN, ULV_STAGE_BORN, "veth pairs into the bridges of [Network], addresses and routes inside" },
         { CAP_CHOWN, ULV_STAGE_BORN, "console, /dev and the log files get their owners" },
         { CAP_DAC_READ_SEARCH, ULV_STAGE_BORN, "Root= may lie below a directory that root doesn't own" },
+        { CAP_MKNOD, ULV_STAGE_BORN, "nodes of the devices of [Device]" },
         { CAP_SETPCAP, ULV_STAGE_STARTED, "uv-port, forked again after a crash, empties its bounding set" },
         { CAP_SETUID, ULV_STAGE_STARTED, "the uid map; uv-port becomes its own uid; a rotated credential is User='s" },
         { CAP_SETGID, ULV_STAGE_STARTED, "the gid map; uv-port becomes its own gid; a rotated credential is User='s" },
@@ -101,9 +102,14 @@ static void give_back_memory(void) {
         (void) madvise((void *) (here - 32 * page), 31 * page, MADV_DONTNEED);        /* to where it was never so deep: ENOMEM */
 }
 
-int lxc_narrow(struct ulv_monitor *m ULV_UNUSED, enum ulv_stage stage) {
-        int r = narrow_bounding(stage);
+int lxc_narrow(struct ulv_monitor *m, enum ulv_stage stage) {
+        struct lxc *c = lxc_get(m);
+        int r;
 
+        /* The last moment for it: it needs what is given up here. */
+        if (stage == ULV_STAGE_STARTED && (r = c ? lxc_attach_begin(c) : -ENOMEM) < 0)
+                ulv_log_errno(r, "mounts and devices can't be attached while it runs");
+        r = narrow_bounding(stage);
         if (r == 0)
                 r = narrow_sets(stage);
         if (r == 0)

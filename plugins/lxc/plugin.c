@@ -39,7 +39,7 @@ struct lxc *lxc_get(struct ulv_monitor *m) {
 
         if (!c && (c = calloc(1, sizeof(*c)))) {
                 c->m = m;
-                c->status = c->builder = c->leader = -1;
+                c->status = c->builder = c->leader = c->helper = -1;
                 ulv_monitor_set_data(m, c);
         }
         return c;
@@ -145,6 +145,7 @@ static int cleanup(struct ulv_monitor *m) {
         if (r < 0)              /* nothing hangs on it: the partition is gone, its layer is out of the way or reused never */
                 ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");
         (void) ulv_monitor_forget_fd(m, LXC_CREDENTIALS_FD);    /* with it goes what they say */
+        lxc_attach_forget(c);
         r = ulv_monitor_scope(m) ? end_scope(m) : lxc_cgroup_remove(ulv_monitor_cgroup(m));
         /* The kernel takes interfaces away a moment after the last process; if somebody else holds the network
          * namespace (ip netns attach), the next start under this uid range does it. */
@@ -178,6 +179,7 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
         if (leader_pidfd >= 0 && !lxc_pidfd_dead(leader_pidfd, 0)) {
                 _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
                 c->devices = cgroup >= 0 && lxc_devices_filtered(cgroup);
+                lxc_attach_load(c);
                 return 0;
         }
         /* Without its first process a container is nothing; what a start left half done is removed. */
@@ -259,6 +261,9 @@ const struct ulv_plugin ulv_plugin = {
         .cleanup = cleanup,
         .signal = do_signal,
         .rotate = rotate,
+        .attached = lxc_attach_how,
+        .attach = lxc_attach,
+        .detach = lxc_detach,
         .freeze = lxc_freeze,
         .may_freeze = lxc_may_freeze,
         .usage = lxc_usage,

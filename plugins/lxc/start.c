@@ -91,6 +91,9 @@ static void finish(struct lxc *c) {
         /* It may have ended by now: /bin/true takes less time than this. It has been started all the same. */
         if (!c->failed && c->built && c->leader >= 0) {
                 lxc_leave_builder(c);
+                int r = lxc_attach_save(c);
+                if (r < 0)
+                        ulv_log_errno(r, "what is attached can't be kept for a restart of this monitor");
                 ulv_monitor_started(m, ulv_steal_fd(&c->leader), c->leader_pid);
                 return;
         }
@@ -132,6 +135,8 @@ int lxc_take_word(struct lxc *c) {
                         ulv_log_errno(r, "its credentials can't be rotated");
         } else if (w.kind == LXC_BUILT) {
                 c->built = true;
+        } else if (w.kind == LXC_ATTACHED) {
+                lxc_attach_made(c, w.index, w.mount);
         } else if (w.kind == LXC_FAILED && !c->failed) {
                 c->failed = true;
                 c->diag = w.diag;
@@ -165,7 +170,7 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
                 .cgroup = cgroup, .in_cgroup = cgroup >= 0 || ulv_monitor_scope(m), .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
                 .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1, .layer = -1, .layer_tree = -1, .usr = -1,
                 .credentials = -1, .zone = -1,
-                .rights = c->rights, .apparmor = c->apparmor, .helper_argv = helper_argv,
+                .rights = c->rights, .apparmor = c->apparmor, .helper_argv = helper_argv, .attached = c->attached,
         };
         int r;
 
@@ -237,13 +242,14 @@ static int find_cgroup(struct lxc *c, int *ret, struct ulv_diag *reterr) {
 /* Everything that has to stand before the first step in it: the limits, read back, the filter, its owner. */
 static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int cgroup, struct ulv_diag *reterr) {
         const struct lxc_target t = { .cgroup = cgroup, .scope = ulv_monitor_scope(c->m), .leader = -1 };
+        struct lxc_node nodes[ULV_ATTACHMENTS_MAX];
         int r = lxc_enforce(&t, g, NULL, reterr);
 
         if (r != 0)
                 return r < 0 ? r : -EOPNOTSUPP;
         c->devices = false;
         if (cgroup >= 0 && lxc_barrier("devices")) {
-                r = lxc_devices_filter(cgroup);
+                r = lxc_devices_filter(cgroup, nodes, lxc_attach_nodes(c, nodes));
                 c->devices = r == 0;
                 if (r < 0)
                         ulv_log_errno(r, "no device filter on the container's cgroup: its /dev and user namespace alone keep devices away");
@@ -264,6 +270,9 @@ static int prepare(struct lxc *c, const struct ulv_definition *d, const struct u
 
         if (init < 0)
                 return because(reterr, init, "make, or install the package again", "uv-init can't be read beside this monitor's program");
+        r = lxc_attach_expect(c, d, reterr);
+        if (r != 0)
+                return r < 0 ? r : -ENXIO;
         r = find_cgroup(c, &cgroup, reterr);
         if (r == 0)
                 r = start_builder(c, d, g, cgroup, init, words, &pid, &go);

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "model/attachment.h"
+#include "model/planner-internal.h"
+
+/* Mounts and devices. What a partition is to have follows from its definition alone; they are claimed at its start,
+ * and while it runs the difference is claimed and released. A disk of the inventory is known by its id, and found by the
+ * name of its node. */
+
+struct unit { char kind[8], id[ULV_ATTACHMENT_ID_MAX]; };
+
+/* --- which unit of the ledger it is -------------------------------------------------------------------------- */
+
+struct node_search { const char *node; struct unit *ret; char owner[ULV_NAME_MAX + 1], part_of[ULV_NAME_MAX + 1]; bool found; };
+
+static bool is_part(const char *node, const char *disk) {
+        size_t n = strlen(disk);
+
+        if (n == 0 || strncmp(node, disk, n) != 0)
+                return false;
+        node += n;
+        if (*node == 'p' && disk[n - 1] >= '0' && disk[n - 1] <= '9')
+                node++;
+        return *node >= '1' && *node <= '9' && strspn(node, "0123456789") == strlen(node);
+}
+
+static int match_block(const struct ulv_holding_info *h, void *userdata) {
+        struct node_search *s = userdata;
+
+        if (h->amount == 0)
+                return 0;
+        if (is_part(s->node, h->node_name))
+                ulv_cut(s->part_of, sizeof(s->part_of), h->node_name);
+        if (!ulv_streq(h->node_name, s->node))
+                return 0;
+        s->found = true;
+        ulv_cut(s->ret->kind, sizeof(s->ret->kind), "block");
+        ulv_cut(s->ret->id, sizeof(s->ret->id), h->id);
+        ulv_cut(s->owner, sizeof(s->owner), h->owner);
+        return 0;
+}
+
+static int owner_of(const struct ulv_holding_info *h, void *userdata) {
+        struct node_search *s = userdata;
+
+        if (h->amount > 0 && ulv_streq(h->id, s->ret->id))
+                ulv_cut(s->owner, sizeof(s->owner), h->owner);
+        return 0;
+}
+
+/* The unit that stands for a, and who has it. */
+static void find_unit(const struct planner *p, const struct ulv_attachment *a, const char *owner, struct unit *ret, struct node_search *s) {
+        *s = (struct node_search) { .node = ulv_attachment_node(a), .ret = ret, .owner = "idle" };
+        if (s->node)
+                (void) ulv_ledger_each_holding(p->l, "block", NULL, match_block, s);
+        if (s->found)
+                return;
+        ulv_cut(ret->kind, sizeof(ret->kind), a->device ? "device" : "mount");
+        ulv_attachment_id(a, owner, ret->id);
+        (void) ulv_ledger_each_holding(p->l, ret->kind, NULL, owner_of, s);
+}
+
+/* --- claims ---------------------------------------------------------------------------------------------------- */
+
+static int refuse_owned(struct planner *p, const char *name, const struct ulv_attachment *a, const char *owner) {
+        struct ulv_partition_info info;
+        bool known = ulv_ledger_partition(p->l, owner, &info) == 0;
+
+        return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot give %s to %s", a->source, name),
+                               TEXT("it is %s's (%s), and a device has one owner", owner, known ? ulv_state_name(info.state) : "?"),
+                               TEXT("uvctl detach %s DEVICE, or uvctl stop %s, then again", owner, owner));
+}
+
+/* Was the same unit given to somebody by this very plan? */
+static bool is_claimed(const struct planner *p, const struct unit *u) {
+        _cleanup_strbuf_ struct ulv_strbuf b = {};
+
+        if (p->trial)
+                return false;
+        ulv_op_begin(&b, "claim", u->kind, u->id, "");
+        for (size_t n = b.len; n > 0 && b.s[n - 1] != ' '; n--)         /* not the owner */
+                b.s[b.len = n - 1] = 0;
+        return strstr(ulv_strbuf_str(&p->plan->operations), ulv_strbuf_str(&b));
+}
+
+static int claim(struct planner *p, const char *name, const struct ulv_attachment *a, const struct unit *u, const struct node_search *s) {
+        struct ulv_strbuf *b = ulv_plan_ops(p);
+
+        if (s->part_of[0])
+                return ulv_plan_refuse(p, ULV_EXIT_USAGE, TEXT("cannot give %s to %s", a->source, name),
+                                       TEXT("it is a part of the disk %s, and the ledger gives whole disks", s->part_of),
+                                       TEXT("Path=/dev/%s, or a logical volume", s->part_of));
+        if (!ulv_streq(s->owner, "idle") && !ulv_streq(s->owner, "host"))
+                return refuse_owned(p, name, a, s->owner);
+        if (is_claimed(p, u))
+                return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot give %s to %s", a->source, name),
+                                       "the same plan gives it to another partition, and a device has one owner", "one of them without it");
+        if (!b)
+                return 0;
+        ulv_op_begin(b, "claim", u->kind, u->id, name);
+        if (ulv_streq(s->owner, "host"))
+                ulv_op_add(b, "from", "host");
+        ulv_op_end(b);
+        return 0;
+}
+
+int ulv_plan_attach_start(struct planner *p, const struct ulv_definition *d) {
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < d->n_attachments; i++) {
+                struct node_search s;
+                struct unit u;
+
+                find_unit(p, &d->attachments[i], d->name, &u, &s);
+                r = claim(p, d->name, &d->attachments[i], &u, &s);
+        }
+        return r;
+}
+
+/* --- a partition that runs ------------------------------------------------------------------------------------ */
+
+struct release_walk { struct planner *p; const struct ulv_definition *d, *old; struct ulv_strbuf *text; };
+
+static bool is_attachment_kind(const char *kind) {
+        return ulv_streq(kind, "mount") || ulv_streq(kind, "device") || ulv_streq(kind, "block");
+}
+
+/* "data removed"; the label, where the definition that it runs by still knows it. */
+static void add_text(struct ulv_strbuf *b, const struct ulv_attachment *a, const char *kind, const char *id, const char *what) {
+        ulv_strbuf_addf(b, "%s%s %s %s", b->len > 0 ? ", " : "", a ? a->device ? "device" : "mount" : kind, a ? a->label : id, what);
+}
+
+static int release_one(const struct ulv_holding_info *h, void *userdata) {
+        struct release_walk *w = userdata;
+        struct ulv_strbuf *b = ulv_plan_ops(w->p);
+
+        if (!is_attachment_kind(h->kind) || h->keep == 0 || ulv_attachment_find(w->d, h->kind, h->id, h->node_name))
+                return 0;
+        add_text(w->text, w->old ? ulv_attachment_find(w->old, h->kind, h->id, h->node_name) : NULL, h->kind, h->id, "removed");
+        if (b) {
+                ulv_op_begin(b, "release", h->kind, h->id, w->d->name);
+                ulv_op_end(b);
+        }
+        return 0;
+}
+
+/* One that is there, but not as the definition says now, stays as it is until the next start. */
+static bool is_changed(const struct ulv_definition *old, const struct ulv_attachment *a) {
+        for (size_t i = 0; old && i < old->n_attachments; i++)
+                if (ulv_streq(old->attachments[i].label, a->label))
+                        return !ulv_attachment_same(&old->attachments[i], a);
+        return false;
+}
+
+int ulv_plan_attach_live(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old) {
+        STACK_TEXT(text);
+        struct release_walk w = { .p = p, .d = d, .old = old, .text = &text };
+        int r;
+
+        r = ulv_ledger_each_holding(p->l, NULL, d->name, release_one, &w);
+        for (size_t i = 0; r == 0 && i < d->n_attachments; i++) {
+                const struct ulv_attachment *a = &d->attachments[i];
+                struct ulv_holding_info h;
+                struct node_search s;
+                struct unit u;
+
+                find_unit(p, a, d->name, &u, &s);
+                if (ulv_ledger_holding(p->l, u.kind, u.id, d->name, &h) == 0 && h.wanted > 0) {
+                        if (is_changed(old, a))
+                                ulv_plan_line(p, d->name, "change", "at next start", "%s %s as it is defined now", a->device ? "device" : "mount", a->label);
+                        continue;
+                }
+                /* On its way out still: it stays. */
+                if (ulv_streq(s.owner, d->name))
+                        ulv_cut(s.owner, sizeof(s.owner), "idle");
+                r = claim(p, d->name, a, &u, &s);
+                if (r == 0)
+                        add_text(&text, a, NULL, NULL, "added");
+        }
+        if (r == 0 && text.len > 0)
+                ulv_plan_line(p, d->name, "change", "live", "%s", ulv_strbuf_str(&text));
+        return r;
+}
+
+/* --- attach, detach --------------------------------------------------------------------------------------------- */
+
+/* The bundle says already what it is to be: command planned with the definition as it will be written. */
+int ulv_plan_attach(struct planner *p) {
+        const char *name = p->r->name, *verb = ulv_request_verb_name(p->r->verb);
+        ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *old = NULL;
+        const struct ulv_definition *d = ulv_bundle_definition(p->b, name);
+        struct ulv_partition_info info;
+        bool known, live, changed;
+        int r;
+
+        r = ulv_plan_look_up(p, name, &info, &known);
+        if (r != 0)
+                return r;
+        live = ulv_state_is_live(info.state);
+        if (!d)
+                return ulv_plan_refuse(p, ULV_EXIT_NOT_FOUND, TEXT("cannot %s anything %s %s", verb, p->r->verb == ULV_REQUEST_ATTACH ? "to" : "from", name),
+                                       "no file defines it any more", TEXT("write %s.partition, then uvctl apply", name));
+        if (info.state == ULV_STOPPING)
+                return ulv_plan_refuse_stopping(p, TEXT("cannot %s anything now", verb), name);
+        if (!live && p->r->runtime)
+                return ulv_plan_refuse(p, ULV_EXIT_NOT_ACTIVE, TEXT("cannot %s anything for this run of %s", verb, name), "it is not running",
+                                       TEXT("the same without --runtime, or uvctl start %s", name));
+        if (known && info.text[0] && (r = ulv_plan_old_definition(&info, &old)) < 0)
+                return r;
+        if (live && old && (!ulv_streq(old->type, d->type) || !ulv_streq(old->zone, d->zone)))
+                return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot %s anything now", verb),
+                                       TEXT("%s.partition is another now than what it runs by, in type or zone", name),
+                                       TEXT("uvctl stop %s, then uvctl start %s", name, name));
+        r = ulv_plan_define(p, d, &changed);
+        if (r == 0 && live)
+                return ulv_plan_attach_live(p, d, old);
+        if (r == 0)
+                ulv_plan_line(p, name, changed ? "change" : "kept", "at next start", "%s", changed ? "its mounts and devices" : "says so already");
+        return r;
+}
