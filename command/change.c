@@ -185,10 +185,16 @@ int change_dropin(const struct manager *m, const struct ulv_request *q, char **r
         return r;
 }
 
+void change_write_dropin(struct job *j, const char *text, void (*step)(struct job *j)) {
+        sd_bus_message *write = operations_call(j, "SetDropIn", step);
+
+        if (write)
+                send_call(j, write, sd_bus_message_append(write, "ssb", j->items[0].name, text, false), on_written);
+}
+
 static void set_go(struct job *j) {
         _cleanup_free_ char *text = NULL;
         struct ulv_diag d = { 0 };
-        sd_bus_message *write;
         int r;
 
         if (j->flags & ULV_FLAG_RUNTIME) {
@@ -200,8 +206,8 @@ static void set_go(struct job *j) {
                 job_refuse(j, &d);
         else if (r < 0)
                 job_refuse_errno(j, r);
-        else if ((write = operations_call(j, "SetDropIn", set_go)))
-                send_call(j, write, sd_bus_message_append(write, "ssb", j->items[0].name, text, false), on_written);
+        else
+                change_write_dropin(j, text, set_go);
 }
 
 /* Of a partition that is really run here; what is simulated or imagined has imagined disks. */

@@ -11,6 +11,7 @@ struct writer {
         size_t n;
         bool written[DROPIN_VALUES_MAX];
         char section[64];       /* the one that b is in, "" before the first */
+        const struct dropin_part *part; /* NULL: none */
 };
 
 static void enter(struct writer *w, const char *section, const char *label) {
@@ -42,6 +43,10 @@ static bool is_about_the_same(const char *a, const char *b) {
 static int copy_item(const struct ulv_ini_item *item, void *userdata, ULV_UNUSED struct ulv_diag *reterr) {
         struct writer *w = userdata;
 
+        if (w->part && ulv_streq(item->section, w->part->section) && ulv_streq(item->label, w->part->label)) {
+                w->section[0] = 0;      /* what comes behind it begins anew */
+                return 0;
+        }
         if (item->type == ULV_INI_SECTION)
                 enter(w, item->section, item->label);
         if (item->type != ULV_INI_KEY)
@@ -58,19 +63,21 @@ static int copy_item(const struct ulv_ini_item *item, void *userdata, ULV_UNUSED
         return 0;
 }
 
-int dropin_text(const struct ulv_bundle *b, const char *partition, const struct dropin_value *v, size_t n, char **ret, struct ulv_diag *reterr) {
-        struct writer w = { .b = { .max = ULV_INI_FILE_MAX }, .v = v, .n = n };
+static int make(const struct ulv_bundle *b, const char *partition, struct writer w, char **ret, struct ulv_diag *reterr) {
         char path[ULV_NAME_MAX + 64];
         int r = 0;
 
-        assert(n <= ULV_ARRAY_SIZE(w.written));
+        assert(w.n <= ULV_ARRAY_SIZE(w.written));
+        w.b.max = ULV_INI_FILE_MAX;
         (void) snprintf(path, sizeof(path), "partitions/%s.partition.d/50-set.conf", partition);
         ulv_strbuf_add(&w.b, "# Written by 'uvctl set'. A hand edit is kept, but for comments.\n");
         for (size_t i = 0; i < b->n_files && r == 0; i++)
                 if (ulv_streq(b->files[i].file, path))
                         r = ulv_ini_scan(path, b->files[i].buf, b->files[i].len, NULL, copy_item, &w, reterr);
-        for (size_t i = 0; i < n; i++)
-                write_values(&w, v[i].section);
+        for (size_t i = 0; i < w.n; i++)
+                write_values(&w, w.v[i].section);
+        if (w.part && w.part->lines[0])
+                ulv_strbuf_addf(&w.b, "\n[%s \"%s\"]\n%s", w.part->section, w.part->label, w.part->lines);
         if (r == 0)
                 r = ulv_strbuf_error(&w.b);
         if (r == -E2BIG) {
@@ -83,4 +90,12 @@ int dropin_text(const struct ulv_bundle *b, const char *partition, const struct 
         }
         ulv_strbuf_done(&w.b);
         return r;
+}
+
+int dropin_text(const struct ulv_bundle *b, const char *partition, const struct dropin_value *v, size_t n, char **ret, struct ulv_diag *reterr) {
+        return make(b, partition, (struct writer) { .v = v, .n = n }, ret, reterr);
+}
+
+int dropin_with_part(const struct ulv_bundle *b, const char *partition, const struct dropin_part *part, char **ret, struct ulv_diag *reterr) {
+        return make(b, partition, (struct writer) { .part = part }, ret, reterr);
 }

@@ -341,7 +341,7 @@ static uint64_t taken_back(const struct job *j, bool done, bool failed) {
         if (done)
                 return j->revert;
         /* An apply that was taken back in part has its definitions in the ledger all the same. */
-        return failed || ulv_streq(j->verb, "set") || ulv_streq(j->verb, "move") ? j->installed : 0;
+        return failed || ulv_streq(j->verb, "set") || ulv_streq(j->verb, "move") || ulv_streq(j->verb, "attach") || ulv_streq(j->verb, "detach") ? j->installed : 0;
 }
 
 /* All items have ended. */

@@ -26,6 +26,7 @@ struct item {
         struct job *job;
         struct ulv_request request;             /* name and other point to the two below */
         char name[65], other[65];                /* undo: the transaction */
+        char node[64];                          /* detach: of the device */
         char *operations;                       /* owned: submitted as they are, nothing is planned; else NULL */
         size_t *after; size_t n_after;          /* owned: items of the job that must be DONE before */
         enum item_state state;

@@ -54,8 +54,8 @@ static int get_cores(sd_bus_message *m, const struct source *o) {
 }
 
 /* Of each what it is ("io-read:/dev/vda"), wanted, reached, by what. */
-static int get_limits(sd_bus_message *m, const struct source *o) {
-        _cleanup_free_ char *list = strdup(o->s->limits);
+static int get_list(sd_bus_message *m, const char *text) {
+        _cleanup_free_ char *list = strdup(text);
         char *rest, *word[4];
         int r = list ? sd_bus_message_open_container(m, 'a', "(stts)") : -ENOMEM;
 
@@ -85,7 +85,9 @@ static int property(ULV_UNUSED sd_bus *bus, const char *path, ULV_UNUSED const c
         if (ulv_streq(name, "Cores"))
                 return get_cores(m, &o);
         if (ulv_streq(name, "Limits"))
-                return get_limits(m, &o);
+                return get_list(m, o.s->limits);
+        if (ulv_streq(name, "Attached"))
+                return get_list(m, o.s->attached);
         if (ulv_streq(name, "CoresWanted"))
                 return sd_bus_message_append(m, "u", o.s->cores_wanted);
         if (ulv_streq(name, "CoresReached"))
@@ -110,7 +112,7 @@ static const sd_bus_vtable vtable[] = {
         PROPERTY("Cores", "au"), PROPERTY("CoresWanted", "u"), PROPERTY("CoresReached", "u"),
         PROPERTY("ShareWanted", "d"), PROPERTY("ShareReached", "d"), PROPERTY("CPUHow", "s"),
         PROPERTY("MemoryWanted", "t"), PROPERTY("MemoryReached", "t"), PROPERTY("MemoryHow", "s"),
-        PROPERTY("Limits", "a(stts)"),
+        PROPERTY("Limits", "a(stts)"), PROPERTY("Attached", "a(stts)"),
         SD_BUS_VTABLE_END,
 };
 
@@ -119,7 +121,7 @@ static char *changing[] = {
         (char *) "State", (char *) "Result", (char *) "Transaction", (char *) "Since", (char *) "Leader", (char *) "Isolation",
         (char *) "Degraded", (char *) "Cores", (char *) "CoresWanted", (char *) "CoresReached", (char *) "ShareWanted",
         (char *) "ShareReached", (char *) "CPUHow", (char *) "MemoryWanted", (char *) "MemoryReached", (char *) "MemoryHow",
-        (char *) "Limits",
+        (char *) "Limits", (char *) "Attached",
         (char *) "Type", (char *) "Role", (char *) "Zone", (char *) "Description", NULL,
 };
 

@@ -25,6 +25,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Pause", "asuts", "sss", method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Resume", "asuts", "sss", method_resume, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Set", "sa{ss}uts", "sss", method_set, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Attach", "ssuts", "sss", method_attach, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Detach", "ssuts", "sss", method_detach, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Move", "sssuts", "sss", method_move, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Remove", "asuts", "sss", method_remove, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Apply", "hbuts", "sss", method_apply, SD_BUS_VTABLE_UNPRIVILEGED),

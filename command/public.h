@@ -47,6 +47,10 @@ int verb_check_disks(const struct ulv_request *r, struct ulv_diag *reterr);     
 int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr);
 int verb_what(struct ulv_request *r, const char *what, struct ulv_diag *reterr);     /* "cores=1" */
 
+/* attach.c */
+int method_attach(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_detach(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
 /* undo.c */
 int method_undo(sd_bus_message *call, void *userdata, sd_bus_error *error);
 

@@ -97,6 +97,21 @@ static bool names_key(const char *result) {
         return n > 0 && result[n] == '=';
 }
 
+/* A mount or device that couldn't be attached or detached: its monitor said why, and what helps. */
+static bool attached_reason(struct manager *m, const struct item *i, struct ulv_diag *d) {
+        struct ulv_partition_info p;
+        const char *end;
+
+        if ((i->request.verb != ULV_REQUEST_ATTACH && i->request.verb != ULV_REQUEST_DETACH) ||
+            ulv_ledger_partition(m->ledger, i->name, &p) != 0 || !p.result[0])
+                return false;
+        end = p.result + strcspn(p.result, "\n");
+        ulv_diag_what(d, ULV_EXIT_CONFLICT, i->request.verb == ULV_REQUEST_ATTACH ? "cannot attach %s to %s" : "cannot detach %s from %s", i->other, i->name);
+        ulv_diag_why(d, "%.*s", (int) (end - p.result), p.result);
+        ulv_diag_try(d, "%s", *end ? end + 1 : "");
+        return true;
+}
+
 /* The transaction was taken back: why, as far as the ledger tells. */
 static void end_undone(struct manager *m, struct item *i) {
         struct ulv_partition_info p;
@@ -107,6 +122,8 @@ static void end_undone(struct manager *m, struct item *i) {
                 start_result(&d, p.result);
                 /* "Root=/srv/x: No such file ...": nothing has run that could have written a log. */
                 ulv_diag_try(&d, names_key(p.result) ? "uvctl edit %s, or make it so, then again" : "uvctl logs %s", i->name);
+        } else if (attached_reason(m, i, &d)) {
+                ;
         } else {
                 ulv_diag_why(&d, "a partition could not let go of what was to be taken; all of that is as before");
                 ulv_diag_try(&d, "uvctl status %s", i->other[0] ? i->other : i->name);

@@ -21,7 +21,7 @@ static void weaken(char *field, size_t size, const char *how) {
                 (void) snprintf(field, size, "%s", how);
 }
 
-struct sums { struct summary *s; struct ulv_cpus cores; struct ulv_strbuf limits; };
+struct sums { struct summary *s; struct ulv_cpus cores; struct ulv_strbuf limits, attached; };
 
 static void add_limit(struct sums *sums, const struct ulv_holding_info *h) {
         struct summary *s = sums->s;
@@ -31,6 +31,17 @@ static void add_limit(struct sums *sums, const struct ulv_holding_info *h) {
                         (unsigned long long) h->reached, h->how[0] ? h->how : "-");
         s->limits_reached = s->limits_reached && h->wanted == h->reached;
         weaken(s->limits_how, sizeof(s->limits_how), h->how);
+}
+
+static void add_attached(struct sums *sums, const struct ulv_holding_info *h) {
+        bool block = ulv_streq(h->kind, "block");
+        const char *name = block && h->node_name[0] ? h->node_name : h->id;
+
+        if (ulv_name_is_reserved(h->owner))
+                return;         /* the host attaches nothing */
+        ulv_strbuf_addf(&sums->attached, "%s%s:%.*s %llu %llu %s", sums->attached.len > 0 ? " " : "", block ? "device" : h->kind,
+                        (int) strcspn(name, "@"), name, (unsigned long long) h->wanted, (unsigned long long) h->reached, h->how[0] ? h->how : "-");
+        sums->s->attached_reached = sums->s->attached_reached && h->wanted == h->reached;
 }
 
 static int add_holding(const struct ulv_holding_info *h, void *userdata) {
@@ -55,6 +66,8 @@ static int add_holding(const struct ulv_holding_info *h, void *userdata) {
         } else {
                 if (ulv_streq(h->kind, "limit"))
                         add_limit(sums, h);
+                else if (ulv_streq(h->kind, "mount") || ulv_streq(h->kind, "device") || ulv_streq(h->kind, "block"))
+                        add_attached(sums, h);
                 return 0;
         }
         if (h->amount > 0)
@@ -68,7 +81,7 @@ static bool is_settled(enum ulv_state s) {
 }
 
 int summary_make(const struct ulv_ledger *l, const struct ulv_partition_info *p, const struct ulv_definition *d, struct summary *ret) {
-        struct summary s = { .description = d && d->description ? d->description : "", .limits_reached = true };
+        struct summary s = { .description = d && d->description ? d->description : "", .limits_reached = true, .attached_reached = true };
         struct sums sums = { .s = &s };
         _cleanup_strbuf_ struct ulv_strbuf cores = { 0 };
 
@@ -77,7 +90,9 @@ int summary_make(const struct ulv_ledger *l, const struct ulv_partition_info *p,
         s.cores = cores.error ? NULL : cores.s ? ulv_strbuf_steal(&cores) : strdup("");
         s.limits = sums.limits.error ? NULL : sums.limits.s ? ulv_strbuf_steal(&sums.limits) : strdup("");
         ulv_strbuf_done(&sums.limits);
-        if (!s.cores || !s.limits) {
+        s.attached = sums.attached.error ? NULL : sums.attached.s ? ulv_strbuf_steal(&sums.attached) : strdup("");
+        ulv_strbuf_done(&sums.attached);
+        if (!s.cores || !s.limits || !s.attached) {
                 summary_done(&s);
                 return -ENOMEM;
         }
@@ -85,7 +100,7 @@ int summary_make(const struct ulv_ledger *l, const struct ulv_partition_info *p,
                 s.isolation = ulv_isolation_grade(p->type, p->contain, s.cpu_how, s.memory_how, s.limits_how, s.cores_wanted > 0);
                 s.degraded = is_settled(p->state) &&
                              (s.cores_wanted != s.cores_reached || s.share_wanted != s.share_reached ||
-                              s.memory_wanted != s.memory_reached || !s.limits_reached || (d && s.isolation < d->isolation));
+                              s.memory_wanted != s.memory_reached || !s.limits_reached || !s.attached_reached || (d && s.isolation < d->isolation));
         }
         *ret = s;
         return 0;
@@ -94,6 +109,7 @@ int summary_make(const struct ulv_ledger *l, const struct ulv_partition_info *p,
 void summary_done(struct summary *s) {
         free(s->cores);
         free(s->limits);
+        free(s->attached);
         *s = (struct summary) { 0 };
 }
 
@@ -118,6 +134,8 @@ void summary_add_keys(struct ulv_strbuf *b, const struct summary *s, const char 
                 ulv_op_add(b, "memory-how", s->memory_how);
         if (s->limits[0])
                 ulv_op_add(b, "limits", s->limits);
+        if (s->attached[0])
+                ulv_op_add(b, "attached", s->attached);
         if (s->degraded)
                 ulv_op_add(b, "degraded", "yes");
         if (s->description[0])

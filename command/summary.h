@@ -17,7 +17,8 @@ struct summary {
         char cpu_how[16], memory_how[16];       /* the weakest; "" if it holds none */
         char limits_how[16];                    /* the same of its limits */
         char *limits;                           /* owned: "ID WANTED REACHED HOW" of each, by spaces; HOW "-" if not reached yet */
-        bool limits_reached;
+        char *attached;                         /* owned: "mount:LABEL WANTED REACHED HOW", "device:NODE ..." in the same form */
+        bool limits_reached, attached_reached;
         const char *description;                /* of the definition, "" if none */
 };
 

@@ -78,6 +78,9 @@
  *   Restart(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
  *   Pause(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)   Resume: the same
  *   Set(s name, a{ss} values, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)      values: cores share memory
+ *   Attach(s name, s what, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
+ *        what: "mount=LABEL:SOURCE:TARGET[:ro]" or "device=[LABEL:]/dev/NODE[:ro]"
+ *   Detach(s name, s label, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     force: whoever uses it
  *   Move(s what, s from, s to, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     what: "cores=1"
  *   Remove(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
  *   Apply(h bundle, b replace, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     bundle: empty memfd = files in force

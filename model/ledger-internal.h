@@ -102,7 +102,7 @@ struct transfer {
         uint64_t seq;
         struct resource *r;
         struct partition *from;
-        struct transfer_body { struct partition *to; uint64_t amount, made; struct transaction *txn; } b, old;
+        struct transfer_body { struct partition *to; uint64_t amount, made; bool force; struct transaction *txn; } b, old;
         UT_hash_handle hh;
         struct transfer *p_prev, *p_next;       /* out of `from`, by seq */
         struct transfer *r_prev, *r_next;

@@ -161,7 +161,7 @@ int ulv_read_transfer(struct loader *ld, const struct ulv_op *op) {
                 if (!t)
                         return -ENOMEM;
         }
-        t->b = (struct transfer_body) { .to = to, .amount = amount, .made = made, .txn = txn };
+        t->b = (struct transfer_body) { .to = to, .amount = amount, .made = made, .txn = txn, .force = ulv_streq0(ulv_op_get(op, "force"), "yes") };
         t->o.told = true;
         ulv_transaction_hold(ld->l, txn);
         return count_transfer(ld, t, true);

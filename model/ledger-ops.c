@@ -260,6 +260,15 @@ static int check_limit(struct step *s, const struct ulv_op *op, const struct res
         return 0;
 }
 
+/* Detached whoever uses it: said to the monitor with the transfer. */
+static void force_out(struct step *s, const struct resource *r, struct partition *from) {
+        for (struct transfer *t = from->out; t; t = t->p_next)
+                if (t->r == r && t->b.amount > 0) {
+                        ulv_touch(s->l, &t->o);
+                        t->b.force = true;
+                }
+}
+
 /* claim KIND ID OWNER [from=], release KIND ID OWNER [to=], move KIND ID OWNER to= */
 static int op_shift(struct step *s, const struct ulv_op *op) {
         bool claim = ulv_streq(op->verb, "claim"), move = ulv_streq(op->verb, "move");
@@ -270,8 +279,8 @@ static int op_shift(struct step *s, const struct ulv_op *op) {
         int r;
 
         for (unsigned i = 0; i < op->n_kv; i++)
-                if (!ulv_streq(op->kv[i].key, other_key) && !ulv_streq(op->kv[i].key, "amount"))
-                        return invalid(s, op, claim ? "its keys are from= and amount=" : "its keys are to= and amount=");
+                if (!ulv_streq(op->kv[i].key, other_key) && !ulv_streq(op->kv[i].key, "amount") && (claim || move || !ulv_streq(op->kv[i].key, "force")))
+                        return invalid(s, op, claim ? "its keys are from= and amount=" : "its keys are to=, amount= and, of a release, force=");
         if (move && !other_name)
                 return invalid(s, op, "it needs to=OWNER");
         r = ulv_op_resource(s, op, &res);
@@ -295,6 +304,8 @@ static int op_shift(struct step *s, const struct ulv_op *op) {
         if (res->kind == KIND_LIMIT && (r = check_limit(s, op, res, from, to, n)) != 0)
                 return r;
         r = ulv_shift(s, res, from, to, n);
+        if (r == 0 && ulv_streq0(ulv_op_get(op, "force"), "yes"))
+                force_out(s, res, from);
         if (r == 0)
                 undo_shift(s, res, from, to, n);
         return r;

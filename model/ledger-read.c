@@ -259,6 +259,11 @@ static void view_holding(const struct ulv_ledger *l, const struct holding *h, st
                 ulv_op_add_u64(b, "keep", h->b.amount - h->b.out);
                 ulv_op_add_u64(b, "reached", h->b.reached);
                 ulv_op_add(b, "how", h->b.how);
+                for (const struct transfer *t = h->b.out > 0 ? h->key.p->out : NULL; t; t = t->p_next)
+                        if (t->r == r && t->b.amount > 0 && t->b.force) {
+                                ulv_op_add(b, "force", "yes");
+                                break;
+                        }
         }
         if (r->kind == KIND_SHARE)
                 view_pool(l, b);

@@ -163,9 +163,18 @@ static int op_letgo(struct step *s, const struct ulv_op *op) {
         return invalid(s, op, "more is let go than was asked for");
 }
 
+/* Cut to fit: it is for people. */
+static void set_result(struct partition *p, const char *result) {
+        size_t n = strnlen(result, sizeof(p->b.result) - 1);
+
+        memcpy(p->b.result, result, n);
+        p->b.result[n] = 0;
+}
+
 static bool is_attached(const struct resource *r) { return r->kind == KIND_MOUNT || r->kind == KIND_DEVICE || r->kind == KIND_BLOCK; }
 
 static int op_refused(struct step *s, const struct ulv_op *op) {
+        const char *reason = ulv_op_get(op, "reason");
         struct resource *res;
         struct holding *h;
         bool any = false;
@@ -174,6 +183,10 @@ static int op_refused(struct step *s, const struct ulv_op *op) {
         r = find_own(s, op, &res, &h);
         if (r != 0)
                 return r;
+        if (reason && is_attached(res)) {
+                ulv_touch(s->l, &s->reporter->o);
+                set_result(s->reporter, reason);
+        }
         for (struct transfer *t = s->reporter->out; t; t = t->p_next) {
                 if (t->r != res || t->b.amount == 0)
                         continue;
@@ -191,14 +204,6 @@ static int op_refused(struct step *s, const struct ulv_op *op) {
 }
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
-
-/* Cut to fit: it is for people. */
-static void set_result(struct partition *p, const char *result) {
-        size_t n = strnlen(result, sizeof(p->b.result) - 1);
-
-        memcpy(p->b.result, result, n);
-        p->b.result[n] = 0;
-}
 
 static int op_ended(struct step *s, const struct ulv_op *op) {
         const char *result = ulv_op_get(op, "result"), *failed = ulv_op_get(op, "failed"), *stopped = ulv_op_get(op, "stopped");

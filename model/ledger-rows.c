@@ -108,6 +108,8 @@ static void row_transfer(struct ulv_strbuf *b, const struct transfer *t) {
         ulv_op_add(b, "id", t->r->id);
         ulv_op_add_u64(b, "amount", t->b.amount);
         ulv_op_add_u64(b, "made", t->b.made);
+        if (t->b.force)
+                ulv_op_add(b, "force", "yes");
         ulv_op_add(b, "txn", t->b.txn->id);
         ulv_op_end(b);
 }
@@ -228,8 +230,8 @@ static int dump_inventory(const struct ulv_ledger *l, struct ulv_strbuf *b) { ul
 
 int ulv_ledger_dump(const struct ulv_ledger *l, const char *kind, struct ulv_strbuf *b) {
         static const struct { const char *kind; int (*f)(const struct ulv_ledger *l, struct ulv_strbuf *b); } table[] = {
-                { "block", NULL }, { "core", NULL }, { "inventory", dump_inventory }, { "ledger", dump_ledger }, { "limit", NULL }, { "memory", NULL },
-                { "net", NULL }, { "parameter", dump_parameters }, { "partition", dump_partitions }, { "pci", NULL }, { "share", NULL },
+                { "block", NULL }, { "core", NULL }, { "device", NULL }, { "inventory", dump_inventory }, { "ledger", dump_ledger }, { "limit", NULL }, { "memory", NULL },
+                { "mount", NULL }, { "net", NULL }, { "parameter", dump_parameters }, { "partition", dump_partitions }, { "pci", NULL }, { "share", NULL },
                 { "transaction", dump_transactions }, { "transfer", dump_transfers }, { "uids", NULL },
         };
         int r = 0;

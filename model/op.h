@@ -11,7 +11,7 @@
  *   define partition NAME - zone=Z type=T role=R text=TEXT   create or replace a definition
  *   remove partition NAME -                                  its state must be defined or failed
  *   claim KIND ID OWNER [amount=N] [from=OWNER]              from defaults to idle
- *   release KIND ID OWNER [amount=N] [to=OWNER]              to defaults to idle
+ *   release KIND ID OWNER [amount=N] [to=OWNER] [force=yes]  to defaults to idle; force: of a mount or device, whoever uses it
  *   move KIND ID OWNER to=OWNER [amount=N]
  *   state partition NAME - state=STATE [force=yes] [restore=NAME] ...   extra keys are kept in the row
  *        starting, stopping (again, with force=yes), pausing, or running (of a paused one: it stays paused until

@@ -118,37 +118,81 @@ int ulv_plan_attach_start(struct planner *p, const struct ulv_definition *d) {
 
 /* --- a partition that runs ------------------------------------------------------------------------------------ */
 
-struct release_walk { struct planner *p; const struct ulv_definition *d, *old; struct ulv_strbuf *text; };
+/* label: of the only one that is meant; NULL: all that d doesn't have. */
+struct release_walk { struct planner *p; const struct ulv_definition *d, *old; const char *label; struct ulv_strbuf *text; };
 
 static bool is_attachment_kind(const char *kind) {
         return ulv_streq(kind, "mount") || ulv_streq(kind, "device") || ulv_streq(kind, "block");
 }
 
-/* "data removed"; the label, where the definition that it runs by still knows it. */
+/* "mount data removed"; the label, where the definition that it runs by still knows it. */
 static void add_text(struct ulv_strbuf *b, const struct ulv_attachment *a, const char *kind, const char *id, const char *what) {
-        ulv_strbuf_addf(b, "%s%s %s %s", b->len > 0 ? ", " : "", a ? a->device ? "device" : "mount" : kind, a ? a->label : id, what);
+        ulv_strbuf_addf(b, "%s%s ", b->len > 0 ? ", " : "", a ? a->device ? "device" : "mount" : kind);
+        if (a)
+                ulv_strbuf_add(b, a->label);
+        else
+                ulv_strbuf_add_len(b, id, strcspn(id, "@"));
+        ulv_strbuf_addf(b, " %s", what);
+}
+
+/* What no definition knows any more (it was attached for this run) goes by its id: a mount's begins with its label. */
+static bool is_meant(const struct ulv_holding_info *h, const struct ulv_attachment *a, const char *label, const char *node) {
+        size_t n = strcspn(h->id, "@");
+        const char *id = node && !ulv_streq(h->kind, "mount") ? node : label;
+
+        if (a)
+                return ulv_streq(a->label, label);
+        return ulv_streq(h->node_name, id) || (strlen(id) == n && strncmp(h->id, id, n) == 0);
 }
 
 static int release_one(const struct ulv_holding_info *h, void *userdata) {
         struct release_walk *w = userdata;
         struct ulv_strbuf *b = ulv_plan_ops(w->p);
+        const struct ulv_attachment *a = w->old ? ulv_attachment_find(w->old, h->kind, h->id, h->node_name) : NULL;
 
-        if (!is_attachment_kind(h->kind) || h->keep == 0 || ulv_attachment_find(w->d, h->kind, h->id, h->node_name))
+        if (!is_attachment_kind(h->kind) || h->keep == 0)
                 return 0;
-        add_text(w->text, w->old ? ulv_attachment_find(w->old, h->kind, h->id, h->node_name) : NULL, h->kind, h->id, "removed");
+        if (w->label ? !is_meant(h, a, w->label, w->p->r->node) : ulv_attachment_find(w->d, h->kind, h->id, h->node_name) != NULL)
+                return 0;
+        add_text(w->text, a, h->kind, h->id, "removed");
         if (b) {
                 ulv_op_begin(b, "release", h->kind, h->id, w->d->name);
+                if (w->p->r->force && w->label)
+                        ulv_op_add(b, "force", "yes");
                 ulv_op_end(b);
         }
         return 0;
 }
 
-/* One that is there, but not as the definition says now, stays as it is until the next start. */
-static bool is_changed(const struct ulv_definition *old, const struct ulv_attachment *a) {
-        for (size_t i = 0; old && i < old->n_attachments; i++)
-                if (ulv_streq(old->attachments[i].label, a->label))
-                        return !ulv_attachment_same(&old->attachments[i], a);
-        return false;
+static const struct ulv_attachment *by_label(const struct ulv_definition *d, const char *label) {
+        for (size_t i = 0; d && i < d->n_attachments; i++)
+                if (ulv_streq(d->attachments[i].label, label))
+                        return &d->attachments[i];
+        return NULL;
+}
+
+/* Claims a, if it isn't there. One that is, but not as it is defined now, stays as it is until the next start. */
+static int claim_live(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old, const struct ulv_attachment *a,
+                      struct ulv_strbuf *text) {
+        const struct ulv_attachment *was = by_label(old, a->label);
+        struct ulv_holding_info h;
+        struct node_search s;
+        struct unit u;
+        int r;
+
+        find_unit(p, a, d->name, &u, &s);
+        if (ulv_ledger_holding(p->l, u.kind, u.id, d->name, &h) == 0 && h.wanted > 0) {
+                if (was && !ulv_attachment_same(was, a))
+                        ulv_plan_line(p, d->name, "change", "at next start", "%s %s as it is defined now", a->device ? "device" : "mount", a->label);
+                return 0;
+        }
+        /* On its way out still: it stays. */
+        if (ulv_streq(s.owner, d->name))
+                ulv_cut(s.owner, sizeof(s.owner), "idle");
+        r = claim(p, d->name, a, &u, &s);
+        if (r == 0)
+                add_text(text, a, NULL, NULL, "added");
+        return r;
 }
 
 int ulv_plan_attach_live(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old) {
@@ -157,25 +201,8 @@ int ulv_plan_attach_live(struct planner *p, const struct ulv_definition *d, cons
         int r;
 
         r = ulv_ledger_each_holding(p->l, NULL, d->name, release_one, &w);
-        for (size_t i = 0; r == 0 && i < d->n_attachments; i++) {
-                const struct ulv_attachment *a = &d->attachments[i];
-                struct ulv_holding_info h;
-                struct node_search s;
-                struct unit u;
-
-                find_unit(p, a, d->name, &u, &s);
-                if (ulv_ledger_holding(p->l, u.kind, u.id, d->name, &h) == 0 && h.wanted > 0) {
-                        if (is_changed(old, a))
-                                ulv_plan_line(p, d->name, "change", "at next start", "%s %s as it is defined now", a->device ? "device" : "mount", a->label);
-                        continue;
-                }
-                /* On its way out still: it stays. */
-                if (ulv_streq(s.owner, d->name))
-                        ulv_cut(s.owner, sizeof(s.owner), "idle");
-                r = claim(p, d->name, a, &u, &s);
-                if (r == 0)
-                        add_text(&text, a, NULL, NULL, "added");
-        }
+        for (size_t i = 0; r == 0 && i < d->n_attachments; i++)
+                r = claim_live(p, d, old, &d->attachments[i], &text);
         if (r == 0 && text.len > 0)
                 ulv_plan_line(p, d->name, "change", "live", "%s", ulv_strbuf_str(&text));
         return r;
@@ -183,9 +210,58 @@ int ulv_plan_attach_live(struct planner *p, const struct ulv_definition *d, cons
 
 /* --- attach, detach --------------------------------------------------------------------------------------------- */
 
-/* The bundle says already what it is to be: command planned with the definition as it will be written. */
+static int refuse_attach(struct planner *p, enum ulv_exit code, const char *why, const char *try_) {
+        bool attach = p->r->verb == ULV_REQUEST_ATTACH;
+
+        return ulv_plan_refuse(p, code, TEXT("cannot %s %s %s %s", attach ? "attach" : "detach", ULV_Q(p->r->other), attach ? "to" : "from", p->r->name), why, try_);
+}
+
+/* The one that is named, and nothing else: what is attached for this run only stays. */
+static int attach_one(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old) {
+        STACK_TEXT(text);
+        struct release_walk w = { .p = p, .d = d, .old = old, .label = p->r->other, .text = &text };
+        const struct ulv_attachment *a = by_label(d, p->r->other);
+        int r = 0;
+
+        if (p->r->verb == ULV_REQUEST_DETACH)
+                r = ulv_ledger_each_holding(p->l, NULL, d->name, release_one, &w);
+        else if (a)
+                r = claim_live(p, d, old, a, &text);
+        if (r == 0 && text.len == 0 && p->r->verb == ULV_REQUEST_DETACH)
+                return refuse_attach(p, ULV_EXIT_NOT_FOUND, "it has nothing of that name, or only on its way out", TEXT("uvctl status %s", d->name));
+        if (r == 0)
+                ulv_plan_line(p, d->name, text.len > 0 ? "change" : "kept", "live", "%s", text.len > 0 ? ulv_strbuf_str(&text) : "has it already");
+        return r;
+}
+
+/* The definition goes on with what old has for this run, as far as it is still held. 0, -ENOMEM. */
+static int define_with(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old, bool *ret_changed) {
+        _cleanup_free_ struct ulv_attachment *v = calloc(ULV_ATTACHMENTS_MAX, sizeof(*v));
+        struct ulv_definition merged = *d;
+        size_t n = d->n_attachments;
+
+        if (!v)
+                return -ENOMEM;
+        if (n > 0)
+                memcpy(v, d->attachments, n * sizeof(*v));
+        for (size_t i = 0; old && i < old->n_attachments && n < ULV_ATTACHMENTS_MAX; i++) {
+                const struct ulv_attachment *a = &old->attachments[i];
+                struct ulv_holding_info h;
+                struct node_search s;
+                struct unit u;
+
+                find_unit(p, a, d->name, &u, &s);
+                if (!by_label(d, a->label) && !ulv_streq(a->label, p->r->other) && ulv_ledger_holding(p->l, u.kind, u.id, d->name, &h) == 0 && h.keep > 0)
+                        v[n++] = *a;
+        }
+        merged.attachments = v;
+        merged.n_attachments = n;
+        return ulv_plan_define(p, &merged, ret_changed);
+}
+
+/* The bundle says already what it is to be: command plans with the definition as it will be written. */
 int ulv_plan_attach(struct planner *p) {
-        const char *name = p->r->name, *verb = ulv_request_verb_name(p->r->verb);
+        const char *name = p->r->name;
         ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *old = NULL;
         const struct ulv_definition *d = ulv_bundle_definition(p->b, name);
         struct ulv_partition_info info;
@@ -197,22 +273,21 @@ int ulv_plan_attach(struct planner *p) {
                 return r;
         live = ulv_state_is_live(info.state);
         if (!d)
-                return ulv_plan_refuse(p, ULV_EXIT_NOT_FOUND, TEXT("cannot %s anything %s %s", verb, p->r->verb == ULV_REQUEST_ATTACH ? "to" : "from", name),
-                                       "no file defines it any more", TEXT("write %s.partition, then uvctl apply", name));
+                return refuse_attach(p, ULV_EXIT_NOT_FOUND, "no file defines it any more", TEXT("write %s.partition, then uvctl apply", name));
         if (info.state == ULV_STOPPING)
-                return ulv_plan_refuse_stopping(p, TEXT("cannot %s anything now", verb), name);
+                return ulv_plan_refuse_stopping(p, TEXT("cannot %s anything now", ulv_request_verb_name(p->r->verb)), name);
+        if (!live && p->r->runtime && p->r->verb == ULV_REQUEST_DETACH)
+                return refuse_attach(p, ULV_EXIT_NOT_FOUND, "its definition has nothing of that name, and it is not running", TEXT("uvctl show %s", name));
         if (!live && p->r->runtime)
-                return ulv_plan_refuse(p, ULV_EXIT_NOT_ACTIVE, TEXT("cannot %s anything for this run of %s", verb, name), "it is not running",
-                                       TEXT("the same without --runtime, or uvctl start %s", name));
+                return refuse_attach(p, ULV_EXIT_NOT_ACTIVE, "it is not running", TEXT("the same without --runtime, or uvctl start %s", name));
         if (known && info.text[0] && (r = ulv_plan_old_definition(&info, &old)) < 0)
                 return r;
         if (live && old && (!ulv_streq(old->type, d->type) || !ulv_streq(old->zone, d->zone)))
-                return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot %s anything now", verb),
-                                       TEXT("%s.partition is another now than what it runs by, in type or zone", name),
-                                       TEXT("uvctl stop %s, then uvctl start %s", name, name));
-        r = ulv_plan_define(p, d, &changed);
+                return refuse_attach(p, ULV_EXIT_CONFLICT, TEXT("%s.partition is another now than what it runs by, in type or zone", name),
+                                     TEXT("uvctl stop %s, then uvctl start %s", name, name));
+        r = live ? define_with(p, d, old, &changed) : ulv_plan_define(p, d, &changed);
         if (r == 0 && live)
-                return ulv_plan_attach_live(p, d, old);
+                return attach_one(p, d, old);
         if (r == 0)
                 ulv_plan_line(p, name, changed ? "change" : "kept", "at next start", "%s", changed ? "its mounts and devices" : "says so already");
         return r;

@@ -282,7 +282,7 @@ int ulv_plan_make(const struct ulv_ledger *l, const struct ulv_bundle *b, const 
         ulv_plan_remember_idle(&p);
         k = ulv_plan_decide(&p);
         if (k == 0 && r->verb != ULV_REQUEST_APPLY && r->verb != ULV_REQUEST_STOP && r->verb != ULV_REQUEST_REMOVE &&
-            r->verb != ULV_REQUEST_PAUSE && r->verb != ULV_REQUEST_RESUME)
+            r->verb != ULV_REQUEST_PAUSE && r->verb != ULV_REQUEST_RESUME && r->verb != ULV_REQUEST_DETACH)
                 ulv_plan_summary(&p, true);
         ulv_world_done(&p.w);
         plan->use = p.use;

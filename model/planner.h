@@ -20,8 +20,8 @@ enum ulv_request_verb {
         ULV_REQUEST_RESUME,     /* name; state=running */
         ULV_REQUEST_SET,        /* name, cores/share/memory/limits: change a live partition */
         ULV_REQUEST_MOVE,       /* name -> other: cores or memory or share from one to the other, one transaction */
-        ULV_REQUEST_ATTACH,     /* name: bring its mounts and devices to its definition in the bundle */
-        ULV_REQUEST_DETACH,     /* the same; in a transaction nothing is lost but what the bundle left out */
+        ULV_REQUEST_ATTACH,     /* name, other (a label): claim this mount or device, as the bundle defines it */
+        ULV_REQUEST_DETACH,     /* name, other: release it; the bundle doesn't define it any more; force: whoever uses it */
         ULV_REQUEST_APPLY,      /* bring ledger to bundle: define, redefine, resize live ones to the definition, host and
                                    pool to the policy; prune: remove what has no definition (only if not live) */
         ULV_REQUEST_REMOVE,     /* name: remove its definition from the ledger */
@@ -37,6 +37,7 @@ struct ulv_request {
         bool has_cores, has_share, has_memory;
         uint64_t cores, share, memory;          /* SET: absolute; MOVE: the amount; memory in bytes */
         struct ulv_limit limits[ULV_REQUEST_LIMITS_MAX]; size_t n_limits;       /* SET; an amount of 0 takes one back */
+        const char *node;                       /* DETACH: name of the device's node, as the files had it; NULL: not known */
         bool force, prune;
         unsigned restarts;                      /* START by Restart=: the number of it in a row, kept in the row; 0: a person's */
         uint64_t restarted;                     /* when, realtime us */

@@ -66,7 +66,8 @@ static void refuse(struct ulv_monitor *m, const char *key, bool keep, const stru
         r = &m->refused[m->n_refused++];
         r->keep = keep;
         (void) snprintf(r->key, sizeof(r->key), "%s", key);
-        (void) snprintf(r->why, sizeof(r->why), "%.180s\n%.240s\n%.90s", d->what, d->why, d->try_);
+        /* The two lines that the ledger keeps for people; what was asked for they know. */
+        (void) snprintf(r->why, sizeof(r->why), "%.160s\n%.90s", d->why, d->try_);
         ulv_log(ULV_LOG_WARNING, "%s: %s", d->what, d->why);
 }
 

@@ -158,6 +158,24 @@ int verb_set(struct uvctl *u, int argc, char **argv) {
         return r;
 }
 
+static int call_attach(struct uvctl *u, const char *method, char **argv) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = client_new(u, method, &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "ssuts", argv[0], argv[1], (uint32_t) job_flags(u), u->if_generation, u->reason);
+        r = r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+        /* Of a detach, what isn't there is the label. */
+        if (ulv_streq(method, "Attach"))
+                tell_unapplied(u, argv[0]);
+        return r;
+}
+
+int verb_attach(struct uvctl *u, int argc ULV_UNUSED, char **argv) { return call_attach(u, "Attach", argv); }
+int verb_detach(struct uvctl *u, int argc ULV_UNUSED, char **argv) { return call_attach(u, "Detach", argv); }
+
 int verb_move(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;

@@ -81,6 +81,7 @@ struct deed {
         const char *owner;                      /* of an op in `deeds` */
         const char *state;                      /* that it is brought to, NULL if none */
         bool defined, removed, killed, limited;
+        struct ulv_strbuf attached;             /* " +mount data" */
         int64_t cores, share, memory;           /* what it gets more; memory in ULV_MEMORY_UNITs */
 };
 
@@ -124,6 +125,9 @@ static void add_amount(struct deeds *d, const struct ulv_op *op, const char *own
                 deed->memory += n * amount;
         else if (ulv_streq(op->kind, "limit"))
                 deed->limited = true;
+        else if (ulv_streq(op->kind, "mount") || ulv_streq(op->kind, "device") || ulv_streq(op->kind, "block"))
+                ulv_strbuf_addf(&deed->attached, "%s%c%s %.*s", deed->attached.len > 0 ? ", " : "", n > 0 ? '+' : '-', op->kind,
+                                (int) strcspn(op->id, "@"), op->id);
 }
 
 static void add_partition_op(struct deeds *d, const struct ulv_op *op) {
@@ -181,7 +185,7 @@ static void format_units(struct ulv_strbuf *b, uint64_t units) { ulv_size_format
 
 /* "start web: 1 core, 128M", "change db: +8G", "stop web" */
 static void add_deed(struct ulv_strbuf *b, const struct deed *d) {
-        bool gets = d->cores || d->share || d->memory || d->limited, first = true, starts = d->state && ulv_streq(d->state, "starting");
+        bool gets = d->cores || d->share || d->memory || d->limited || d->attached.len > 0, first = true, starts = d->state && ulv_streq(d->state, "starting");
 
         if (starts)
                 ulv_strbuf_add(b, "start");
@@ -197,6 +201,8 @@ static void add_deed(struct ulv_strbuf *b, const struct deed *d) {
         add_delta(b, d->memory, !starts, &first, format_units, "");
         if (d->limited && !starts)
                 ulv_strbuf_addf(b, "%slimits", first ? ": " : ", ");
+        if (d->attached.len > 0 && !starts)
+                ulv_strbuf_addf(b, "%s%s", first && !d->limited ? ": " : ", ", ulv_strbuf_str(&d->attached));
 }
 
 int history_words(struct ulv_strbuf *b, const char *operations) {
@@ -209,6 +215,8 @@ int history_words(struct ulv_strbuf *b, const char *operations) {
         }
         if (d.n > DEEDS_SHOWN)
                 ulv_strbuf_addf(b, "; and %s%zu more", d.more > 0 ? "over " : "", d.n - DEEDS_SHOWN);
+        for (size_t i = 0; i < d.n; i++)
+                ulv_strbuf_done(&d.v[i].attached);
         for (size_t i = 0; i < d.n_ops; i++)
                 ulv_op_done(&d.ops[i]);
         free(d.ops);

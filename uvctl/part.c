@@ -57,7 +57,7 @@ int no_such_partition(struct uvctl *u, const char *name) {
 
 /* The properties of a partition, by the names that D-Bus has for them. One table serves JSON and
  * NAME=VALUE; numbers come first parsed from the row. */
-enum form { FORM_WORD, FORM_NUMBER, FORM_MILLI, FORM_BOOL, FORM_CORES, FORM_LIMITS };
+enum form { FORM_WORD, FORM_NUMBER, FORM_MILLI, FORM_BOOL, FORM_CORES, FORM_LIMITS, FORM_ATTACHED };
 static const struct property { const char *name, *key; enum form form; } properties[] = {
         { "Name", NULL, FORM_WORD },
         { "Description", "description", FORM_WORD },
@@ -81,6 +81,7 @@ static const struct property { const char *name, *key; enum form form; } propert
         { "MemoryReached", "memory-reached", FORM_NUMBER },
         { "MemoryHow", "memory-how", FORM_WORD },
         { "Limits", "limits", FORM_LIMITS },
+        { "Attached", "attached", FORM_ATTACHED },
         { "Contain", "contain", FORM_WORD },
         { "Result", "result", FORM_WORD },
         { "Transaction", "txn", FORM_WORD },
@@ -112,6 +113,7 @@ void part_json(struct json *j, const struct part *p) {
                 case FORM_BOOL: json_bool(j, q->name, p->degraded); break;
                 case FORM_CORES: json_cores(j, q->name, word(p, q)); break;
                 case FORM_LIMITS: limits_json(j, q->name, word(p, q)); break;
+                case FORM_ATTACHED: attached_json(j, q->name, word(p, q)); break;
                 }
         }
 }
@@ -125,6 +127,7 @@ void part_properties(struct ulv_strbuf *b, const struct part *p) {
                 switch (q->form) {
                 case FORM_WORD:
                 case FORM_LIMITS:
+                case FORM_ATTACHED:
                 case FORM_CORES: text_safe(b, word(p, q), strlen(word(p, q)), false); break;
                 case FORM_NUMBER: ulv_strbuf_addu(b, row_u64(&p->op, q->key)); break;
                 case FORM_MILLI: ulv_share_format(b, row_u64(&p->op, q->key)); break;

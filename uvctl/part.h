@@ -3,6 +3,7 @@
 
 /* How one partition is shown, for list, status and show. */
 
+#include "model/definition.h"
 #include "model/limits.h"
 #include "uvctl/rows.h"
 
@@ -19,4 +20,7 @@ void limits_json(struct json *j, const char *key, const char *list);
 /* A line each in the block of `status`, which gives the columns. */
 void limits_lines(struct ulv_strbuf *b, const struct part *p, void (*label)(struct ulv_strbuf *b, const char *label),
                   void (*enforced)(struct ulv_strbuf *b, size_t line, const char *how));
+/* attached.c: the same of attached=, its mounts and devices; paths are those of d, which may be NULL. */
+void attached_json(struct json *j, const char *key, const char *list);
+void attached_lines(struct ulv_strbuf *b, const struct part *p, const struct ulv_definition *d, void (*label)(struct ulv_strbuf *b, const char *label));
 int no_such_partition(struct uvctl *u, const char *name);

@@ -144,8 +144,11 @@ static void add_state(struct uvctl *u, struct ulv_strbuf *b, const struct part *
                 ulv_strbuf_addf(b, " since %s (%s)", when, up);
         }
         if (row_str(&p->op, "result")[0]) {
-                ulv_strbuf_add(b, ", last result: ");
-                add_text(b, row_str(&p->op, "result"));
+                const char *result = row_str(&p->op, "result");
+
+                /* Of one that runs it is what was refused last, and a second line says what helps. */
+                ulv_strbuf_add(b, p->running ? ", last refusal: " : ", last result: ");
+                text_safe(b, result, strcspn(result, "\n"), false);
         }
         ulv_strbuf_addc(b, '\n');
         if (p->degraded) {
@@ -180,6 +183,7 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
         if (p->running && !p->infrastructure)
                 add_isolation(b, p);
         add_resources(b, rows, p);
+        attached_lines(b, p, d, add_label);
         if (d)
                 defined_add(b, p, d);
         if (row_str(&p->op, "unit")[0]) {

@@ -113,6 +113,8 @@ int verb_enable(struct uvctl *u, int argc, char **argv);        /* enable.c */
 int verb_disable(struct uvctl *u, int argc, char **argv);
 int verb_kill(struct uvctl *u, int argc, char **argv);
 int verb_set(struct uvctl *u, int argc, char **argv);
+int verb_attach(struct uvctl *u, int argc, char **argv);
+int verb_detach(struct uvctl *u, int argc, char **argv);
 int verb_move(struct uvctl *u, int argc, char **argv);
 int verb_remove(struct uvctl *u, int argc, char **argv);
 int verb_undo(struct uvctl *u, int argc, char **argv);

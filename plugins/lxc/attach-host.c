@@ -51,8 +51,10 @@ static int look_for_use(const char *path, struct ulv_diag *d) {
         char text[512];
         _cleanup_close_ int fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 
-        if (fd >= 0 || errno != EBUSY)
+        if (fd >= 0 || errno == ENOMEDIUM)
                 return 0;
+        if (errno != EBUSY)     /* then it can't be known */
+                return because(d, -errno, path, "a disk that this host can open");
         (void) snprintf(text, sizeof(text), "the host itself uses %.300s (mounted, swap, or a part of LVM or md)", path);
         return because(d, 0, text, "umount it on the host first (findmnt, lsblk)");
 }

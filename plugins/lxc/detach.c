@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -292,6 +293,7 @@ static pid_t find_user(struct search *s) {
 
 int lxc_detach_enter(int leader_pidfd, const int *keep, size_t n, struct ulv_diag *d) {
         int last = leader_pidfd;
+        pid_t parent = getppid();
 
         for (size_t i = 0; i < n; i++)
                 last = ULV_MAX(last, keep[i]);
@@ -308,6 +310,10 @@ int lxc_detach_enter(int leader_pidfd, const int *keep, size_t n, struct ulv_dia
             setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
                 return because(d, "uvctl check", "entering the partition: %s", strerror(errno));
         (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+        /* Other credentials make the kernel forget it. Whoever comes after a killed monitor finds us done, or dead. */
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        if (getppid() != parent)
+                _exit(1);
         return 0;
 }
 
@@ -393,6 +399,10 @@ int lxc_detach_remove(const struct lxc_detach *x, struct ulv_diag *d) {
         if (r < 0)
                 return because(d, "uvctl check", "looking for it in the partition: %s", strerror(-r));
         r = s->n_spots > 0 ? run_umount(s) : 0;
+        /* Whose files are open is told to root of its own user namespace alone. */
+        if (setns(x->leader_pidfd, CLONE_NEWUSER) < 0)
+                return because(d, "uvctl check", "entering the partition: %s", strerror(errno));
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         if (r < 0 && !x->force)
                 return busy(s, r, d);
         if (s->dev && find_user(s) == 0 && is_left(s))

@@ -90,6 +90,78 @@ static struct ulv_ledger *two_running(void) {
         return l;
 }
 
+/* --- mounts and devices -------------------------------------------------------------------------------------- */
+
+static void tell(struct ulv_ledger *l, struct ulv_ledger *mirror) {
+        _cleanup_strbuf_ struct ulv_strbuf changes = {}, a = {}, b = {};
+        struct ulv_diag d = {};
+
+        assert_int_equal(ulv_ledger_drain_changes(l, &changes), 0);
+        if (ulv_ledger_apply(mirror, ulv_strbuf_str(&changes), changes.len, &d) != 0)
+                fail_msg("%s: %s", d.what, d.why);
+        assert_int_equal(ulv_ledger_dump(l, NULL, &a), 0);
+        assert_int_equal(ulv_ledger_dump(mirror, NULL, &b), 0);
+        assert_string_equal(ulv_strbuf_str(&a), ulv_strbuf_str(&b));
+}
+
+static void a_mount_comes_and_goes_and_leaves_no_trace(void **state) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *mirror = NULL;
+        _cleanup_strbuf_ struct ulv_strbuf all = {};
+        (void) state;
+
+        assert_int_equal(ulv_ledger_drain_changes(l, &all), 0);
+        ulv_strbuf_reset(&all);
+        assert_int_equal(ulv_ledger_dump(l, NULL, &all), 0);
+        mirror = load(ulv_strbuf_str(&all));
+        for (int i = 0; i < 3; i++) {
+                char a[8], b[8];
+
+                snprintf(a, sizeof(a), "a%d", i);
+                snprintf(b, sizeof(b), "b%d", i);
+                assert_int_equal(txn(l, a, "claim mount data@web web\nclaim device ttyUSB0 web\n"), 0);
+                tell(l, mirror);
+                assert_int_equal(holding(l, "mount", "data@web", "web").wanted, 1);
+                assert_int_equal(txn(l, "c", "claim device ttyUSB0 db\n"), ULV_REFUSED_CONFLICT);
+                assert_int_equal(txn(l, "c", "claim mount data@web db\n"), ULV_REFUSED_INVALID);
+                assert_int_equal(txn(l, "c", "claim mount data db\n"), ULV_REFUSED_UNKNOWN);
+                assert_int_equal(txn(l, "c", "claim device ../x db\n"), ULV_REFUSED_UNKNOWN);
+                assert_int_equal(report(l, "web", "reached mount data@web web amount=1 how=ro\nreached device ttyUSB0 web amount=1 how=rw\n"), 0);
+                tell(l, mirror);
+                ulv_strbuf_reset(&all);
+                assert_int_equal(ulv_ledger_dump(l, NULL, &all), 0);
+                assert_non_null(strstr(ulv_strbuf_str(&all), "row mount data@web web reached=1 how=ro\n"));
+                assert_non_null(strstr(ulv_strbuf_str(&all), "row device ttyUSB0 web reached=1 how=rw\n"));
+                assert_int_equal(txn(l, b, "release mount data@web web force=yes\nrelease device ttyUSB0 web\n"), 0);
+                tell(l, mirror);
+                assert_int_equal(holding(l, "mount", "data@web", "web").amount, 1);
+                assert_int_equal(holding(l, "mount", "data@web", "web").keep, 0);
+                assert_int_equal(report(l, "web", "letgo mount data@web web amount=1\nletgo device ttyUSB0 web amount=1\n"), 0);
+                tell(l, mirror);
+                assert_int_equal(holding(l, "mount", "data@web", "web").amount, 0);
+        }
+        settled_is(l, "done a0\ndone b0\ndone a1\ndone b1\ndone a2\ndone b2\n");
+}
+
+static void what_cannot_be_attached_goes_back_and_says_why(void **state) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        struct ulv_partition_info p;
+        (void) state;
+
+        assert_int_equal(txn(l, "a", "claim mount data@web web\n"), 0);
+        assert_int_equal(report(l, "web", "refused mount data@web web reason=gone\n"), 0);
+        settled_is(l, "undone a\n");
+        assert_int_equal(holding(l, "mount", "data@web", "web").amount, 0);
+        assert_int_equal(ulv_ledger_partition(l, "web", &p), 0);
+        assert_string_equal(p.result, "gone");
+        assert_int_equal(txn(l, "b", "claim mount data@web web\n"), 0);
+        assert_int_equal(report(l, "web", "reached mount data@web web amount=1 how=rw\n"), 0);
+        assert_int_equal(txn(l, "c", "release mount data@web web\n"), 0);
+        assert_int_equal(report(l, "web", "refused mount data@web web reason=busy\n"), 0);
+        settled_is(l, "done b\nundone c\n");
+        assert_int_equal(holding(l, "mount", "data@web", "web").keep, 1);
+}
+
 /* --- limits -------------------------------------------------------------------------------------------------- */
 
 static void a_limit_has_no_sum_and_is_reached_like_anything_else(void **state) {
@@ -720,6 +792,7 @@ static void reading_and_loading_survive_failed_allocations(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_mount_comes_and_goes_and_leaves_no_trace), cmocka_unit_test(what_cannot_be_attached_goes_back_and_says_why),
                 cmocka_unit_test(a_limit_has_no_sum_and_is_reached_like_anything_else), cmocka_unit_test(what_is_no_limit_is_refused),
                 cmocka_unit_test(limits_are_rows_that_load_again_and_rebuild),
                 cmocka_unit_test(a_start_claims_at_once_and_is_reached_by_reports), cmocka_unit_test(the_end_gives_everything_back),

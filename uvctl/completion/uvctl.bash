@@ -80,6 +80,11 @@ _uvctl() {
                         esac
                 fi
                 ;;
+        attach)
+                names=$(_uvctl_names)
+                mapfile -t COMPREPLY < <(compgen -W "$names mount= device=/dev/" -- "$cur")
+                [[ ${COMPREPLY[0]-} == *[=/] ]] && compopt -o nospace
+                ;;
         new) ;;
         set | move)
                 names=$(_uvctl_names)
