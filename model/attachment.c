@@ -98,6 +98,15 @@ bool ulv_attachment_same(const struct ulv_attachment *a, const struct ulv_attach
 enum { KEY_SOURCE, KEY_TARGET, KEY_READ_ONLY, KEY_MAX_ };
 _Static_assert(KEY_MAX_ <= PART_KEYS_MAX, "a place for each key");
 
+#define KEY(in, word, what) { .section = in, .name = word, .key = what }
+static const struct { const char *section, *name; unsigned key; } keys[] = {
+        KEY("Mount", "Source", KEY_SOURCE),
+        KEY("Mount", "Target", KEY_TARGET),
+        KEY("Mount", "ReadOnly", KEY_READ_ONLY),
+        KEY("Device", "Path", KEY_SOURCE),
+        KEY("Device", "ReadOnly", KEY_READ_ONLY),
+};
+
 bool ulv_attachment_is_section(const char *section) { return ulv_streq(section, "Mount") || ulv_streq(section, "Device"); }
 
 static bool is_within(const char *path, const char *top) {
@@ -155,12 +164,15 @@ static int begin(struct ulv_parts_parser *p, struct ulv_definition *d, const str
 }
 
 static int unknown_key(const struct ulv_ini_item *item, bool device, struct ulv_diag *reterr) {
-        static const char *const of_mount[] = { "Source", "Target", "ReadOnly" }, *const of_device[] = { "Path", "ReadOnly" };
+        const char *known[KEY_MAX_];
+        size_t n = 0;
 
         if (device && ulv_streq(item->key, "PCI"))
                 return ulv_ini_error(item, false, reterr, "PCI= is not served by this version (Path=, a device node of this host)");
-        return ulv_config_unknown(item, "", item->key, "=", device ? " in [Device]" : " in [Mount]", device ? of_device : of_mount,
-                                  device ? ULV_ARRAY_SIZE(of_device) : ULV_ARRAY_SIZE(of_mount), reterr);
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(keys); i++)
+                if (ulv_streq(keys[i].section, item->section))
+                        known[n++] = keys[i].name;
+        return ulv_config_unknown(item, "", item->key, "=", device ? " in [Device]" : " in [Mount]", known, n, reterr);
 }
 
 static void reset(struct ulv_attachment *a, unsigned key) {
@@ -200,8 +212,10 @@ int ulv_attachments_take(struct ulv_parts_parser *p, struct ulv_definition *d, c
         if (item->type == ULV_INI_SECTION)
                 return begin(p, d, item, reterr);
         a = &d->attachments[p->attachment];
-        key = ulv_streq(item->key, a->device ? "Path" : "Source") ? KEY_SOURCE : !a->device && ulv_streq(item->key, "Target") ? KEY_TARGET :
-              ulv_streq(item->key, "ReadOnly") ? KEY_READ_ONLY : KEY_MAX_;
+        key = KEY_MAX_;
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(keys); i++)
+                if (ulv_streq(keys[i].section, item->section) && ulv_streq(keys[i].name, item->key))
+                        key = keys[i].key;
         if (key == KEY_MAX_)
                 return unknown_key(item, a->device, reterr);
         at = &p->attachments[p->attachment][key];

@@ -36,7 +36,8 @@ ${2:-}"
 }
 # As root inside, with every right that there is inside: more than any program of the partition has.
 inside() { nsenter --target="$(field web Leader)" --user --mount --setuid=0 --setgid=0 "$@"; }
-mounts() { wc -l <"/proc/$(field "${1:-web}" Leader)/mountinfo"; }
+monitor_of() { local p; for p in $(pids_of uv-monitor-lxc); do if tr '\0' '\n' <"/proc/$p/cmdline" | grep -qx "$1"; then echo "$p"; fi; done; }
+mounts() { grep -c " $ROOT/data \| / /data " "/proc/$(field "${1:-web}" Leader)/mountinfo" || true; }
 reached() { uv list -o json | jq -r --arg n "$1" '.[] | select(.Name == "web") | .Attached[] | select(.Name == $n) | "\(.Wanted)\(.Reached) \(.How)"'; }
 fails() { ! "$@"; }
 dropin() { cat "$ROOT/etc/ultravisor/partitions/web.partition.d/50-set.conf"; }
@@ -223,16 +224,15 @@ Target=/data"
 }
 
 @test "a monitor killed at any moment of an attach or detach leaves it whole: done, or not begun" {
-    local before i victim; before=$(mounts)
+    local before i; before=$(mounts)
     for i in $(seq 12); do
         uv attach web "mount=data:$ROOT/data:/data" --no-block -q || true
         sleep "0.0$((i % 5))$((i % 3))"
-        victim=$(for p in $(pids_of uv-monitor-lxc); do tr '\0' '\n' <"/proc/$p/cmdline" | grep -qx web && echo "$p"; done)
-        kill -9 $victim
+        kill -9 "$(monitor_of web)"
         wait_for 10 sh -c "[ \"\$('$ULV_BIN/uvctl' --root '$ROOT' list -o json | jq -r '.[] | select(.Name == \"web\") | .Degraded')\" = false ]"
         wait_for 10 uv exec web -- test -e /data/f
         uv detach web data -q
-        [ "$(mounts)" = "$before" ]
+        [ "$(mounts)" = "$before" ] || { echo "round $i"; cat "/proc/$(field web Leader)/mountinfo"; false; }
     done
     [ "$(grep -c . "$ROOT/run/ultravisor/partition/web/attached")" -le 2 ]
 }
@@ -240,7 +240,7 @@ Target=/data"
 @test "a hundred times attached and detached: nothing is left" {
     local before monitor fds i
     before=$(mounts)
-    monitor=$(for p in $(pids_of uv-monitor-lxc); do tr '\0' '\n' <"/proc/$p/cmdline" | grep -qx web && echo "$p"; done)
+    monitor=$(monitor_of web)
     uv attach web "mount=data:$ROOT/data:/data" -q; uv detach web data -q
     fds=$(ls "/proc/$monitor/fd" | wc -l)
     for i in $(seq 100); do
