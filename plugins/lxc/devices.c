@@ -14,6 +14,7 @@
 #include "plugins/lxc/lxc.h"
 #include "plugins/lxc/sys.h"
 
+#define PROGRAM_NAME "uv_devices"
 #define ANY_MINOR -1
 static const struct { int major, minor; } allowed[] = {
         { 1, 3 }, { 1, 5 }, { 1, 7 }, { 1, 8 }, { 1, 9 },       /* null zero full random urandom */
@@ -69,16 +70,25 @@ static void compile(struct program *p, const struct lxc_node *nodes, size_t n) {
 
 static int sys_bpf(int command, union bpf_attr *a) { return (int) syscall(SYS_bpf, command, a, sizeof(*a)); }
 
-/* The program that is on this very cgroup: ours is the only one that anybody puts there. -1: none. */
+/* Ours on this very cgroup, told from a manager's by its name. -1: none. */
 static int open_present(int cgroup) {
-        uint32_t id = 0;
-        union bpf_attr query = { .query = { .target_fd = (uint32_t) cgroup, .attach_type = BPF_CGROUP_DEVICE, .prog_cnt = 1,
-                                            .prog_ids = (uint64_t) (uintptr_t) &id } };
+        uint32_t ids[16];
+        union bpf_attr query = { .query = { .target_fd = (uint32_t) cgroup, .attach_type = BPF_CGROUP_DEVICE, .prog_cnt = ULV_ARRAY_SIZE(ids),
+                                            .prog_ids = (uint64_t) (uintptr_t) ids } };
 
-        if (sys_bpf(BPF_PROG_QUERY, &query) < 0 || query.query.prog_cnt == 0)
+        if (sys_bpf(BPF_PROG_QUERY, &query) < 0)
                 return -1;
-        union bpf_attr get = { .prog_id = id };
-        return sys_bpf(BPF_PROG_GET_FD_BY_ID, &get);
+        for (uint32_t i = 0; i < query.query.prog_cnt; i++) {
+                union bpf_attr get = { .prog_id = ids[i] };
+                struct bpf_prog_info info = { 0 };
+                int fd = sys_bpf(BPF_PROG_GET_FD_BY_ID, &get);
+                union bpf_attr ask = { .info = { .bpf_fd = (uint32_t) fd, .info_len = sizeof(info), .info = (uint64_t) (uintptr_t) &info } };
+
+                if (fd >= 0 && sys_bpf(BPF_OBJ_GET_INFO_BY_FD, &ask) == 0 && ulv_streq(info.name, PROGRAM_NAME))
+                        return fd;
+                (void) ulv_close(fd);
+        }
+        return -1;
 }
 
 int lxc_devices_filter(int cgroup, const struct lxc_node *nodes, size_t n) {
@@ -87,7 +97,7 @@ int lxc_devices_filter(int cgroup, const struct lxc_node *nodes, size_t n) {
         compile(&p, nodes, n);
         union bpf_attr load = {
                 .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE, .insns = (uint64_t) (uintptr_t) p.insns, .insn_cnt = p.n,
-                .license = (uint64_t) (uintptr_t) "GPL", .prog_name = "uv_devices",
+                .license = (uint64_t) (uintptr_t) "GPL", .prog_name = PROGRAM_NAME,
         };
         _cleanup_close_ int prog = sys_bpf(BPF_PROG_LOAD, &load);
         if (prog < 0)
