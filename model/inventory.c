@@ -169,11 +169,11 @@ static int set_device_word(struct parser *p, const struct ulv_ini_item *item, st
         const char *word, *name;
         size_t n;
 
-        ulv_op_add(&b, ulv_streq(item->key, "Group") ? "group" : "description", item->value);
+        ulv_op_add(&b, ulv_streq(item->key, "Group") ? "group" : ulv_streq(item->key, "Name") ? "name" : "description", item->value);
         if (ulv_strbuf_error(&b) < 0)
                 return -ENOMEM;
         word = ulv_strbuf_str(&b) + (d->attrs[0] ? 0 : 1);      /* words are parted by a space, none before the first */
-        name = ulv_streq(item->key, "Group") ? " group=" : " description=";
+        name = ulv_streq(item->key, "Group") ? " group=" : ulv_streq(item->key, "Name") ? " name=" : " description=";
         if (ulv_startswith(d->attrs, name + 1) || strstr(d->attrs, name))
                 return ulv_ini_error(item, false, reterr, "%s= stands here for the second time", item->key);
         n = strlen(d->attrs);
@@ -188,7 +188,8 @@ static int handle(const struct ulv_ini_item *item, void *userdata, struct ulv_di
                 { "Machine", "UIDRanges", set_uids },
                 { "Node", "CPUs", set_cpus }, { "Node", "ThreadStride", set_stride }, { "Node", "Memory", set_memory },
                 { "Node", "HugePages2M", set_huge }, { "Node", "HugePages1G", set_huge },
-                { "Device", "Kind", set_device_kind }, { "Device", "Group", set_device_word }, { "Device", "Description", set_device_word },
+                { "Device", "Kind", set_device_kind }, { "Device", "Group", set_device_word }, { "Device", "Name", set_device_word },
+                { "Device", "Description", set_device_word },
         };
         struct parser *p = userdata;
 

@@ -22,6 +22,8 @@
  *   [Device "0000:18:00.0"]
  *   Kind=pci
  *   Group=12
+ *   # of a disk (Kind=block): of its node, /dev/vdb
+ *   Name=vdb
  *   Description=...
  */
 

@@ -72,7 +72,7 @@ static int refuse_owned(struct planner *p, const char *name, const struct ulv_at
 
 /* Was the same unit given to somebody by this very plan? */
 static bool is_claimed(const struct planner *p, const struct unit *u) {
-        _cleanup_strbuf_ struct ulv_strbuf b = {};
+        STACK_TEXT(b);
 
         if (p->trial)
                 return false;

@@ -43,6 +43,7 @@ fails() { ! "$@"; }
 dropin() { cat "$ROOT/etc/ultravisor/partitions/web.partition.d/50-set.conf"; }
 kernel_has() { [ -e "$1" ] || skip "this machine has no $1"; }
 
+# bats test_tags=kernel
 @test "what a definition names is there from the first moment, and reached" {
     [ "$(reached first)" = "11 ro" ]
     uv exec web -- ls /first/deep
@@ -52,6 +53,7 @@ kernel_has() { [ -e "$1" ] || skip "this machine has no $1"; }
     run -1 uv exec two -- test -e /dev/fuse
 }
 
+# bats test_tags=kernel
 @test "attach: written through, shown, and said in the files; detach: gone, and the files as before" {
     local before; before=$(mounts)
     run uv attach web -n "mount=data:$ROOT/data:/srv/new/data"
@@ -89,6 +91,7 @@ kernel_has() { [ -e "$1" ] || skip "this machine has no $1"; }
     uv detach web data -q
 }
 
+# bats test_tags=kernel
 @test "read-only holds against root inside, who may mount: at the start and while it runs" {
     uv attach web "mount=data:$ROOT/data:/data:ro" -q
     local at
@@ -103,6 +106,7 @@ kernel_has() { [ -e "$1" ] || skip "this machine has no $1"; }
     uv detach web data -q
 }
 
+# bats test_tags=kernel
 @test "a busy one stays, and who has it is said; --force: out of sight at once, not given back before the last has let go" {
     uv attach web "mount=data:$ROOT/data:/data" -q
     "$ULV_BIN/uvctl" --root "$ROOT" exec web -- sh -c 'exec 7</data/f; sleep 4' 3>&- &
@@ -120,6 +124,7 @@ kernel_has() { [ -e "$1" ] || skip "this machine has no $1"; }
     wait_for 5 sh -c "[ -z \"\$('$ULV_BIN/uvctl' --root '$ROOT' list -o json | jq -r '.[].Attached[] | select(.Name == \"data\") | .Name')\" ]"
 }
 
+# bats test_tags=kernel
 @test "a target that links out of the root leads to a place inside" {
     mkdir -p "$ROOT/tree/etc/uv-lands"
     local at
@@ -131,6 +136,7 @@ kernel_has() { [ -e "$1" ] || skip "this machine has no $1"; }
     done
 }
 
+# bats test_tags=kernel
 @test "a copy in another mount namespace of the partition, or bound elsewhere, goes as well" {
     uv attach web "mount=data:$ROOT/data:/data" -q
     "$ULV_BIN/uvctl" --root "$ROOT" exec web -- sleep 30 3>&- & 
@@ -180,6 +186,7 @@ Path=/dev/loop1"
     uv detach two fuse -q
 }
 
+# bats test_tags=kernel
 @test "a read-only device can't be opened for writing, another can; a detached one not at all" {
     kernel_has /dev/loop2
     uv attach web device=/dev/loop2:ro -q

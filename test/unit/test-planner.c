@@ -15,7 +15,8 @@
 static const char kestrel[] =
         "[Machine]\nName=kestrel\nKind=imagined\nUIDRanges=1-100\n"
         "[Node \"0\"]\nCPUs=0-7,16-23\nThreadStride=16\nMemory=32G\n"
-        "[Node \"1\"]\nCPUs=8-15,24-31\nThreadStride=16\nMemory=32G\n";
+        "[Node \"1\"]\nCPUs=8-15,24-31\nThreadStride=16\nMemory=32G\n"
+        "[Device \"wwn-1\"]\nKind=block\nName=vdb\n";
 
 static struct bed bed;
 
@@ -588,6 +589,78 @@ static void same_or_enomem(struct ulv_request r) {
         }
 }
 
+/* --- mounts and devices ------------------------------------------------------------------------------------- */
+
+static void define_with(const char *name, const char *sections) {
+        char path[128], text[1024];
+
+        snprintf(path, sizeof(path), "partitions/%s.partition", name);
+        snprintf(text, sizeof(text), "[Partition]\nType=container\n[CPU]\nShare=1\n[Memory]\nSize=1G\n[Container]\nRoot=/srv/%s\nExec=/sbin/init\n%s", name, sections);
+        bed_file(&bed, path, text);
+        assert_true(bed_reload(&bed, true));
+}
+
+static bool holds(const char *kind, const char *id, const char *owner) {
+        struct ulv_holding_info h;
+
+        return ulv_ledger_holding(bed.l, kind, id, owner, &h) == 0 && h.wanted == 1;
+}
+
+#define ATTACH(n, label) (struct ulv_request) { .verb = ULV_REQUEST_ATTACH, .name = n, .other = label }
+#define DETACH(n, label) (struct ulv_request) { .verb = ULV_REQUEST_DETACH, .name = n, .other = label }
+#define DISK "[Device \"disk\"]\nPath=/dev/vdb\n"
+
+static void a_start_claims_mounts_disks_and_devices(ULV_UNUSED void **state) {
+        define_with("web", "[Mount \"data\"]\nSource=/srv/d\nTarget=/d\n[Device \"fuse\"]\nPath=/dev/fuse\n[Device \"tty\"]\nPath=/dev/ttyS1\n" DISK);
+        start("web");
+        assert_true(holds("mount", "data@web", "web"));
+        assert_true(holds("device", "fuse@web", "web"));
+        assert_true(holds("device", "ttyS1", "web"));
+        assert_true(holds("block", "wwn-1", "web"));
+}
+
+static void a_disk_has_one_owner_and_no_part_of_it_another(ULV_UNUSED void **state) {
+        define_with("web", DISK);
+        define_with("two", DISK);
+        define_with("three", "[Device \"part\"]\nPath=/dev/vdb1\n");
+        start("web");
+        refused(START("two"), ULV_EXIT_CONFLICT, "cannot give /dev/vdb to two", "it is web's (running), and a device has one owner",
+                "uvctl detach web DEVICE, or uvctl stop web, then again");
+        refused(START("three"), ULV_EXIT_USAGE, "cannot give /dev/vdb1 to three", "it is a part of the disk vdb, and the ledger gives whole disks",
+                "Path=/dev/vdb, or a logical volume");
+}
+
+static void one_plan_gives_a_device_once(ULV_UNUSED void **state) {
+        define_with("web", "");
+        define_with("two", "");
+        start("web");
+        start("two");
+        define_with("web", "[Device \"t\"]\nPath=/dev/ttyS1\n");
+        define_with("two", "[Device \"t\"]\nPath=/dev/ttyS1\n");
+        assert_int_equal(ask((struct ulv_request) { .verb = ULV_REQUEST_APPLY }), 1);
+        assert_int_equal(plan->reasons[0].code, ULV_EXIT_CONFLICT);
+}
+
+static void attach_and_detach_touch_what_is_named_only(ULV_UNUSED void **state) {
+        define_with("web", "");
+        start("web");
+        define_with("web", "[Mount \"a\"]\nSource=/srv/a\nTarget=/a\n[Mount \"b\"]\nSource=/srv/b\nTarget=/b\n");
+        done(ATTACH("web", "a"));
+        line_is(0, "web", "change", "mount a added", "live");
+        assert_true(holds("mount", "a@web", "web"));
+        assert_false(holds("mount", "b@web", "web"));
+        done(ATTACH("web", "b"));
+        define_with("web", "[Mount \"b\"]\nSource=/srv/b\nTarget=/b\n");
+        done(DETACH("web", "a"));
+        line_is(0, "web", "change", "mount a removed", "live");
+        assert_false(holds("mount", "a@web", "web"));
+        assert_true(holds("mount", "b@web", "web"));
+        refused(DETACH("web", "a"), ULV_EXIT_NOT_FOUND, "cannot detach a from web", "it has nothing of that name, or only on its way out", "uvctl status web");
+        define_with("web", "");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        assert_false(holds("mount", "b@web", "web"));
+}
+
 static void any_allocation_may_fail(ULV_UNUSED void **state) {
         fill_node_1();
         define("web", "After=db", "Share=1", "Size=1G");
@@ -598,6 +671,8 @@ static void any_allocation_may_fail(ULV_UNUSED void **state) {
         same_or_enomem(SET("db", .has_memory = true, .memory = G(25)));
         same_or_enomem(MOVE("batch", "db", .has_cores = true, .cores = 1));
         same_or_enomem(STOP("db"));
+        define_with("two", "[Mount \"a\"]\nSource=/srv/a\nTarget=/a\n" DISK);
+        same_or_enomem(START("two"));
         policy("[Host]\nCores=1\nMemory=3G\n[Pool]\nCores=2\n");
         same_or_enomem((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
 }
@@ -606,6 +681,8 @@ static void any_allocation_may_fail(ULV_UNUSED void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                TEST(a_start_claims_mounts_disks_and_devices), TEST(a_disk_has_one_owner_and_no_part_of_it_another),
+                TEST(one_plan_gives_a_device_once), TEST(attach_and_detach_touch_what_is_named_only),
                 TEST(cores_come_from_the_host_highest_first_and_memory_beside_them),
                 TEST(the_summary_tells_idle_from_the_hosts), TEST(what_a_policy_sets_free_counts_as_idle), TEST(a_start_with_less_counts_the_host_once),
                 TEST(idle_cores_are_taken_before_the_hosts_from_the_fuller_node),

@@ -27,3 +27,5 @@ vm vm-containment 360 test/bats/60-containment.bats kernel
 # What one partition can do to others.
 vm vm-neighbours 420 test/vm/neighbours.bats
 vm vm-network 300 test/bats/65-network-credentials.bats kernel
+# The device filter, idmapped and locked mounts on kernel 6.1.
+vm vm-attach 300 test/bats/66-attach.bats kernel
