@@ -115,7 +115,7 @@ static void a_mount_comes_and_goes_and_leaves_no_trace(void **state) {
         assert_int_equal(ulv_ledger_dump(l, NULL, &all), 0);
         mirror = load(ulv_strbuf_str(&all));
         for (int i = 0; i < 3; i++) {
-                char a[8], b[8];
+                char a[16], b[16];
 
                 snprintf(a, sizeof(a), "a%d", i);
                 snprintf(b, sizeof(b), "b%d", i);
