@@ -7,7 +7,7 @@
  * The end is told to whoever waits. Jobs live in memory only: should this process die, the transactions
  * go on, and the ledger tells how they ended. */
 
-#include "command/job.h"
+#include "command/public.h"
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -109,15 +109,20 @@ static bool make_room(struct jobs *s) {
         return s->n < JOBS_MAX || forget_one(s, false);
 }
 
-static char *subject_of(sd_bus_message *call) {
-        struct ucred creds;
-        socklen_t len = sizeof(creds);
+static char *subject_of(uid_t uid) {
         char *subject;
-        int fd = sd_bus_get_fd(sd_bus_message_get_bus(call));
 
-        if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0)
-                return NULL;
-        return asprintf(&subject, "uid %u", (unsigned) creds.uid) < 0 ? NULL : subject;
+        return asprintf(&subject, "uid %u", (unsigned) uid) < 0 ? NULL : subject;
+}
+
+/* How it ended, beside the line that says that it was allowed. */
+static void audit_end(const struct job *j, const char *outcome, const char *why) {
+        char text[320];
+
+        if (j->q.access == ACCESS_OPEN)
+                return;
+        (void) snprintf(text, sizeof(text), "job %s%s%.256s", j->id, why && *why ? ": " : "", why ? why : "");
+        access_audit(&j->q, j->uid, "", outcome, text);
 }
 
 struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, size_t n_items, uint32_t flags,
@@ -137,7 +142,11 @@ struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, s
         j = calloc(1, sizeof(*j));
         if (j)
                 *j = (struct job) { .m = m, .verb = verb, .flags = flags, .if_generation = if_generation, .bundle = -1, .n_items = n_items };
-        if (!j || !(j->items = calloc(n_items + 1, sizeof(*j->items))) || !(j->reason = strdup(reason)) || !(j->subject = call ? subject_of(call) : strdup("uv-command"))) {
+        if (j && call) {
+                access_question(call, &j->q);
+                j->uid = public_uid(m, call);
+        }
+        if (!j || !(j->items = calloc(n_items + 1, sizeof(*j->items))) || !(j->reason = strdup(reason)) || !(j->subject = call ? subject_of(j->uid) : strdup("uv-command"))) {
                 if (j) {
                         free(j->items);
                         free(j->reason);
@@ -207,6 +216,7 @@ void job_answer(struct job *j) {
 
 void job_answer_dry(struct job *j) {
         answer(j, "");
+        audit_end(j, "planned", "a dry run");
         job_free(j);
 }
 
@@ -249,9 +259,11 @@ static void conclude(struct job *j) {
         if (j->on_end)
                 j->on_end(j, !j->end ? &j->refusal : ulv_streq(j->end, "done") ? NULL : &j->items[0].diag);
         if (j->end) {
+                audit_end(j, j->end, ulv_streq(j->end, "done") ? "" : j->text);
                 finish(j, j->end);
                 return;
         }
+        audit_end(j, "refused", j->refusal.what);
         if (j->reply)
                 (void) ulv_bus_reply_diag(j->reply, &j->refusal);
         j->reply = sd_bus_message_unref(j->reply);

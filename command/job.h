@@ -3,6 +3,7 @@
 
 /* Jobs: what a verb started, from the plan to the end that the monitors report. See job.c. */
 
+#include "command/access.h"
 #include "command/manager.h"
 
 #define JOBS_MAX 4096
@@ -47,6 +48,7 @@ struct job {
         char id[32];
         const char *verb;                       /* "start", for messages */
         char *reason, *subject;                 /* owned */
+        struct question q; uid_t uid;           /* for the audit: the call, ACCESS_OPEN if it is our own job */
         uint32_t flags;
         uint64_t if_generation;
         struct item *items; size_t n_items;

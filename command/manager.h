@@ -11,6 +11,8 @@
 
 struct jobs;
 struct cache;
+struct objects;
+struct system;
 
 struct manager {
         struct ulv_role role;
@@ -39,6 +41,8 @@ struct manager {
         struct ulv_bus_listener *listener;
         sd_event_source *patience;      /* opens the public socket though a role is missing */
         gid_t group;                    /* of the public socket */
+        struct objects *objects;        /* objects.c */
+        struct system *system;          /* system.c; NULL: not of this instance */
 };
 
 uint64_t manager_now(const struct manager *m, clockid_t clock);

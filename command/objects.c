@@ -4,10 +4,15 @@
  * /org/ultravisor1. The properties come from the same summary as the rows. A connection that never looked
  * at an object isn't told of their changes: `uvctl list` would only throw them away. */
 
+#define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION HASH_FNV  /* the default one falls through cases in a way that clang warns of */
+
 #include <stdio.h>
+#include <uthash.h>
 
 #include "command/public.h"
 #include "command/rows.h"
+#include "command/system.h"
 #include "lib/protocol.h"
 
 /* A row of the table: how one property is made. */
@@ -125,6 +130,54 @@ static char *changing[] = {
         (char *) "Type", (char *) "Role", (char *) "Zone", (char *) "Description", NULL,
 };
 
+/* --- who is known --------------------------------------------------------------------------------------- */
+
+/* A partition that was told of: what is new, and what is gone, is seen by comparing with the ledger. */
+struct known { char name[ULV_NAME_MAX + 1]; bool there; UT_hash_handle hh; };
+struct objects { struct known *all; };
+
+static void forget(struct objects *o, struct known *k) {
+        HASH_DEL(o->all, k);
+        free(k);
+}
+
+/* true: it wasn't known. */
+static bool remember(struct objects *o, const char *name) {
+        struct known *k;
+
+        HASH_FIND_STR(o->all, name, k);
+        if (k) {
+                k->there = true;
+                return false;
+        }
+        k = calloc(1, sizeof(*k));
+        if (!k || !ulv_copy(k->name, sizeof(k->name), name)) {
+                free(k);
+                return false;
+        }
+        k->there = true;
+        HASH_ADD_STR(o->all, name, k);
+        if (!k->hh.tbl)         /* HASH_NONFATAL_OOM */
+                free(k);
+        return true;
+}
+
+static int seed(const struct ulv_partition_info *p, void *userdata) {
+        (void) remember(userdata, p->name);
+        return 0;
+}
+
+/* From now on this connection is told of changes; with the first one they begin to be followed. */
+static void follow(struct public_peer *pp) {
+        struct manager *m = pp->m;
+
+        pp->uses_objects = true;
+        if (m->objects || !(m->objects = calloc(1, sizeof(*m->objects))))
+                return;
+        if (m->ledger)
+                (void) ulv_ledger_each_partition(m->ledger, seed, m->objects);
+}
+
 static int find(ULV_UNUSED sd_bus *bus, const char *path, ULV_UNUSED const char *interface, void *userdata, void **ret, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
         _cleanup_free_ char *name = NULL;
@@ -134,7 +187,7 @@ static int find(ULV_UNUSED sd_bus *bus, const char *path, ULV_UNUSED const char 
         r = sd_bus_path_decode(path, ULV_PATH_PARTITION, &name);
         if (r <= 0 || !pp->m->ledger || ulv_ledger_partition(pp->m->ledger, name, &p) != 0)
                 return r < 0 ? r : 0;
-        pp->uses_objects = true;
+        follow(pp);
         *ret = pp;
         return 1;
 }
@@ -156,7 +209,7 @@ static int enumerate(ULV_UNUSED sd_bus *bus, ULV_UNUSED const char *prefix, void
 
         if (!nodes.v)
                 return -ENOMEM;
-        pp->uses_objects = true;
+        follow(pp);
         if (pp->m->ledger)
                 r = ulv_ledger_each_partition(pp->m->ledger, add_node, &nodes);
         if (r < 0) {
@@ -168,7 +221,7 @@ static int enumerate(ULV_UNUSED sd_bus *bus, ULV_UNUSED const char *prefix, void
 }
 
 int objects_add(struct public_peer *pp) {
-        sd_bus *bus = pp->peer->bus;
+        sd_bus *bus = pp->bus;
         int r;
 
         r = sd_bus_add_object_manager(bus, NULL, ULV_PATH);
@@ -176,49 +229,113 @@ int objects_add(struct public_peer *pp) {
                 r = sd_bus_add_fallback_vtable(bus, NULL, ULV_PATH_PARTITION, ULV_IF_PARTITION, vtable, find, pp);
         if (r >= 0)
                 r = sd_bus_add_node_enumerator(bus, NULL, ULV_PATH_PARTITION, enumerate, pp);
+        if (r >= 0 && !pp->peer)        /* who listens on the system bus isn't known: it is always told */
+                follow(pp);
         return r < 0 ? r : 0;
 }
 
 /* --- changes ------------------------------------------------------------------------------------------ */
 
-struct telling { struct public_peer *pp; char last[ULV_NAME_MAX + 1]; };
+enum news { NEWS_ADDED, NEWS_CHANGED, NEWS_REMOVED };
+struct telling { struct manager *m; const char *path; enum news what; char last[ULV_NAME_MAX + 1]; };
 
-static void tell_changed(struct telling *t, const char *name) {
+static void emit(sd_bus *bus, const struct telling *t) {
+        if (t->what == NEWS_ADDED)
+                (void) sd_bus_emit_interfaces_added(bus, t->path, ULV_IF_PARTITION, NULL);
+        else if (t->what == NEWS_CHANGED)
+                (void) sd_bus_emit_properties_changed_strv(bus, t->path, ULV_IF_PARTITION, changing);
+        else
+                (void) sd_bus_emit_interfaces_removed(bus, t->path, ULV_IF_PARTITION, NULL);
+}
+
+static int emit_to(struct ulv_bus_peer *p, void *userdata) {
+        const struct public_peer *pp = p->userdata;
+
+        if (pp->uses_objects) {
+                emit(p->bus, userdata);
+                (void) ulv_bus_peer_overdue(p);
+        }
+        return 0;
+}
+
+static void tell(struct telling *t, const char *name, enum news what) {
+        const struct public_peer *system = system_peer(t->m);
         _cleanup_free_ char *path = NULL;
+
+        if (sd_bus_path_encode(ULV_PATH_PARTITION, name, &path) < 0)
+                return;
+        t->path = path;
+        t->what = what;
+        if (t->m->listener)
+                (void) ulv_bus_listener_each(t->m->listener, emit_to, t);
+        if (system)
+                emit(system->bus, t);
+}
+
+static void look(struct telling *t, const char *name) {
+        struct ulv_partition_info p;
+        struct known *k;
 
         if (ulv_streq(name, t->last) || !name[0])
                 return;         /* a transaction's lines come partition by partition: mostly told just now */
         (void) snprintf(t->last, sizeof(t->last), "%s", name);
-        if (sd_bus_path_encode(ULV_PATH_PARTITION, name, &path) >= 0)
-                (void) sd_bus_emit_properties_changed_strv(t->pp->peer->bus, path, ULV_IF_PARTITION, changing);
+        if (ulv_ledger_partition(t->m->ledger, name, &p) == 0) {
+                tell(t, name, remember(t->m->objects, name) ? NEWS_ADDED : NEWS_CHANGED);
+                return;
+        }
+        HASH_FIND_STR(t->m->objects->all, name, k);
+        if (k) {
+                forget(t->m->objects, k);
+                tell(t, name, NEWS_REMOVED);
+        }
 }
 
-static void tell_gone(const struct telling *t, const char *name) {
-        _cleanup_free_ char *path = NULL;
-
-        if (sd_bus_path_encode(ULV_PATH_PARTITION, name, &path) >= 0)
-                (void) sd_bus_emit_interfaces_removed(t->pp->peer->bus, path, ULV_IF_PARTITION, NULL);
-}
-
-static int tell_line(const char *line, size_t len, void *userdata) {
-        struct telling *t = userdata;
+static int look_at_line(const char *line, size_t len, void *userdata) {
         _cleanup_op_ struct ulv_op op = { 0 };
-        struct ulv_partition_info p;
 
-        if (ulv_op_parse(line, len, &op, NULL) != 0)
-                return 0;
-        if (ulv_streq(op.kind, "partition") && ulv_streq(op.verb, "gone"))
-                tell_gone(t, op.id);
-        else if (ulv_streq(op.kind, "partition"))
-                tell_changed(t, op.id);
-        else if (ulv_ledger_partition(t->pp->m->ledger, op.owner, &p) == 0)
-                tell_changed(t, op.owner);
+        if (ulv_op_parse(line, len, &op, NULL) == 0)
+                look(userdata, ulv_streq(op.kind, "partition") ? op.id : op.owner);
         return 0;
 }
 
-void objects_tell(struct public_peer *pp, const char *changes) {
-        struct telling t = { .pp = pp };
+static int look_at(const struct ulv_partition_info *p, void *userdata) {
+        look(userdata, p->name);
+        return 0;
+}
 
-        if (pp->uses_objects && pp->m->ledger)
-                (void) ulv_op_each_line(changes, strlen(changes), tell_line, &t);
+/* The mirror was loaded anew: anything may have changed. */
+static void look_at_all(struct telling *t) {
+        struct known *k, *next;
+
+        HASH_ITER(hh, t->m->objects->all, k, next)
+                k->there = false;
+        (void) ulv_ledger_each_partition(t->m->ledger, look_at, t);
+        HASH_ITER(hh, t->m->objects->all, k, next)
+                if (!k->there) {
+                        char name[sizeof(k->name)];
+
+                        (void) snprintf(name, sizeof(name), "%s", k->name);
+                        forget(t->m->objects, k);
+                        tell(t, name, NEWS_REMOVED);
+                }
+}
+
+void objects_tell(struct manager *m, const char *changes) {
+        struct telling t = { .m = m };
+
+        if (!m->ledger || !m->objects)
+                return;
+        if (changes[0])
+                (void) ulv_op_each_line(changes, strlen(changes), look_at_line, &t);
+        else
+                look_at_all(&t);
+}
+
+void objects_done(struct manager *m) {
+        if (!m->objects)
+                return;
+        while (m->objects->all)
+                forget(m->objects, m->objects->all);
+        free(m->objects);
+        m->objects = NULL;
 }

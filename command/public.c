@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The public socket. Who may connect is the kernel's word by the socket's owner, group and mode (0660);
- * who may do what is decided per call, before the call is parsed: uid 0, our own uid and the socket's
- * group may all. */
+/* The methods, and the private socket. Who may connect to that is the kernel's word by the socket's owner, group and
+ * mode (0660), and who may connect may all: uid 0, our own uid and the socket's group. An installed Ultravisor
+ * serves the same objects on the system bus (system.c), where polkit decides about each call. */
 
 #include "command/public.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "command/system.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
 
@@ -16,41 +17,61 @@
 #define GROUPS_MAX 1024
 #define CONNECTIONS_MAX 1024
 
+/* Every method, its arguments, and who may call it: nothing is a method that isn't in this list. */
+#define IN(...) __VA_ARGS__
+#define OUT(...) __VA_ARGS__
+#define CHANGE IN("as", names, "u", flags, "t", if_generation, "s", reason)
+#define JOB OUT("s", job, "s", plan, "s", transaction)
+#define METHODS(X) \
+        X("Rows", "s", IN("s", kind), OUT("t", generation, "s", rows), method_rows, VIEW, NOTHING) \
+        X("Status", "", IN(NULL), OUT("a{ss}", facts), method_status, VIEW, NOTHING) \
+        X("Definition", "s", IN("s", name), OUT("s", text, "s", files), method_definition, VIEW, PARTITION) \
+        X("Logs", "s", IN("s", name), OUT("h", a, "h", b, "h", first), method_logs, VIEW, PARTITION) \
+        X("Usage", "s", IN("s", name), OUT("t", cpu_usec, "t", memory, "t", tasks, "b", summed), method_usage, VIEW, PARTITION) \
+        X("History", "stu", IN("s", owner, "t", before_seq, "u", limit), OUT("s", lines), method_history, VIEW, NOTHING) \
+        X("Transaction", "s", IN("s", id), OUT("s", state, "t", generation, "s", undo), method_transaction, VIEW, TRANSACTION) \
+        X("Wait", "st", IN("s", job, "t", timeout_usec), OUT("s", state, "s", transactions, "s", text, "s", undo), method_wait, VIEW, NOTHING) \
+        X("Why", "ssa{ss}", IN("s", verb, "s", name, "a{ss}", values), OUT("u", code, "s", text), method_why, VIEW, NOTHING) \
+        X("Verify", "h", IN("h", bundle), OUT("b", ok, "s", problems), method_verify, VIEW, NOTHING) \
+        X("Start", "asuts", CHANGE, JOB, method_start, MANAGE, PARTITIONS) \
+        X("Stop", "asuts", CHANGE, JOB, method_stop, MANAGE, PARTITIONS) \
+        X("Restart", "asuts", CHANGE, JOB, method_restart, MANAGE, PARTITIONS) \
+        X("Pause", "asuts", CHANGE, JOB, method_pause, MANAGE, PARTITIONS) \
+        X("Resume", "asuts", CHANGE, JOB, method_resume, MANAGE, PARTITIONS) \
+        X("Signal", "si", IN("s", name, "i", signal), OUT(NULL), method_signal, MANAGE, PARTITION) \
+        X("Set", "sa{ss}uts", IN("s", name, "a{ss}", values, "u", flags, "t", if_generation, "s", reason), JOB, method_set, CONFIGURE, PARTITION) \
+        X("Attach", "ssuts", IN("s", name, "s", what, "u", flags, "t", if_generation, "s", reason), JOB, method_attach, CONFIGURE, PARTITION) \
+        X("Detach", "ssuts", IN("s", name, "s", label, "u", flags, "t", if_generation, "s", reason), JOB, method_detach, CONFIGURE, PARTITION) \
+        X("Move", "sssuts", IN("s", what, "s", from, "s", to, "u", flags, "t", if_generation, "s", reason), JOB, method_move, CONFIGURE, MOVE) \
+        X("Remove", "asuts", CHANGE, JOB, method_remove, CONFIGURE, PARTITIONS) \
+        X("Apply", "hbuts", IN("h", bundle, "b", replace, "u", flags, "t", if_generation, "s", reason), JOB, method_apply, CONFIGURE, NOTHING) \
+        X("Undo", "sus", IN("s", transaction, "u", flags, "s", reason), JOB, method_undo, CONFIGURE, TRANSACTION) \
+        X("Reload", "", IN(NULL), OUT("t", version), method_reload, CONFIGURE, NOTHING) \
+        X("Backup", "", IN(NULL), OUT("t", generation, "h", file), method_backup, CONFIGURE, NOTHING) \
+        X("Restore", "h", IN("h", file), OUT("t", generation), method_restore, CONFIGURE, NOTHING) \
+        X("RotateCredential", "ss", IN("s", name, "s", credential), OUT(NULL), method_rotate_credential, CONFIGURE, PARTITION) \
+        X("Exec", "sasasssah", IN("s", name, "as", argv, "as", env, "s", user, "s", cwd, "ah", stdio), OUT("i", status), method_exec, CONSOLE, PARTITION) \
+        X("Console", "suqqh", IN("s", name, "u", flags, "q", rows, "q", columns, "h", input), OUT(NULL), method_console, CONSOLE, PARTITION)
+
+#define AS_VTABLE(name, in, args, result, handler, access, about) \
+        SD_BUS_METHOD_WITH_ARGS(name, SD_BUS_ARGS(args), SD_BUS_RESULT(result), handler, SD_BUS_VTABLE_UNPRIVILEGED),
+#define AS_METHOD(name, in, args, result, handler, access, about) { name, in, ACCESS_##access, ABOUT_##about },
+
+static const struct method methods[] = { METHODS(AS_METHOD) };
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD("Rows", "s", "ts", method_rows, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Start", "asuts", "sss", method_start, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Stop", "asuts", "sss", method_stop, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Restart", "asuts", "sss", method_restart, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Pause", "asuts", "sss", method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Resume", "asuts", "sss", method_resume, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Set", "sa{ss}uts", "sss", method_set, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Attach", "ssuts", "sss", method_attach, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Detach", "ssuts", "sss", method_detach, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Move", "sssuts", "sss", method_move, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Remove", "asuts", "sss", method_remove, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Apply", "hbuts", "sss", method_apply, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Undo", "sus", "sss", method_undo, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Wait", "st", "ssss", method_wait, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Why", "ssa{ss}", "us", method_why, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Verify", "h", "bs", method_verify, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Reload", "", "t", method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Status", "", "a{ss}", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("History", "stu", "s", method_history, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Transaction", "s", "sts", method_transaction, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Backup", "", "th", method_backup, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Restore", "h", "t", method_restore, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Definition", "s", "ss", method_definition, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Logs", "s", "hhh", method_logs, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Exec", "sasasssah", "i", method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Console", "suqqh", "", method_console, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("RotateCredential", "ss", "", method_rotate_credential, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_SIGNAL("Changed", "ts", 0),
-        SD_BUS_SIGNAL("JobChanged", "sss", 0),
+        METHODS(AS_VTABLE)
+        SD_BUS_SIGNAL_WITH_ARGS("Changed", SD_BUS_ARGS("t", generation, "s", changes), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("JobChanged", SD_BUS_ARGS("s", job, "s", state, "s", text), 0),
         SD_BUS_VTABLE_END,
 };
+
+const struct method *public_method(const char *name) {
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(methods); i++)
+                if (ulv_streq(methods[i].name, name))
+                        return &methods[i];
+        return NULL;
+}
 
 /* --- who may ------------------------------------------------------------------------------------------ */
 
@@ -68,17 +89,40 @@ static bool in_group(const struct ulv_bus_peer *p, gid_t group) {
         return false;
 }
 
-bool public_may(struct public_peer *pp, sd_bus_message *call, enum access a) {
+/* Each call on the private socket, before sd-bus looks what it is for. */
+static int on_private(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        struct question q;
         struct ulv_diag d;
+        uint8_t type;
 
-        if (pp->may_manage)
-                return true;
-        ulv_diag_what(&d, ULV_EXIT_DENIED, "uid %u may not %s this Ultravisor", (unsigned) pp->peer->creds.uid,
-                      a == ACCESS_READ ? "ask" : "change");
+        if (sd_bus_message_get_type(call, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
+                return 0;
+        access_question(call, &q);
+        if (q.access > ACCESS_VIEW || !pp->may)
+                access_audit(&q, pp->peer->creds.uid, "private", pp->may ? "allowed" : "denied", "");
+        if (pp->may)
+                return 0;
+        ulv_diag_what(&d, ULV_EXIT_DENIED, "uid %u may not call %.64s", (unsigned) pp->peer->creds.uid, q.verb);
         ulv_diag_why(&d, "root and the group of the socket (gid %u) may", (unsigned) pp->m->group);
         ulv_diag_try(&d, "sudo");
         (void) ulv_bus_reply_diag(call, &d);
-        return false;
+        return 1;
+}
+
+void *public_who(const struct public_peer *pp, sd_bus_message *call) {
+        return pp->peer ? (void *) (uintptr_t) pp : system_who(pp->m, call);
+}
+
+uid_t public_uid(const struct manager *m, sd_bus_message *call) {
+        sd_bus *bus = sd_bus_message_get_bus(call);
+        const struct public_peer *system = system_peer(m);
+        socklen_t len = sizeof(struct ucred);
+        struct ucred creds;
+
+        if (system && system->bus == bus)
+                return system_uid(m, call);
+        return getsockopt(sd_bus_get_fd(bus), SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0 ? (uid_t) -1 : creds.uid;
 }
 
 bool public_has(struct manager *m, sd_bus_message *call, bool bundle) {
@@ -139,15 +183,21 @@ int public_reply_errno(sd_bus_message *call, int r) {
 
 /* --- connections -------------------------------------------------------------------------------------- */
 
+int public_serve(struct public_peer *pp) {
+        int r = sd_bus_add_object_vtable(pp->bus, NULL, ULV_PATH, ULV_IF_MANAGER, vtable, pp);
+
+        return r < 0 ? r : objects_add(pp);
+}
+
 static int connected(struct ulv_bus_peer *p, void *userdata) {
         struct manager *m = userdata;
         struct public_peer *pp = calloc(1, sizeof(*pp));
 
         if (!pp)
                 return -ENOMEM;
-        *pp = (struct public_peer) { .m = m, .peer = p,
-                .may_manage = p->creds.uid == 0 || p->creds.uid == geteuid() || in_group(p, m->group) };
-        if (sd_bus_add_object_vtable(p->bus, NULL, ULV_PATH, ULV_IF_MANAGER, vtable, pp) < 0 || objects_add(pp) < 0) {
+        *pp = (struct public_peer) { .m = m, .bus = p->bus, .peer = p,
+                .may = p->creds.uid == 0 || p->creds.uid == geteuid() || in_group(p, m->group) };
+        if (sd_bus_add_filter(p->bus, NULL, on_private, pp) < 0 || public_serve(pp) < 0) {
                 free(pp);
                 return -ENOMEM;
         }
@@ -174,6 +224,8 @@ static int listen_now(struct manager *m) {
         if (stat(path, &st) < 0)
                 return -errno;
         m->group = st.st_gid;
+        if (ulv_streq(m->role.root, "/") && (r = system_start(m)) < 0)
+                return r;
         ulv_role_ready(m->fresh ? "plans and explains" : "waits for uvd");
         return 0;
 }
@@ -206,6 +258,8 @@ int public_start(struct manager *m) {
 void public_done(struct manager *m) {
         ulv_bus_listener_free(m->listener);
         m->listener = NULL;
+        system_done(m);
+        objects_done(m);
         sd_event_source_disable_unref(m->patience);
 }
 
@@ -213,29 +267,34 @@ void public_done(struct manager *m) {
 
 struct news { uint64_t generation; const char *changes, *job, *state, *text; };
 
-static int tell(struct ulv_bus_peer *p, void *userdata) {
-        const struct news *n = userdata;
-        int r;
-
+static int tell_bus(sd_bus *bus, const struct news *n) {
         if (n->job)
-                r = sd_bus_emit_signal(p->bus, ULV_PATH, ULV_IF_MANAGER, "JobChanged", "sss", n->job, n->state, n->text);
-        else {
-                r = sd_bus_emit_signal(p->bus, ULV_PATH, ULV_IF_MANAGER, "Changed", "ts", n->generation, n->changes);
-                objects_tell(p->userdata, n->changes);
-        }
-        if (r < 0)
+                return sd_bus_emit_signal(bus, ULV_PATH, ULV_IF_MANAGER, "JobChanged", "sss", n->job, n->state, n->text);
+        return sd_bus_emit_signal(bus, ULV_PATH, ULV_IF_MANAGER, "Changed", "ts", n->generation, n->changes);
+}
+
+static int tell(struct ulv_bus_peer *p, void *userdata) {
+        if (tell_bus(p->bus, userdata) < 0)
                 ulv_bus_peer_drop(p);
         else
                 (void) ulv_bus_peer_overdue(p);
         return 0;
 }
 
-void public_tell_changed(struct manager *m, uint64_t generation, const char *changes) {
+static void tell_all(struct manager *m, struct news n) {
+        const struct public_peer *system = system_peer(m);
+
         if (m->listener)
-                (void) ulv_bus_listener_each(m->listener, tell, &(struct news) { .generation = generation, .changes = changes });
+                (void) ulv_bus_listener_each(m->listener, tell, &n);
+        if (system)
+                (void) tell_bus(system->bus, &n);
+}
+
+void public_tell_changed(struct manager *m, uint64_t generation, const char *changes) {
+        tell_all(m, (struct news) { .generation = generation, .changes = changes });
+        objects_tell(m, changes);
 }
 
 void public_tell_job(struct manager *m, const char *job, const char *state, const char *text) {
-        if (m->listener)
-                (void) ulv_bus_listener_each(m->listener, tell, &(struct news) { .job = job, .state = state, .text = text });
+        tell_all(m, (struct news) { .job = job, .state = state, .text = text });
 }

@@ -2,24 +2,29 @@
 #pragma once
 
 /* org.ultravisor1.Manager and .Partition for people (lib/protocol.h): one connection's state, and the
- * methods, which live in verb.c, undo.c, change.c, query.c and forward.c. */
+ * methods, which live in verb.c, undo.c, change.c, query.c and forward.c. Whoever gets to a method may call it:
+ * that was decided before, by public.c for the private socket, by system.c for the system bus. */
 
+#include "command/access.h"
 #include "command/job.h"
 
 #define WAITS_MAX 64            /* pending Wait() calls of one connection */
 #define NAMES_MAX ULV_PARTITIONS_MAX
 #define TEXT_MAX 1024           /* of a reason and the like */
 
-struct public_peer {
+struct public_peer {            /* the userdata of every method */
         struct manager *m;
-        struct ulv_bus_peer *peer;
-        bool may_manage;
+        sd_bus *bus;
+        struct ulv_bus_peer *peer;      /* of the private socket; NULL: this is the system bus, with many senders */
+        bool may;
         bool uses_objects;      /* has looked at partition objects: is told of their changes */
 };
 
-enum access { ACCESS_READ, ACCESS_MANAGE };
-/* Answers the call with a refusal, and says false, if its sender may not. Asked before a call is parsed. */
-bool public_may(struct public_peer *pp, sd_bus_message *call, enum access a);
+/* Puts the objects on a connection. */
+int public_serve(struct public_peer *pp) ULV_MUST_CHECK;
+/* Who sent a call, for as long as the connection (on the system bus: the sender) lives: a pointer and a uid. */
+void *public_who(const struct public_peer *pp, sd_bus_message *call);
+uid_t public_uid(const struct manager *m, sd_bus_message *call);
 /* Answers the call, and says false, while there is no ledger (and no bundle, if that is needed). */
 bool public_has(struct manager *m, sd_bus_message *call, bool bundle);
 /* Answers the call, and says true, if a text of it is longer than TEXT_MAX. */
@@ -41,7 +46,7 @@ int method_resume(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_restart(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_move(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_wait(sd_bus_message *call, void *userdata, sd_bus_error *error);
-int method_why(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
 /* Reads {cores, share, memory} values into a request. 0; 1 (reterr). */
 int verb_check_disks(const struct ulv_request *r, struct ulv_diag *reterr);     /* are those of its limits here? 0; 1 (reterr) */
 int verb_value(struct ulv_request *r, const char *key, const char *value, struct ulv_diag *reterr);
@@ -50,6 +55,9 @@ int verb_what(struct ulv_request *r, const char *what, struct ulv_diag *reterr);
 /* attach.c */
 int method_attach(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_detach(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
+/* why.c */
+int method_why(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
 /* undo.c */
 int method_undo(sd_bus_message *call, void *userdata, sd_bus_error *error);
@@ -82,5 +90,6 @@ int method_signal(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
 /* objects.c */
 int objects_add(struct public_peer *pp) ULV_MUST_CHECK;
-/* Tells a connection what a change of the mirror did to the objects; changes "" = anything. */
-void objects_tell(struct public_peer *pp, const char *changes);
+/* Tells every connection that looks at objects what a change of the mirror did to them; changes "" = anything. */
+void objects_tell(struct manager *m, const char *changes);
+void objects_done(struct manager *m);

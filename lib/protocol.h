@@ -8,7 +8,7 @@
  *   uvd/command         uvd         uid of command only   org.ultravisor1.Ledger at /org/ultravisor1/ledger
  *   uvd/monitor         uvd         root, uid of sim      org.ultravisor1.Monitor at /org/ultravisor1/monitor
  *   operations/command  operations  uid of command only   org.ultravisor1.Operations at /org/ultravisor1/operations
- *   command/public      command     root, socket's group  org.ultravisor1.Manager, .Partition at /org/ultravisor1...
+ *   command/public      command     root, socket's group  org.ultravisor1.Manager, .Partition at /org/ultravisor1... (and the system bus)
  *   launch              uv-launch   root, uid of uvd      SEQPACKET text, see ULV_LAUNCH below
  *
  * org.ultravisor1.Ledger
@@ -68,43 +68,22 @@
  *        changed, if none of these files was changed again since (else Conflict)
  *   signals: Changed(t version)
  *
- * org.ultravisor1.Manager at /org/ultravisor1 (people; flags: 1 = dry run, 2 = force, 4 = prune, 8 = runtime, 16 = explain)
- *   Rows(s kind) -> (t generation, s rows)               ledger rows; partition rows carry extra computed keys:
+ * org.ultravisor1.Manager at /org/ultravisor1, for people: man/org.ultravisor1.5 has every method, with who may call
+ * it. The private socket and, installed, the system bus. flags: enum ulv_flags below. What the page leaves out:
+ *   Rows: partition rows carry extra computed keys:
  *        isolation= cores= (numbers, "1,3-4") cores-wanted= cores-reached= share-wanted= share-reached= (1/1000)
  *        memory-wanted= memory-reached= (bytes) cpu-how= memory-how= limits= (of each limit ID WANTED REACHED HOW, by
  *        spaces) degraded= description= unit=, and no text= (that is Definition's). A number that is 0 is left out. The ledger row carries stale=yes while uvd can't be reached.
- *   Start(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)   names empty: all
- *   Stop(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
- *   Restart(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
- *   Pause(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)   Resume: the same
- *   Set(s name, a{ss} values, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)      values: cores share memory
- *   Attach(s name, s what, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
- *        what: "mount=LABEL:SOURCE:TARGET[:ro]" or "device=[LABEL:]/dev/NODE[:ro]"
- *   Detach(s name, s label, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     force: whoever uses it
- *   Move(s what, s from, s to, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     what: "cores=1"
- *   Remove(as names, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)
- *   Apply(h bundle, b replace, u flags, t if_generation, s reason) -> (s job, s plan, s transaction)     bundle: empty memfd = files in force
- *   Undo(s transaction, u flags, s reason) -> (s job, s plan, s transaction)
- *        transaction: the id, by which the outcome can be asked for should this process die; "several" where each is
- *        made when it is its turn; "" if there was nothing to do
- *   Wait(s job, t timeout_usec) -> (s state, s transactions, s text, s undo)   state done, undone, failed; blocks; 0 = for
- *        ever. undo: transactions of this job that Undo can take back, the latest first, by a space
- *   Why(s verb, s name, a{ss} values) -> (u code, s text)
- *   Verify(h bundle) -> (b ok, s problems)
- *   Reload() -> (t version)
- *   Status() -> (a{ss} facts)       versions, generation, what is missing on this machine, problems of files
- *   History(s owner, t before, u limit) -> (s lines);   Transaction(s id) -> (s state, t generation, s undo)
- *   Backup() -> (t generation, h file);  Restore(h file) -> (t generation)
- *   Definition(s name) -> (s canonical_text, s files)    files: paths in the configuration directory, by a space
- *   Logs(s name) -> (h a, h b, h first)    read-only (lib/logform.h); an empty memfd where there is none
- *   Exec(s name, as argv, as env, s user, s cwd, ah stdio) -> (i status)
- *        argv of one word "-": the user's shell, as at a login; argv[0] "--copy": files (monitor/port.h)
- *   Console(s name, u flags, q rows, q columns, h input) -> ()   what is read from input is typed into the console;
- *        answered when input ends. One at a time: Conflict, but with flag 2 for who typed before. Its output: Logs.
- *   Usage(s name) -> (t cpu_usec, t memory, t tasks, b summed)
- *   Signal(s name, i signal) -> ()
- *   RotateCredential(s name, s credential) -> ()
- *   signals: Changed(t generation, s changes), JobChanged(s job, s state, s text)
+ *   Start and all that answer with a job: transaction: the id, by which the outcome can be asked for should this process
+ *        die; "several" where each is made when it is its turn; "" if there was nothing to do
+ *   Set: values: cores share memory.  Move: what: "cores=1".  Apply: bundle: empty memfd = files in force
+ *   Wait: state done, undone, failed; blocks; timeout 0 = for ever. undo: transactions of this job that Undo can take
+ *        back, the latest first, by a space
+ *   Attach: what: "mount=LABEL:SOURCE:TARGET[:ro]" or "device=[LABEL:]/dev/NODE[:ro]".  Detach: force: whoever uses it
+ *   Definition: files: paths in the configuration directory, by a space
+ *   Logs: read-only (lib/logform.h); an empty memfd where there is none
+ *   Exec: argv of one word "-": the user's shell, as at a login; argv[0] "--copy": files (monitor/port.h)
+ *   Console: answered when input ends. One at a time: Conflict, but with flag 2 for who typed before. Its output: Logs.
  *   A plan is lines of "NAME\tACTION\tTEXT\tNOTE", then "\n" and the summary, then, asked for, the explanation.
  *   A refusal is an error: ulv_bus_error_to_diag().
  * org.ultravisor1.Partition at /org/ultravisor1/partition/NAME (bus-escaped): the properties of JSON output.

@@ -57,7 +57,7 @@ sed -nE 's/^ +(ULV_[A-Z_]+)( = 1)?, +\/\*.*/\1/p' channel/ultravisor.h >"$tmp/a"
 heads libultravisor.3 '^.SH RESULTS' >"$tmp/b"
 compare "channel/ultravisor.h" "libultravisor(3)" "$tmp/a" "$tmp/b" | check "every result of libultravisor is in its page, and no other"
 
-for p in uvctl.1 uvd.8 uv-command.8 uv-operations.8 uv-partition.5 uv-policy.5 ultravisor.7 libultravisor.3 uv-channel.7; do
+for p in uvctl.1 org.ultravisor1.5 uvd.8 uv-command.8 uv-operations.8 uv-partition.5 uv-policy.5 ultravisor.7 libultravisor.3 uv-channel.7; do
     [ -f "man/$p" ] || echo "man/$p is missing"
 done | check "all pages are there"
 if command -v groff >/dev/null; then

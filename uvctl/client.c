@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The connection to the planner (uv-command): sd-bus peer to peer over ROOT/run/ultravisor/command/public,
- * so it needs no system bus. It is made at the first call: verbs that read only files never make it.
+/* The connection to the planner (uv-command): of an installed Ultravisor org.ultravisor1 on the system bus, where
+ * polkit decides who may what; else, and where there is no bus, the same objects on the private socket
+ * ROOT/run/ultravisor/command/public. It is made at the first call: verbs that read only files never make it.
+ *
+ * On the bus the planner is spoken to by its unique name: what ends when that name is gone is lost with it, and
+ * signals under another name aren't its.
  *
  * The planner may be killed at any time, and is back in a moment with all that it knew but its jobs. Nobody
  * who types a verb shall see that: where there is an instance, connecting is tried for a while; a call that
@@ -40,14 +44,57 @@ static bool may_come(const char *path, int r) {
         return (r == -ENOENT || r == -ECONNREFUSED || r == -EPIPE || r == -ECONNRESET) && directory && access(directory, F_OK) == 0;
 }
 
-static int connect_patiently(const char *path, sd_bus **ret) {
-        uint64_t waited = 0;
+/* Who has the name on the bus now; to be freed. */
+static int name_owner(sd_bus *bus, char **ret) {
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        const char *owner;
+        char *copy;
         int r;
 
-        while ((r = ulv_bus_connect(NULL, path, ret)) < 0 && waited < CONNECT_USEC && may_come(path, r)) {
+        r = sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner", NULL,
+                               &reply, "s", ULV_SERVICE);
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "s", &owner);
+        if (r < 0)
+                return r;
+        copy = strdup(owner);
+        if (!copy)
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
+}
+
+/* 0; 1: there is a bus, and nobody has the name. */
+static int connect_system(struct uvctl *u, sd_bus **bus) {
+        int r = *bus ? 0 : sd_bus_open_system(bus);
+
+        if (r < 0)
+                return r;
+        r = name_owner(*bus, &u->service);
+        if (r < 0)
+                return sd_bus_is_open(*bus) > 0 ? 1 : r;
+        /* An agent of polkit in this session may ask for a password. */
+        (void) sd_bus_set_allow_interactive_authorization(*bus, u->tty_err);
+        u->bus = ulv_steal(*bus);
+        return 0;
+}
+
+static int connect_patiently(struct uvctl *u, const char *path) {
+        bool installed = ulv_streq(u->root, "/");
+        sd_bus *bus = NULL;
+        int r;
+
+        for (uint64_t waited = 0;; waited += CONNECT_STEP_USEC) {
+                int s = installed ? connect_system(u, &bus) : -ENOENT;
+
+                if (s == 0)
+                        return 0;
+                r = ulv_bus_connect(NULL, path, &u->bus);
+                if (r >= 0 || waited >= CONNECT_USEC || (!may_come(path, r) && !(s == 1 && r == -EACCES)))
+                        break;
                 (void) usleep(CONNECT_STEP_USEC);
-                waited += CONNECT_STEP_USEC;
         }
+        sd_bus_close_unref(bus);
         return r;
 }
 
@@ -61,18 +108,27 @@ int client_connect(struct uvctl *u) {
                 path = NULL;
                 return fail_errno(u, -ENOMEM, "connect");
         }
-        r = connect_patiently(path, &u->bus);
+        r = connect_patiently(u, path);
         return r < 0 ? unreachable(u, path, r) : 0;
 }
 
 bool client_lost(const struct uvctl *u, int r) {
-        return r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE || r == -ESHUTDOWN || (u->bus && sd_bus_is_open(u->bus) <= 0);
+        _cleanup_free_ char *owner = NULL;
+
+        if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE || r == -ESHUTDOWN || (u->bus && sd_bus_is_open(u->bus) <= 0))
+                return true;
+        /* The bus answers for who is gone, in several words. */
+        return u->bus && u->service && r < 0 && (name_owner(u->bus, &owner) < 0 || !ulv_streq(owner, u->service));
+}
+
+void client_disconnect(struct uvctl *u) {
+        u->bus = sd_bus_close_unref(u->bus);
+        free(ulv_steal(u->service));
 }
 
 int client_reconnect(struct uvctl *u) {
         u->diag = (struct ulv_diag) { 0 };
-        sd_bus_close_unref(u->bus);
-        u->bus = NULL;
+        client_disconnect(u);
         return client_connect(u);
 }
 
@@ -80,7 +136,7 @@ int client_error(struct uvctl *u, const sd_bus_error *e, int r) {
         bool ours = sd_bus_error_is_set(e) && ulv_startswith(e->name, ULV_ERROR_PREFIX);
 
         if (!ours && (r == -ETIMEDOUT || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE)) {
-                if (r == -ETIMEDOUT)
+                if (r == -ETIMEDOUT && !client_lost(u, r))
                         return fail(u, ULV_EXIT_TIMEOUT, "no answer from the planner (uv-command) in time",
                                     "what was asked may still happen", "uvctl history");
                 (void) fail(u, ULV_EXIT_UNREACHABLE, "lost the planner (uv-command) before it answered",
@@ -100,7 +156,7 @@ int client_new(struct uvctl *u, const char *method, sd_bus_message **ret) {
         r = client_connect(u);
         if (r != 0)
                 return r;
-        r = sd_bus_message_new_method_call(u->bus, ret, NULL, ULV_PATH, ULV_IF_MANAGER, method);
+        r = sd_bus_message_new_method_call(u->bus, ret, u->service, ULV_PATH, ULV_IF_MANAGER, method);
         return r < 0 ? fail_errno(u, r, "make a call") : 0;
 }
 
@@ -125,7 +181,7 @@ static int copy_call(struct uvctl *u, sd_bus_message *m, sd_bus_message **ret) {
         (void) sd_bus_message_seal(m, 1, 0);    /* if the connection was lost before it could be sent */
         r = sd_bus_message_rewind(m, true);
         if (r >= 0)
-                r = sd_bus_message_new_method_call(u->bus, &copy, NULL, ULV_PATH, ULV_IF_MANAGER, sd_bus_message_get_member(m));
+                r = sd_bus_message_new_method_call(u->bus, &copy, u->service, ULV_PATH, ULV_IF_MANAGER, sd_bus_message_get_member(m));
         if (r >= 0)
                 r = sd_bus_message_copy(copy, m, true);
         if (r >= 0)

@@ -97,9 +97,9 @@ static int after_answer(struct console *c) {
                 return c->code;
         c->u->diag = (struct ulv_diag) { 0 };
         (void) poll(NULL, 0, AGAIN_MS);
-        if (sd_bus_is_open(c->u->bus) <= 0) {
+        if (client_lost(c->u, -ETIMEDOUT)) {
                 c->slot = sd_bus_slot_unref(c->slot);
-                c->u->bus = sd_bus_close_unref(c->u->bus);
+                client_disconnect(c->u);
         }
         int r = begin_typing(c);
         if (r != ULV_EXIT_UNREACHABLE)

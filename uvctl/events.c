@@ -173,9 +173,9 @@ int verb_events(struct uvctl *u, int argc, char **argv) {
         r = client_connect(u);
         if (r != 0)
                 return r;
-        r = sd_bus_match_signal(u->bus, &match, NULL, ULV_PATH, ULV_IF_MANAGER, "Changed", on_changed, &e);
+        r = sd_bus_match_signal(u->bus, &match, u->service, ULV_PATH, ULV_IF_MANAGER, "Changed", on_changed, &e);
         if (r >= 0)
-                r = sd_bus_match_signal(u->bus, &jobs, NULL, ULV_PATH, ULV_IF_MANAGER, "JobChanged", on_job, &e);
+                r = sd_bus_match_signal(u->bus, &jobs, u->service, ULV_PATH, ULV_IF_MANAGER, "JobChanged", on_job, &e);
         if (r < 0)
                 return fail_errno(u, r, "listen");
         r = check_names(u, argc, argv);

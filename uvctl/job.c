@@ -149,7 +149,7 @@ static int wait_once(struct uvctl *u, struct wait *w) {
                 return r;
         r = sd_bus_message_append(m, "st", w->job, limited ? ULV_MAX(u->wait_usec, UINT64_C(1)) : UINT64_C(0));
         if (r >= 0 && u->tty_err)
-                r = sd_bus_match_signal(u->bus, &match, NULL, ULV_PATH, ULV_IF_MANAGER, "JobChanged", on_changed, w);
+                r = sd_bus_match_signal(u->bus, &match, u->service, ULV_PATH, ULV_IF_MANAGER, "JobChanged", on_changed, w);
         if (r >= 0)
                 r = sd_bus_call_async(u->bus, &call, m, on_answer, w, limited ? u->wait_usec + 1000000 : UINT64_MAX);
         if (r < 0)

@@ -144,6 +144,6 @@ int main(int argc, char **argv) {
                 (void) fail(&u, (enum ulv_exit) r, "it failed, and nobody said why", "", "uvctl history, and the log of the ultravisor");
         print_diag(&u, &u.diag);
         free(u.env);
-        sd_bus_close_unref(u.bus);
+        client_disconnect(&u);
         return r;
 }

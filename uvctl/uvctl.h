@@ -49,6 +49,7 @@ struct uvctl {
         bool tty_out, tty_err, colour;  /* colour: of standard output */
 
         sd_bus *bus;                    /* NULL until client_connect() */
+        char *service;                  /* on the system bus: the planner's unique name there; NULL: the private socket */
         struct ulv_diag diag;
 };
 
@@ -81,7 +82,8 @@ bool confirm(struct uvctl *u, const char *question, const char *command);
 int client_connect(struct uvctl *u) ULV_MUST_CHECK;
 /* Did the connection end (r: what a call or process() returned), and with it what was on its way? */
 bool client_lost(const struct uvctl *u, int r);
-/* Makes it anew. Slots of the old one must be gone. */
+/* Both: slots of the old one must be gone. */
+void client_disconnect(struct uvctl *u);
 int client_reconnect(struct uvctl *u) ULV_MUST_CHECK;
 /* A call of org.ultravisor1.Manager: client_new(), append, client_send(). All return exit codes. */
 int client_new(struct uvctl *u, const char *method, sd_bus_message **ret) ULV_MUST_CHECK;

@@ -1,5 +1,7 @@
 # Who may call what, what each role can't do, and what a monitor can't do with its view.
 load ../lib/uv
+load ../lib/manual
+MANUAL=$BATS_TEST_DIRNAME/../../man/org.ultravisor1.5
 
 setup_file() { instance_up; sim one Cores=1 256M "After=two-secret-name"; sim two-secret-name Share=0.5 256M; uv apply -y; uv start -a; }
 teardown_file() { instance_down; }
@@ -53,4 +55,10 @@ caps() { awk '/^Cap(Eff|Prm|Bnd|Inh|Amb)/ {print $2}' "/proc/$1/status" | sort -
         names=$(strings "/proc/$mon/map_files/$map" | grep -oE '\b(one|two-secret-name)\b' | sort -u | wc -l)
         [ "$names" = 1 ]
     done
+}
+
+@test "introspection on the private socket is org.ultravisor1(5), word by word" {
+    "$ULV_BIN/../test/bus" members "$ROOT/run/ultravisor/command/public" | sort >"$BATS_TEST_TMPDIR/members"
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/members")" -gt 40 ]
+    diff <(manual_members | sort) "$BATS_TEST_TMPDIR/members"
 }

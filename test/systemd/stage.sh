@@ -2,7 +2,7 @@
 # package.bats, as a package of which there is an older one, too.
 payload() { # payload DIR KIND
     rm -rf "$1"; mkdir -p "$1/test"
-    cp -r test/lib test/systemd "$1/test/"; cp -r systemd launch/tree.c "$1/"
+    cp -r test/lib test/systemd "$1/test/"; cp -r systemd launch/tree.c "$B/test/bus" "$1/"
     case $2 in
     package)
         make -s B="$B" deb >&2 && cp "$B"/deb/ultravisor_*.deb "$1/new.deb" &&
