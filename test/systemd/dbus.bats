@@ -111,7 +111,7 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
     as slow busctl call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Stop asuts 1 web 0 0 "" >$T/slow 2>&1 &
     sleep 0.3
     ms=$($T/bus latency 20)
-    echo "slowest of 20 calls of root: $ms ms"
+    echo "# slowest of 20 calls of root meanwhile: $ms ms" >&3
     kill -0 $!
     [ "$ms" -lt 1000 ]
     wait $!
@@ -133,9 +133,9 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
     sleep 1
     ms=$($T/bus latency 50); view=$(as victor $T/bus latency 50)
     wait $!
-    echo "$(cat $T/flood) calls of the flood; slowest answer meanwhile: root $ms ms, ultravisor-view $view ms"
+    echo "# $(cat $T/flood) calls of the flood; slowest answer meanwhile: root $ms ms, ultravisor-view $view ms" >&3
     sleep 1
-    echo "uv-command: $before KiB before, $(rss) KiB after"
+    echo "# uv-command: $before KiB before, $(rss) KiB after" >&3
     [ "$ms" -lt 2000 ]; [ "$view" -lt 2000 ]
     [ "$(rss)" -lt $((before + 4096)) ]
     [ "$(outcomes "ULTRAVISOR_UID=$(id -u mallory)" | wc -l)" -lt 60 ]      # ten a minute
@@ -151,7 +151,7 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
     as mallory $T/bus fuzz 2000 4 $T/members
     $T/bus fuzz 3000 5 $T/members
     is "$(main_pid uv-command)" "$pid"
-    echo "uv-command: $before KiB before, $(rss) KiB after"
+    echo "# uv-command: $before KiB before, $(rss) KiB after" >&3
     [ "$(rss)" -lt $((before + 4096)) ]
 }
 
