@@ -40,10 +40,10 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     [ "$(systemctl show -P StatusText $UNIT)" = "running, leader $(leader web)" ]
 }
 
-@test "the monitor's unit has the monitor and its uv-port, nothing of the payload" {
+@test "the monitor's unit has the monitor, its uv-port and uv-attach, nothing of the payload" {
     local got
     got=$(for p in $(cat /sys/fs/cgroup/$(systemctl show -P ControlGroup $UNIT)/cgroup.procs); do cat /proc/$p/comm; done | sort | xargs)
-    is "$got" "uv-monitor-lxc uv-port"
+    is "$got" "uv-attach uv-monitor-lxc uv-port"
     got=$(for p in $(cat /sys/fs/cgroup/$(systemctl show -P ControlGroup $SCOPE)/cgroup.procs); do cat /proc/$p/comm; done | sort | xargs)
     is "$got" "sleep uv-init"
 }
