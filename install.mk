@@ -16,9 +16,10 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ultravisor
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
-# dbus-daemon and polkitd look nowhere else, whatever our prefix is.
+# dbus-daemon, polkitd and AppArmor look nowhere else, whatever our prefix is.
 DBUSDIR ?= /usr/share/dbus-1/system.d
 POLKITDIR ?= /usr/share/polkit-1
+APPARMORDIR ?= /etc/apparmor.d
 
 # MODE:SOURCE:DESTINATION, one list for install and uninstall. Whoever adds a file to systemd/, man/, policies/ or
 # examples/ need not touch it: the name's end says what a file is.
@@ -35,6 +36,7 @@ INSTALL_LIST = \
         $(call put,644,$(wildcard systemd/org.*.conf),$(DBUSDIR)) \
         $(call put,644,$(wildcard systemd/*.policy),$(POLKITDIR)/actions) \
         $(call put,644,$(wildcard systemd/*.rules),$(POLKITDIR)/rules.d) \
+        $(call put,644,plugins/lxc/apparmor/ultravisor-container,$(APPARMORDIR)) \
         $(call put,644,$(wildcard systemd/*.yml),$(PREFIX)/share/ultravisor) \
         $(foreach s,$(sections),$(call put,644,$(wildcard man/*.$(s)),$(MANDIR)/man$(s))) \
         644:uvctl/completion/uvctl.bash:$(BASHDIR)/uvctl \

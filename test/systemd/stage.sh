@@ -1,5 +1,6 @@
 # Puts what is built into a payload, and runs a Bats file of test/systemd in the bed: installed there, or, for
-# package.bats, as a package of which there is an older one, too.
+# package.bats, as a package of which there is an older one, too, and for
+# readme.bats, a clean tree, built as README.md says.
 payload() { # payload DIR KIND
     rm -rf "$1"; mkdir -p "$1/test"
     cp -r test/lib test/systemd "$1/test/"; cp -r systemd launch/tree.c "$B/test/bus" "$1/"
@@ -8,6 +9,11 @@ payload() { # payload DIR KIND
         make -s B="$B" deb >&2 && cp "$B"/deb/ultravisor_*.deb "$1/new.deb" &&
             dpkg-deb -R "$1/new.deb" "$1/old" && sed -i 's/^Version: .*/Version: 0.0.1/' "$1/old/DEBIAN/control" &&
             dpkg-deb -b "$1/old" "$1/old.deb" >&2 && rm -r "$1/old" ;;
+    readme)
+        # A clean tree: what git has, nothing built.
+        mkdir "$1/tree" && git ls-files -z | xargs -0 cp -p --parents -t "$1/tree" &&
+            (cd "$1/tree" && env -u B make -j2 && env -u B make deb) >"$B/test-logs/readme.build" 2>&1 || { tail -n 20 "$B/test-logs/readme.build"; return 1; }
+        printf 'make\nmake deb\n' >"$1/host-typed" ;;
     *) make -s B="$B" install DESTDIR="$1/root" PREFIX=/usr ;;
     esac
 }
