@@ -169,13 +169,29 @@ static void go(struct job *j, int r, const struct ulv_diag *d) {
                 attach_go(j);
 }
 
+/* The set with what is wanted. */
+static int with(struct job *j, const struct wanted *w, struct ulv_diag *d) {
+        const struct ulv_definition *now = ulv_bundle_definition(j->m->bundle, j->items[0].name);
+        const struct dropin_part part = { w->section, w->label, w->lines };
+        bool defined = false;
+
+        for (size_t i = 0; now && i < now->n_attachments; i++)
+                defined |= ulv_streq(now->attachments[i].label, w->label);
+        if (defined) {
+                ulv_diag_what(d, ULV_EXIT_CONFLICT, "cannot attach %s to %s", w->label, j->items[0].name);
+                ulv_diag_why(d, "it has a mount or device of this label");
+                ulv_diag_try(d, "another label, or uvctl detach %s %s first", j->items[0].name, w->label);
+                return 1;
+        }
+        return now ? make_candidate(j, w->label, &part, &defined, d) : 0;
+}
+
 int method_attach(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
         const char *name, *what, *reason;
         uint64_t if_generation;
         struct ulv_diag d = { 0 };
         struct wanted w = { 0 };
-        bool defined = false;
         uint32_t flags;
         struct job *j;
         int r;
@@ -190,20 +206,8 @@ int method_attach(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
         if (read_what(what, &w, &d) != 0)
                 return ulv_bus_reply_diag(call, &d);
         j = begin(pp, call, ULV_REQUEST_ATTACH, name, w.label, flags, if_generation, reason);
-        if (!j)
-                return 1;
-        const struct ulv_definition *now = ulv_bundle_definition(pp->m->bundle, name);
-        for (size_t i = 0; now && i < now->n_attachments; i++)
-                defined |= ulv_streq(now->attachments[i].label, w.label);
-        if (defined) {
-                ulv_diag_what(&d, ULV_EXIT_CONFLICT, "cannot attach %s to %s", w.label, name);
-                ulv_diag_why(&d, "it has a mount or device of this label");
-                ulv_diag_try(&d, "another label, or uvctl detach %s %s first", name, w.label);
-                job_refuse(j, &d);
-                return 1;
-        }
-        const struct dropin_part part = { w.section, w.label, w.lines };
-        go(j, now ? make_candidate(j, w.label, &part, &defined, &d) : 0, &d);
+        if (j)
+                go(j, with(j, &w, &d), &d);
         return 1;
 }
 
@@ -252,4 +256,27 @@ int method_detach(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
         if (j)
                 go(j, without(j, label, &d), &d);
         return 1;
+}
+
+/* Why() plans as the verb would: on the set as it would be. */
+int attach_why(struct manager *m, struct item *i, struct ulv_request *q, struct ulv_bundle **ret, struct ulv_diag *d) {
+        struct job j = { .m = m, .verb = ulv_request_verb_name(q->verb), .items = i, .n_items = 1 };
+        struct wanted w = { 0 };
+        int r = q->verb == ULV_REQUEST_ATTACH ? read_what(q->other, &w, d) : 0;
+
+        if (r != 0)
+                return r;
+        *i = (struct item) { .request = *q };
+        if (!ulv_copy(i->name, sizeof(i->name), q->name) || !ulv_copy(i->other, sizeof(i->other), q->verb == ULV_REQUEST_ATTACH ? w.label : q->other))
+                return bad_what(d, "there is nothing of a name that long");
+        i->request.name = i->name;
+        i->request.other = i->other;
+        r = q->verb == ULV_REQUEST_ATTACH ? with(&j, &w, d) : without(&j, i->other, d);
+        if (r != 0) {
+                ulv_bundle_free(j.candidate);
+                return r;
+        }
+        *q = i->request;
+        *ret = j.candidate;
+        return 0;
 }

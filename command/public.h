@@ -55,6 +55,9 @@ int verb_what(struct ulv_request *r, const char *what, struct ulv_diag *reterr);
 /* attach.c */
 int method_attach(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_detach(sd_bus_message *call, void *userdata, sd_bus_error *error);
+/* other of q is what is to be attached, or a label. *ret: what to plan on (NULL: the set in force), to be freed; q: how, in i. 0; 1 (reterr); -errno. */
+struct item;
+int attach_why(struct manager *m, struct item *i, struct ulv_request *q, struct ulv_bundle **ret, struct ulv_diag *reterr);
 
 /* why.c */
 int method_why(sd_bus_message *call, void *userdata, sd_bus_error *error);

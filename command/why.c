@@ -14,6 +14,7 @@ static const struct { const char *name; enum ulv_request_verb verb; } why_verbs[
         { "start", ULV_REQUEST_START }, { "stop", ULV_REQUEST_STOP }, { "set", ULV_REQUEST_SET },
         { "pause", ULV_REQUEST_PAUSE }, { "resume", ULV_REQUEST_RESUME },
         { "move", ULV_REQUEST_MOVE }, { "apply", ULV_REQUEST_APPLY }, { "remove", ULV_REQUEST_REMOVE },
+        { "attach", ULV_REQUEST_ATTACH }, { "detach", ULV_REQUEST_DETACH },
 };
 
 /* The request of Why(verb, name, values). Texts point into the message. 0; 1 (reterr); -errno. */
@@ -29,7 +30,7 @@ static int read_why(sd_bus_message *call, struct ulv_request *ret, struct ulv_di
                 i++;
         if (i == ULV_ARRAY_SIZE(why_verbs)) {
                 ulv_diag_what(reterr, ULV_EXIT_USAGE, "uvctl why doesn't know the verb %.32s", verb);
-                ulv_diag_why(reterr, "it knows start, stop, pause, resume, set, move, remove and apply");
+                ulv_diag_why(reterr, "it knows start, stop, pause, resume, set, move, attach, detach, remove and apply");
                 ulv_diag_try(reterr, "uvctl why start NAME");
                 return 1;
         }
@@ -38,16 +39,18 @@ static int read_why(sd_bus_message *call, struct ulv_request *ret, struct ulv_di
         if (r < 0)
                 return r;
         while ((r = sd_bus_message_read(call, "{ss}", &key, &value)) > 0) {
-                if (ulv_streq(key, "to"))
+                bool attaches = ret->verb == ULV_REQUEST_ATTACH || ret->verb == ULV_REQUEST_DETACH;
+
+                if (ulv_streq(key, "to") || (attaches && ulv_streq(key, "what")))
                         ret->other = value;
                 else if (ulv_streq(key, "what"))
                         r = verb_what(ret, value, reterr);
                 else
                         r = verb_value(ret, key, value, reterr);
-                if (r == 1 && !ulv_streq(key, "to"))
+                if (r == 1 && !ulv_streq(key, "to") && !(attaches && ulv_streq(key, "what")))
                         return 1;
         }
-        if (ret->verb == ULV_REQUEST_MOVE && !ret->other)
+        if (!ret->other)
                 ret->other = "";
         return r;
 }
@@ -113,6 +116,7 @@ static struct question question_of(const struct ulv_request *r) {
         static const struct { enum ulv_request_verb verb; const char *method; } methods[] = {
                 { ULV_REQUEST_START, "Start" }, { ULV_REQUEST_STOP, "Stop" }, { ULV_REQUEST_SET, "Set" }, { ULV_REQUEST_PAUSE, "Pause" },
                 { ULV_REQUEST_RESUME, "Resume" }, { ULV_REQUEST_MOVE, "Move" }, { ULV_REQUEST_APPLY, "Apply" }, { ULV_REQUEST_REMOVE, "Remove" },
+                { ULV_REQUEST_ATTACH, "Attach" }, { ULV_REQUEST_DETACH, "Detach" },
         };
         struct question q = { .access = ACCESS_CONFIGURE, .verb = "" };
 
@@ -125,9 +129,9 @@ static struct question question_of(const struct ulv_request *r) {
         return q;
 }
 
-static int why_reasons(struct manager *m, const struct ulv_request *request, struct why *w) {
+static int why_reasons(struct manager *m, const struct ulv_bundle *b, const struct ulv_request *request, struct why *w) {
         struct ulv_plan *p = NULL;
-        int r = ulv_plan_make(m->ledger, m->bundle, request, &p);
+        int r = ulv_plan_make(m->ledger, b, request, &p);
 
         if (r < 0)
                 return r;
@@ -145,7 +149,9 @@ static int why_reasons(struct manager *m, const struct ulv_request *request, str
 
 int method_why(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
+        ULV_CLEANUP(ulv_bundle_freep) struct ulv_bundle *candidate = NULL;
         struct ulv_request request;
+        struct item item;
         struct ulv_diag d = { 0 };
         struct why *w;
         int r;
@@ -153,6 +159,8 @@ int method_why(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
         if (!public_has(pp->m, call, true))
                 return 1;
         r = read_why(call, &request, &d);
+        if (r == 0 && (request.verb == ULV_REQUEST_ATTACH || request.verb == ULV_REQUEST_DETACH))
+                r = attach_why(pp->m, &item, &request, &candidate, &d);
         if (r > 0)
                 return ulv_bus_reply_diag(call, &d);
         if (r < 0)
@@ -161,7 +169,7 @@ int method_why(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
         if (!w)
                 return -ENOMEM;
         *w = (struct why) { .call = sd_bus_message_ref(call), .q = question_of(&request), .private = pp->peer, .text.max = 4 * 1024 * 1024 };
-        r = why_reasons(pp->m, &request, w);
+        r = why_reasons(pp->m, candidate ? candidate : pp->m->bundle, &request, w);
         if (r < 0)
                 w->text.error = r;
         if (pp->peer)

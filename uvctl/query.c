@@ -32,6 +32,13 @@ static int append_why(struct uvctl *u, sd_bus_message *m, int argc, char **argv)
                 ulv_diag_try(&u->diag, "uvctl why start NAME");
                 return ULV_EXIT_USAGE;
         }
+        if (ulv_streq(argv[0], "attach") || ulv_streq(argv[0], "detach")) {
+                if (argc != 3)
+                        return fail(u, ULV_EXIT_USAGE, "uvctl why attach needs whom and what", "it is: uvctl why attach NAME WHAT, or uvctl why detach NAME LABEL",
+                                    "uvctl why attach web device=/dev/fuse");
+                r = sd_bus_message_append(m, "ssa{ss}", argv[0], argv[1], 1, "what", argv[2]);
+                return r < 0 ? fail_errno(u, r, "make a call") : 0;
+        }
         if (!ulv_streq(argv[0], "move")) {
                 r = sd_bus_message_append(m, "ss", argv[0], argc > 1 ? argv[1] : "");
                 return r < 0 ? fail_errno(u, r, "make a call") : append_values(u, m, ULV_MAX(argc - 2, 0), argv + 2);

@@ -207,6 +207,16 @@ Path=/dev/loop1"
     uv detach web loop-two -q
 }
 
+@test "why answers as the verb would" {
+    run uv why attach web "mount=data:$ROOT/data:/data"
+    [[ "$output" == *"nothing refuses it"* ]]
+    run -6 uv why attach web "mount=first:$ROOT/data:/data"
+    run -4 uv why detach web nothing
+    run uv why detach web first
+    [[ "$output" == *"nothing refuses it"*"mount first removed"* ]]
+    [ "$(reached first)" = "11 ro" ]
+}
+
 @test "--runtime: until it ends, and the files say nothing of it" {
     uv attach web "mount=data:$ROOT/data:/data" --runtime -q
     fails grep -q 'Mount "data"' <<<"$(dropin)"

@@ -54,7 +54,7 @@ _uvctl() {
         apply | plan | verify | backup | restore) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
         why)
                 if ((COMP_CWORD == i + 1)); then
-                        mapfile -t COMPREPLY < <(compgen -W 'start stop pause resume set move remove' -- "$cur")
+                        mapfile -t COMPREPLY < <(compgen -W 'start stop pause resume set move attach detach remove' -- "$cur")
                 else
                         names=$(_uvctl_names)
                         mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory= tasks= io-read= io-write= iops-read= iops-write=" -- "$cur")
