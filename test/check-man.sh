@@ -112,6 +112,23 @@ complete_word() { # complete_word WORD...: what completes the last one
     [ "$(complete_word list -o na) $(complete_word start -o na)" = "name " ] || echo "-o na completes to: $(complete_word list -o na) $(complete_word start -o na)"
     [ "$(complete_word list -o js)" = "json" ] || echo "list -o js completes to: $(complete_word list -o js | xargs)"
 } 2>&1 | check "completion offers the verbs and options of the table"
+if command -v zsh >/dev/null; then
+    zsh_words() { # zsh_words WORD...: what may stand for the last one
+        PATH="$(cd "$B/bin" && pwd):$PATH" zsh -f -c '
+            compadd() { local a; for a; do [[ -z $a || ( $a == -* && $a != --?* ) ]] || print -r -- $a; done }; _files() { }
+            . ./uvctl/completion/uvctl.zsh
+            words=(uvctl "$@"); CURRENT=$#words; _uvctl' complete "$@"
+    }
+    {
+        zsh_words '' | sort >"$tmp/a"; cut -d' ' -f1 "$tmp/verbs" | sort | diff "$tmp/a" -
+        while read -r verb options; do
+            zsh_words "$verb" -- | sort >"$tmp/a"; tr ' ' '\n' <<<"$options" | grep '^--' | sort | diff "$tmp/a" - || echo "of $verb"
+        done <"$tmp/verbs"
+        [ "$(zsh_words list -o '' | xargs) $(zsh_words start -o '' | xargs)" = "table wide json name table wide json" ] || echo "-o"
+    } 2>&1 | check "zsh's completion offers every verb with its options, and no other"
+else
+    skip "zsh's completion offers every verb with its options, and no other" "zsh is not installed"
+fi
 "$uvctl" --help | { awk 'length > 80 { print "longer than 80 columns: " $0 }'; } | check "--help fits 80 columns"
 { [ "$("$uvctl" --help | wc -l)" -le 44 ] || echo "$("$uvctl" --help | wc -l) lines"; } | check "--help fits one screen"
 echo "1..$n"; exit $status
