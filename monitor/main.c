@@ -92,6 +92,7 @@ static int take_environment(struct ulv_monitor *m, const char *name) {
 
         if (!token)
                 token = getenv("INVOCATION_ID");
+        m->end_only = m->stop_wanted = getenv("ULTRAVISOR_STOP") != NULL;
         if (!root || root[0] != '/' || strlen(root) >= MONITOR_ROOT_MAX || !token || strlen(token) >= sizeof(m->token) || !ulv_name_is_valid(name))
                 return -EINVAL;
         (void) snprintf(m->name, sizeof(m->name), "%s", name);

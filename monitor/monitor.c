@@ -237,6 +237,7 @@ static void start(struct ulv_monitor *m) {
 
         m->payload = PAYLOAD_STARTING;
         m->incarnation = m->seen.incarnation;
+        (void) unlinkat(m->run_dir, ULV_STOP_NOTE, 0);
         m->stop_wanted = false;
         m->found_nothing = m->killed = m->stop_asked = m->failed = m->init_used = m->init_ready = false;
         m->result[0] = m->exited[0] = 0;
@@ -272,6 +273,17 @@ static int leader_by_record(const struct ulv_monitor *m) {
         return fd >= 0 && leader_start_ticks((pid_t) m->seen.leader) == m->seen.start ? ulv_steal_fd(&fd) : -1;
 }
 
+/* --- a stop that uvd wasn't told of -------------------------------------------------------------------- */
+
+static void note_stop(const struct ulv_monitor *m) {
+        _cleanup_close_ int fd = openat(m->run_dir, ULV_STOP_NOTE, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+        if (fd < 0)
+                ulv_log(ULV_LOG_WARNING, "that %s was stopped can't be noted: uvd will take it for a failure", m->name);
+}
+
+static bool stop_was_noted(const struct ulv_monitor *m) { return faccessat(m->run_dir, ULV_STOP_NOTE, F_OK, AT_SYMLINK_NOFOLLOW) == 0; }
+
 static void nothing_runs(struct ulv_monitor *m) {
         /* A payload that we had, or should have, and that is gone is an end; else there was none yet. */
         m->found_nothing = m->leader_pidfd < 0;
@@ -286,6 +298,7 @@ static void adopt(struct ulv_monitor *m) {
         int fd = fcntl(store_find(m, ulv_plugin.leader_fd_name), F_DUPFD_CLOEXEC, 3), r;
 
         m->incarnation = m->seen.incarnation;
+        m->stop = m->stop || (m->seen.state != ULV_STARTING && stop_was_noted(m));     /* else the note is of a life before */
         if (fd < 0)
                 fd = leader_by_record(m);
         if (fd >= 0 && pidfd_dead(fd)) {
@@ -311,22 +324,6 @@ static void adopt(struct ulv_monitor *m) {
 
 static bool wanted_end(const struct ulv_monitor *m) {
         return m->stop || (m->seen.valid && (m->seen.state == ULV_STOPPING || !ulv_state_is_live(m->seen.state)));
-}
-
-#define STOP_NOTE "stopped"     /* in our directory below /run: the life that was stopped while uvd was away */
-
-static void note_stop(const struct ulv_monitor *m) {
-        _cleanup_close_ int fd = openat(m->run_dir, STOP_NOTE, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-        if (fd < 0 || dprintf(fd, "%llu\n", (unsigned long long) m->incarnation) < 0)
-                ulv_log(ULV_LOG_WARNING, "that %s was stopped can't be noted: uvd will take it for a failure", m->name);
-}
-
-static bool stop_was_noted(const struct ulv_monitor *m) {
-        _cleanup_free_ char *text = NULL;
-        size_t len;
-
-        return ulv_read_file_at(m->run_dir, STOP_NOTE, 32, &text, &len) >= 0 && strtoull(text, NULL, 10) == m->seen.incarnation;
 }
 
 /* Nothing runs. Is something to be started, or to be reported as lost, or are we done? */
@@ -362,6 +359,7 @@ static int on_give_up(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, v
 static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
         struct ulv_monitor *m = userdata;
 
+        m->stop = m->stop || (m->end_only && m->greeted);
         if (m->payload == PAYLOAD_UNKNOWN && m->seen.valid && m->seen.definition)
                 adopt(m);
         else if (m->payload == PAYLOAD_UNKNOWN && (m->greeted || m->stop))

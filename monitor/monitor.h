@@ -96,6 +96,7 @@ struct ulv_monitor {
         uint64_t incarnation;           /* of the payload, 0 = not known */
         sd_event_source *leader_watch;
         bool stop;                      /* SIGTERM: stop the payload, uvd or not */
+        bool end_only;                  /* started to end what is left, and to tell uvd */
         bool stop_asked, killed;
         bool stop_wanted;               /* somebody wanted this end: no failure */
         bool found_nothing;             /* ENDING leads to NONE, not to ENDED */

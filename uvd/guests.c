@@ -152,6 +152,7 @@ void guest_review(struct uvd *u, const char *name, bool committed) {
         /* An old monitor that is still on its way out has proved its own incarnation gone, not used this one. */
         if (committed && p.state == ULV_STARTING && p.incarnation != g->incarnation) {
                 g->fresh = true;
+                g->stopped = false;
                 g->failures = 0;
         }
         g->incarnation = p.incarnation;
@@ -263,6 +264,10 @@ void guest_connected(struct guest *g, struct ulv_bus_peer *p) {
         g->fresh = false;
         g->failures = 0;
         g->retry = sd_event_source_disable_unref(g->retry);
+        if (g->stopped) {
+                g->stopped = false;     /* It knows; the one after it is another matter. */
+                (void) !starter_write_type(g->uvd, g->name);
+        }
 }
 
 void guest_disconnected(struct uvd *u, struct guest *g) {

@@ -6,7 +6,8 @@
  * Theory of operation. StartUnit may be asked for at any time: of a unit that runs it is nothing, of one that is on its
  * way out it waits. So there is little to remember here. That a monitor can't be started, PID 1 says in the answer, or
  * by the job's result; that one is gone for good, by the unit's state, "inactive" or "failed", with no job (a monitor
- * that PID 1 is about to revive is "activating"). A token is asked for when a monitor says Hello with one that we don't
+ * that PID 1 is about to revive is "activating"). Was it a stop that came between an accident and the revival, nobody
+ * has seen to the payload: the next monitor is stopped at once. A token is asked for when a monitor says Hello with one that we don't
  * know: PID 1 revives monitors without us. If the bus is lost, all is listed again, once a second until it is there. */
 
 #include "uvd/starter.h"
@@ -165,7 +166,7 @@ static int call_unit(struct uvd *u, const char *name, const char *member, sd_bus
         if (r == 0)
                 r = sd_bus_message_new_method_call(u->starter->bus, &m, MANAGER, member);
         if (r >= 0)
-                r = sd_bus_message_append(m, "ss", unit, "replace");
+                r = sd_bus_message_append(m, "ss", unit, "fail");       /* an administrator's job isn't replaced by ours */
         if (r >= 0)
                 r = ask(u, m, on_answer, ulv_steal(q));
         free(q);
@@ -225,6 +226,42 @@ static int read_state(sd_bus_message *m, const char **ret_state, uint32_t *ret_j
         return r;
 }
 
+/* Of one unit, in the form of a list. */
+static int on_state(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct question *q = userdata;
+        struct guest *g = guest_find(q->uvd, q->name);
+        const char *state;
+        uint32_t job;
+
+        if (!g || g->asked || sd_bus_message_is_method_error(m, NULL) || sd_bus_message_enter_container(m, 'a', "(ssssssouso)") < 0 ||
+            sd_bus_message_read(m, "(ssssssouso)", NULL, NULL, NULL, &state, NULL, NULL, NULL, &job, NULL, NULL) <= 0)
+                return 0;
+        /* A job will tell of itself. */
+        if (job != 0 || (!ulv_streq(state, "inactive") && !ulv_streq(state, "failed")))
+                return 0;
+        /* After an accident it would be revived, and an end in order is reported: so it was a stop. */
+        g->stopped = !g->fresh;
+        guest_exited(q->uvd, q->name, g->fresh && ulv_streq(state, "failed"));
+        return 0;
+}
+
+static int ask_state(struct uvd *u, const char *name) {
+        struct question *q = question_new(u, name);
+        sd_bus_message *m = NULL;
+        char unit[128];
+        int r = !q ? -ENOMEM : unit_name(unit, name) ? 0 : -ENAMETOOLONG;
+
+        if (r == 0)
+                r = sd_bus_message_new_method_call(u->starter->bus, &m, MANAGER, "ListUnitsByNames");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "as", 1, unit);
+        if (r >= 0)
+                r = ask(u, m, on_state, ulv_steal(q));
+        free(q);
+        sd_bus_message_unref(m);
+        return r;
+}
+
 static int on_changed(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         _cleanup_free_ char *unit = NULL;
         const char *interface, *state = "";
@@ -236,9 +273,9 @@ static int on_changed(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error
         if (sd_bus_path_decode(sd_bus_message_get_path(m), UNIT_PATH, &unit) <= 0 || !partition_of(unit, name) ||
             !(g = guest_find(u, name)) || sd_bus_message_read(m, "s", &interface) < 0 || read_state(m, &state, &job) < 0)
                 return 0;
-        /* What was asked for isn't there yet, or its job will tell. */
+        /* On its way to be revived it may pass through "inactive", too: asked, PID 1 says how it ended up. */
         if (job == 0 && !g->asked && (ulv_streq(state, "inactive") || ulv_streq(state, "failed")))
-                guest_exited(u, name, g->fresh && ulv_streq(state, "failed"));
+                (void) ask_state(u, name);
         return 0;
 }
 

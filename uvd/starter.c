@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
@@ -40,16 +41,19 @@ static int write_run_file(int dir, const char *name, const char *text) {
 }
 
 int starter_write_type(struct uvd *u, const char *name) {
-        static const struct { const char *type, *backend; } backends[] = { { "container", "lxc\n" }, { "sim", "sim\n" } };
+        static const struct { const char *type, *backend; } backends[] = { { "container", "lxc" }, { "sim", "sim" } };
+        const struct guest *g = guest_find(u, name);
         struct ulv_partition_info p;
         _cleanup_close_ int dir = -1;
+        char text[16];
 
         if (ulv_ledger_partition(u->ledger, name, &p) != 0)
                 return -ENOENT;
         for (size_t i = 0; i < ULV_ARRAY_SIZE(backends); i++)
                 if (ulv_streq(backends[i].type, p.type)) {
                         dir = open_types(u);
-                        return dir < 0 ? dir : write_run_file(dir, name, backends[i].backend);
+                        (void) snprintf(text, sizeof(text), "%s%s\n", backends[i].backend, g && g->stopped ? " stop" : "");
+                        return dir < 0 ? dir : write_run_file(dir, name, text);
                 }
         return -EOPNOTSUPP;
 }

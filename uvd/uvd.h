@@ -41,6 +41,7 @@ struct guest {
         sd_event_source *retry;
         struct ulv_bus_peer *peer;      /* the monitor's connection, NULL if there is none */
         struct link *held;              /* its Hello waits for the starter's word, or its Want for command's; NULL: none */
+        bool stopped;                   /* its unit was stopped while it had no monitor: the next one is to see to it */
         bool wanting;                   /* held is a Want that command has been told of */
         int view_fd;                    /* read-only; -1 if there is no view */
         void *view;

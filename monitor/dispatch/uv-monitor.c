@@ -47,6 +47,10 @@ static int read_backend(const char *root, const char *name, char word[16]) {
         (void) ulv_close(fd);
         word[n > 0 ? n : 0] = 0;
         word[strcspn(word, "\n")] = 0;
+        if (strchr(word, ' ')) {        /* "lxc stop": to end what is left */
+                *strchr(word, ' ') = 0;
+                (void) setenv("ULTRAVISOR_STOP", "yes", 1);
+        }
         return n > 0 ? 0 : -ENOENT;
 }
 

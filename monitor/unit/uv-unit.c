@@ -10,6 +10,7 @@
  *                          is no such job: then the payload runs on, for the next monitor. The scope is killed and not
  *                          stopped, for a stop would wait for what is ordered before it, and that waits for us. */
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 
@@ -117,6 +118,15 @@ static int is_to_stop(sd_bus *bus, const char *name) {
         return ulv_streq(type, "stop") || ulv_streq(type, "restart") || ulv_streq(type, "try-restart");
 }
 
+/* For the next monitor, which will find nothing: this was no accident. */
+static void note_stop(const char *name) {
+        const char *root = getenv("ULTRAVISOR_ROOT");
+        char path[4096];
+
+        if (root && snprintf(path, sizeof(path), "%s/" ULV_RUN_PARTITION "/%s/" ULV_STOP_NOTE, ulv_streq(root, "/") ? "" : root, name) < (int) sizeof(path))
+                (void) ulv_close(open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+}
+
 static int stopped(const char *name) {
         const char *code = getenv("EXIT_CODE"), *status = getenv("EXIT_STATUS");
         char failed[16];
@@ -133,6 +143,7 @@ static int stopped(const char *name) {
                 r = is_to_stop(bus, name);
         if (r > 0) {
                 ulv_log(ULV_LOG_WARNING, "%s is to stop and has no monitor that could see to it: killed", name);
+                note_stop(name);
                 (void) snprintf(scope, sizeof(scope), "ultravisor-%.64s.scope", name);
                 r = sd_bus_call_method(bus, SYSTEMD, "KillUnit", &e, NULL, "ssi", scope, "all", SIGKILL);
                 if (sd_bus_error_has_name(&e, "org.freedesktop.systemd1.NoSuchUnit"))

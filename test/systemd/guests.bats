@@ -62,3 +62,21 @@ unit_jobs() { systemctl list-jobs --no-legend | wc -l; }
     uvctl stop -q $(seq -f s%g 64)
     wait_for 10 sh -c '[ -z "$(systemctl list-units --plain --no-legend "uv-partition@s*")" ]'
 }
+
+median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.1f", v[int((NR + 1) / 2)] / 1000 }'; }
+took() { local a b; a=$(date +%s%N); "$@" >/dev/null 2>&1; b=$(date +%s%N); echo $(((b - a) / 1000)); }      # microseconds
+
+@test "what a start through systemd costs, beside the same without us (printed)" {
+    local whole unit scope
+    printf '[Service]\nType=exec\nExecStart=/bin/sleep 1000\n' >/run/systemd/system/plain.service; systemctl daemon-reload
+    for i in 1 2 3; do uvctl start -q first; uvctl stop -q first; done
+    whole=$(for i in $(seq 9); do took uvctl start -q first; uvctl stop -q first; sleep 0.1; done | median)
+    unit=$(for i in $(seq 9); do took systemctl start plain; systemctl stop plain; done | median)
+    scope=$(for i in $(seq 9); do took systemd-run --scope -q true; done | median)
+    echo "# uvctl start of a container: $whole ms; systemctl start of a plain unit: $unit ms; a scope by systemd-run: $scope ms" >&3
+    for i in $(seq 9); do uvctl start -q first; uvctl stop -q first; sleep 0.1; done
+    journalctl -q -o short-monotonic --no-pager -n 400 | awk '{ gsub(/[][]/, "") } /Starting uv-partition@first/ { a = $1 } /Started ultravisor-first/ { b = $1 }
+        /Started uv-partition@first/ && a { s += b - a; r += $1 - b; n++; a = 0 }
+        END { printf "# of it, unit to scope %.1f ms, scope to running %.1f ms (mean of %d)\n", s * 1000 / n, r * 1000 / n, n }' >&3
+    rm /run/systemd/system/plain.service; systemctl daemon-reload
+}

@@ -208,6 +208,19 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     wait_for 10 sh -c 'uvctl list -a -o json | jq -e ".[] | select(.Name == \"web\") | .State != \"running\""'
 }
 
+@test "systemctl stop at the moment of an accident: the payload is gone all the same, and nothing revives it" {
+    local i pid
+    for i in 0 1 2 3 4 5 6 7 8 9 10 11; do
+        uvctl start -q web
+        pid=$(leader web)
+        kill -KILL "$(monitor)"
+        sleep "0.00$i" 2>/dev/null || sleep 0.01
+        systemctl stop $UNIT
+        wait_for 5 gone "$pid"
+        wait_for 5 stopped web
+    done
+}
+
 @test "a start that PID 1 wants waits for uv-command, for uvd, and is done when they are back" {
     uvctl stop -q web
     kill -STOP "$(main_pid uv-command)"
