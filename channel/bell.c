@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -12,55 +13,74 @@
 
 #include "channel/bell.h"
 
-#define OPERATIONS 64   /* completions that the kernel keeps for us until we look */
+#define OPERATIONS 32   /* completions that the kernel keeps for us until we look */
+
+static _Atomic(aio_context_t) context;
+
+/* Makes it, if it is still `old` (none, or that of the process that we were forked from). 0: the kernel has none for us. */
+static aio_context_t make_context(aio_context_t old) {
+        aio_context_t made = 0;
+
+        if (syscall(SYS_io_setup, OPERATIONS, &made) < 0)
+                return 0;
+        if (!atomic_compare_exchange_strong(&context, &old, made)) {
+                (void) syscall(SYS_io_destroy, made);   /* Another thread was quicker. */
+                made = old;
+        }
+        return made;
+}
+
+static aio_context_t get_context(void) {
+        aio_context_t c = atomic_load(&context);
+
+        return c ? c : make_context(0);
+}
+
+bool bell_may_block(void) { return get_context() == 0; }
 
 int bell_open(struct bell *b, int memory, int own, int peer) {
-        aio_context_t aio = 0;
-
         *b = (struct bell) { .memory = memory, .own = own, .peer = peer };
         /* What isn't needed where there is AIO, and is better than nothing where there is none. */
-        if (fcntl(own, F_SETFL, O_NONBLOCK) < 0 || fcntl(peer, F_SETFL, O_NONBLOCK) < 0)
-                return -errno;
-        if (syscall(SYS_io_setup, OPERATIONS, &aio) == 0)
-                b->aio = aio;
-        return 0;
+        return fcntl(own, F_SETFL, O_NONBLOCK) < 0 || fcntl(peer, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
 void bell_close(struct bell *b) {
-        if (b->aio)
-                (void) syscall(SYS_io_destroy, (aio_context_t) b->aio);
         (void) close(b->memory);
         (void) close(b->own);
         (void) close(b->peer);
         *b = (struct bell) { .memory = -1, .own = -1, .peer = -1 };
 }
 
-static int ring_by_aio(struct bell *b) {
+static int ring_by_aio(const struct bell *b, aio_context_t c) {
         unsigned char byte;
         struct iocb op = {
                 .aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = (uint32_t) b->memory, .aio_buf = (uintptr_t) &byte, .aio_nbytes = 1,
                 .aio_flags = IOCB_FLAG_RESFD, .aio_resfd = (uint32_t) b->peer,
         };
         struct iocb *ops[] = { &op };
+        bool again = false;
 
-        while (syscall(SYS_io_submit, (aio_context_t) b->aio, 1, ops) != 1) {
+        while (syscall(SYS_io_submit, c, 1, ops) != 1) {
                 struct io_event done[OPERATIONS];
                 struct timespec now = { 0 };
 
-                if (errno != EAGAIN && errno != EINTR)
-                        return -errno;
-                if (errno == EAGAIN && syscall(SYS_io_getevents, (aio_context_t) b->aio, 0, OPERATIONS, done, &now) <= 0)
+                if (errno == EINVAL && !again && (c = make_context(c)) != 0)
+                        again = true;   /* We are a forked child. */
+                else if (errno == EAGAIN && syscall(SYS_io_getevents, c, 0, OPERATIONS, done, &now) <= 0)
                         return -EAGAIN;
+                else if (errno != EAGAIN && errno != EINTR)
+                        return -errno;
         }
         return 0;
 }
 
-int bell_ring(struct bell *b) {
+int bell_ring(const struct bell *b) {
         struct pollfd p = { .fd = b->peer, .events = POLLOUT };
+        aio_context_t c = get_context();
         uint64_t one = 1;
 
-        if (b->aio)
-                return ring_by_aio(b);
+        if (c)
+                return ring_by_aio(b, c);
         if (poll(&p, 1, 0) != 1)
                 return 0;       /* Saturated: it rings. */
         if (write(b->peer, &one, sizeof(one)) < 0 && errno != EAGAIN)
@@ -68,7 +88,7 @@ int bell_ring(struct bell *b) {
         return 0;
 }
 
-void bell_clear(struct bell *b) {
+void bell_clear(const struct bell *b) {
         uint64_t n;
         struct iovec v = { &n, sizeof(n) };
 

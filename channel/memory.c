@@ -32,7 +32,7 @@ int ulv_channel_ring(struct ulv_channel *c) {
 void ulv_channel_get_info(struct ulv_channel *c, struct ulv_channel_info *ret) {
         *ret = (struct ulv_channel_info) {
                 .kind = c->kind, .size = c->size, .epoch = c->epoch, .message_max = c->message_max,
-                .connected = c->stands == OWN_OPEN && channel_check(c) == 0, .bell_may_block = c->bell.aio == 0,
+                .connected = c->stands == OWN_OPEN && channel_check(c) == 0, .bell_may_block = bell_may_block(),
                 .sent = c->sent, .received = c->received, .bells = c->bells,
         };
         memcpy(ret->zone, c->zone, sizeof(ret->zone));
