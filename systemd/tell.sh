@@ -10,7 +10,8 @@ installed)
         journalctl --update-catalog
         systemctl daemon-reload
         ! systemctl -q is-active dbus.service || systemctl reload dbus.service
-        [ ! -e /sys/kernel/security/apparmor/profiles ] || apparmor_parser -r /etc/apparmor.d/ultravisor-container
+        # A kernel may have AppArmor, and its system not the tools.
+        [ ! -e /sys/kernel/security/apparmor/profiles ] || ! command -v apparmor_parser >/dev/null || apparmor_parser -r /etc/apparmor.d/ultravisor-container
         # After an upgrade the roles run the new code at once; partitions and their monitors run on.
         systemctl try-restart uvd.service uv-operations.service uv-command.service
         ;;
