@@ -16,6 +16,7 @@ const struct verb uvctl_verbs[] = {
         { "show", verb_show, "NAME...", "properties and the definition in force", 1, -1, OPT_OUTPUT },
         { "resources", verb_resources, "", "the ledger's sum: who has what (-a: unit by unit)", 0, 0, OPT_OUTPUT | OPT_ALL },
         { "graph", verb_graph, "", "who owns what, as a picture for dot(1)", 0, 0, 0 },
+        { "check", verb_check, "[NAME...]", "the ledger against the machine (exit 9: differs)", 0, -1, OPT_OUTPUT },
         { "top", verb_top, "", "what they use now, beside what they have", 0, 0, OPT_OUTPUT | OPT_WAIT },
         { "verify", verb_verify, "[FILE|DIR...]", "check definitions and policies, without a daemon", 0, -1, OPT_OUTPUT },
         { "plan", verb_plan, "[FILE|DIR]", "what apply would change", 0, 1, OPT_OUTPUT | OPT_EXPLAIN | OPT_PRUNE },

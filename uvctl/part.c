@@ -76,7 +76,7 @@ static const struct property { const char *name, *key; enum form form; } propert
         { "CoresReached", "cores-reached", FORM_NUMBER },
         { "ShareWanted", "share-wanted", FORM_MILLI },
         { "ShareReached", "share-reached", FORM_MILLI },
-        { "CpuHow", "cpu-how", FORM_WORD },
+        { "CPUHow", "cpu-how", FORM_WORD },
         { "MemoryWanted", "memory-wanted", FORM_NUMBER },
         { "MemoryReached", "memory-reached", FORM_NUMBER },
         { "MemoryHow", "memory-how", FORM_WORD },

@@ -105,6 +105,7 @@ int verb_list(struct uvctl *u, int argc, char **argv);          /* list.c */
 int verb_show(struct uvctl *u, int argc, char **argv);          /* status.c */
 int verb_status(struct uvctl *u, int argc, char **argv);
 int verb_resources(struct uvctl *u, int argc, char **argv);     /* resources.c */
+int verb_check(struct uvctl *u, int argc, char **argv);         /* check.c */
 int verb_graph(struct uvctl *u, int argc, char **argv);         /* graph.c */
 int verb_start(struct uvctl *u, int argc, char **argv);         /* change.c */
 int verb_stop(struct uvctl *u, int argc, char **argv);

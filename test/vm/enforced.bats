@@ -170,6 +170,20 @@ write_ms() { # write_ms MEGABYTES: how long it takes to write them, past every c
     run uv status mem; [[ "$output" == *"memory.max"* || "$output" == *limit* ]]
 }
 
+@test "check finds a limit that somebody changed, and a cpuset" {
+    local d old; d=$(top_cg core)
+    run uv check; [ "$status" = 0 ] || { echo "$output"; return 1; }
+    old=$(cat "$d/memory.max"); echo 62914560 >"$d/memory.max"
+    run uv check; [ "$status" = 9 ]
+    [[ "$output" == *"core  limit  memory.max is 62914560, and by the ledger $old"* ]]
+    echo "$old" >"$d/memory.max"
+    old=$(cat "$d/cpuset.cpus"); echo "${old%%[-,]*}" >"$d/cpuset.cpus"
+    run uv check; [ "$status" = 9 ]
+    [[ "$output" == *"core  limit  cpuset.cpus.effective is ${old%%[-,]*}, and by the ledger"* ]]
+    echo "$old" >"$d/cpuset.cpus"
+    uv check
+}
+
 @test "kill -9 of monitor and uvd: limits stand, the process lives" {
     pid=$(field core Leader); t=$(start_time "$pid"); d=$(top_cg core); before=$(cat "$d/cpuset.cpus")
     kill -9 $(pids_of uv-monitor-lxc); kill -9 "$(pids_of uvd)"
