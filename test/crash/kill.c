@@ -183,11 +183,34 @@ static void life_worker(int w) {
         }
 }
 
+/* A simulated payload that was forked a moment ago looks like its monitor until it has a name of its own. */
+static bool is_new_payload(pid_t pid, const char *comm) {
+        char path[64], text[512] = "", parent[32] = "";
+        int ppid = 0;
+        FILE *f;
+
+        if (!ulv_streq(comm, "uv-monitor-sim"))
+                return false;
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        f = fopen(path, "re");
+        if (f && fgets(text, sizeof(text), f) && strrchr(text, ')'))
+                (void) sscanf(strrchr(text, ')'), ") %*c %d", &ppid);
+        if (f)
+                fclose(f);
+        snprintf(path, sizeof(path), "/proc/%d/comm", ppid);
+        f = ppid > 1 ? fopen(path, "re") : NULL;
+        if (f) {
+                (void) !fgets(parent, sizeof(parent), f);
+                fclose(f);
+        }
+        return ulv_startswith(parent, "uv-monitor-sim");
+}
+
 struct victims { const char *role; pid_t pids[64]; int n; };
 static int collect(pid_t pid, const char *exe, const char *comm, void *userdata) {
         struct victims *v = userdata;
 
-        if (ulv_startswith(comm, "uv-sim-") || !ulv_startswith(exe, v->role) || v->n >= 64)
+        if (ulv_startswith(comm, "uv-sim-") || is_new_payload(pid, comm) || !ulv_startswith(exe, v->role) || v->n >= 64)
                 return 0;
         v->pids[v->n++] = pid;
         return 0;
