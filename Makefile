@@ -121,7 +121,7 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libsystemd-dev libsqlite3-dev libsecc
         libnl-3-dev libnl-route-3-dev uthash-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) busybox-static
 TEST_PACKAGES := $(RUN_PACKAGES) clang libcmocka-dev bats jq strace sqlite3 groff mandoc binutils procps iproute2 \
-        util-linux busybox-static mmdebstrap qemu-system-x86 e2fsprogs squashfs-tools zsh
+        util-linux busybox-static mmdebstrap qemu-system-x86 e2fsprogs squashfs-tools zsh apparmor
 
 run-deps:
 	@launch/packages.sh $(RUN_PACKAGES)

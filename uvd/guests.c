@@ -271,6 +271,12 @@ void guest_connected(struct guest *g, struct ulv_bus_peer *p) {
 }
 
 void guest_disconnected(struct uvd *u, struct guest *g) {
+        struct ulv_partition_info p;
+
         g->peer = NULL;
-        guest_forget_if_idle(u, g);
+        /* The starter may have told of its end before we saw this one, and the partition be wanted again since. */
+        if (is_live(u, g->name, &p))
+                review(u, g, &p);
+        else
+                guest_forget_if_idle(u, g);
 }

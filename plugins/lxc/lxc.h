@@ -270,6 +270,8 @@ bool lxc_keeps_capability(unsigned rights, int capability);
 const cap_value_t *lxc_uv_init_capabilities(size_t *ret_n);
 /* Is our AppArmor profile loaded on this host? */
 bool lxc_apparmor_loaded(void);
+/* Does this process run under it? */
+bool lxc_apparmor_confines(pid_t pid);
 
 /* Tests switch one layer off, to see that the others hold. That takes a build of its own (test/test.mk); in
  * the product this is a constant. */

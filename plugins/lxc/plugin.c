@@ -180,6 +180,7 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
                 _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
                 c->devices = cgroup >= 0 && lxc_devices_filtered(cgroup);
                 lxc_attach_load(c);
+                c->apparmor = lxc_apparmor_confines(ulv_monitor_leader(m));
                 return 0;
         }
         /* Without its first process a container is nothing; what a start left half done is removed. */

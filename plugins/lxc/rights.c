@@ -62,3 +62,14 @@ bool lxc_apparmor_loaded(void) {
                 (void) fclose(f);
         return found;
 }
+
+bool lxc_apparmor_confines(pid_t pid) {
+        char path[64], line[128] = "";
+
+        snprintf(path, sizeof(path), "/proc/%d/attr/apparmor/current", (int) pid);
+        FILE *f = pid > 0 ? fopen(path, "re") : NULL;
+        bool read = f && fgets(line, sizeof(line), f);
+        if (f)
+                (void) fclose(f);
+        return read && ulv_startswith(line, "ultravisor-container ");
+}

@@ -11,6 +11,7 @@ drive() {
 @test "a partition is started, observed and released; repeated ids; identity of monitors" { drive life; }
 @test "monitors are asked for when they are missing, and only then; a failed start gives all back" { drive starter; }
 @test "a monitor that is quicker than the starter's word on it waits for that, and is judged then" { drive early; }
+@test "a start that comes between the two words of a monitor's end gets a monitor of its own" { drive overtaken; }
 @test "kill -9 of uvd under load loses nothing acknowledged" { drive kill; }
 @test "a full disk: outcome unknown, nothing lost, goes on when there is room" { drive disk; }
 @test "a deleted ledger with running partitions is refused, then rebuilt from what runs" { drive rebuild; }

@@ -405,6 +405,22 @@ static void case_life(void) {
         sd_bus_close_unref(stranger);
 }
 
+static void case_overtaken(void) {
+        sd_bus *bus = start_uvd(NULL), *monitor = bring_up(bus, "web", 3, NULL);
+
+        must(bus, "stop", "state partition web - state=stopping\n");
+        CHECK(ulv_streq(report(monitor, "ended partition web - result=exited\n"), ""));
+        /* The starter's word on its end is read before its connection's end, and a start comes in between. */
+        say("exited web 0");
+        msleep(50);
+        must(bus, "again", "claim core 3 web from=idle\nstate partition web - state=starting\n");
+        CHECK(ulv_streq(hear(100), ""));
+        sd_bus_close_unref(monitor);
+        CHECK(ulv_streq(hear(5000), "start web"));
+        CHECK(stop_uvd(SIGTERM) == 0);
+        sd_bus_close_unref(bus);
+}
+
 static void case_starter(void) {
         static const char *const running[] = { "a", NULL };
         sd_bus *bus = start_uvd(NULL), *a, *b;
@@ -739,6 +755,7 @@ static void case_files(void) {
 static const struct { const char *name; void (*run)(void); const char *what; } cases[] = {
         { "life", case_life, "a partition is started, observed and released; repeated ids; identity" },
         { "early", case_early, "a monitor that is quicker than the starter's word on it waits for that, and is judged then" },
+        { "overtaken", case_overtaken, "a start between the starter's word on a monitor's end and that of its connection gets a monitor" },
         { "starter", case_starter, "monitors are asked for when they are missing, and only then" },
         { "kill", case_kill, "kill -9 under load loses nothing acknowledged" },
         { "disk", case_disk, "a full disk: outcome unknown, nothing lost, goes on with room" },
