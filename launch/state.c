@@ -192,10 +192,11 @@ static int inventory_kind(const struct launch *l, char kind[32], char prefix[32]
         return 0;
 }
 
-/* Opens and locks the file; again if it was removed under us by the one who had it. */
+/* Opens and locks the file; again if it was removed under us by the one who had it. Others may not open it: who can
+ * open a file can lock it. */
 static int lock_file(const char *path) {
         for (;;) {
-                _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+                _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
                 struct stat a, b;
 
                 if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &a) < 0)
@@ -213,8 +214,35 @@ static void read_holder(const char *path, char *buf, size_t size) {
         buf[strcspn(buf, "\n")] = 0;
 }
 
+/* An installed Ultravisor's uvd locks the file, too, and can't write its name there (uvd/recover.c): nobody's name is
+ * its name. Its partitions run on without it, in these two slices. */
+static bool installed_runs(void) {
+        static const char *const events[] = { "/sys/fs/cgroup/ultravisor.slice/cgroup.events", "/sys/fs/cgroup/uvpool.slice/cgroup.events" };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(events); i++) {
+                char text[128] = "";
+
+                read_holder(events[i], text, sizeof(text));
+                if (ulv_streq(text, "populated 1"))
+                        return true;
+        }
+        return false;
+}
+
+static int refuse_host(const struct launch *l, const char *holder, bool locked) {
+        char why[4400];
+
+        if (holder[0])
+                (void) snprintf(why, sizeof(why), "%s: the one in %s %s", l->host_lock_path, holder, locked ? "runs" : "was killed, and its partitions run on");
+        else
+                (void) snprintf(why, sizeof(why), "%s: the installed one (uvd.service) %s", l->host_lock_path, locked ? "runs" : "is stopped, and its partitions run on");
+        return refuse("another Ultravisor gives this machine's cores and memory", why,
+                      locked ? "stop that one, or --inventory FILE with Kind=part and a Prefix of its own" :
+                      holder[0] ? "uv-launch --root on that directory, which adopts them" : "systemctl start ultravisor.target, which adopts them");
+}
+
 int lock_host(struct launch *l) {
-        char kind[32] = "", prefix[32] = "", holder[4096], why[4400];
+        char kind[32] = "", prefix[32] = "", holder[4096];
         int fd;
 
         if (l->inventory[0]) {
@@ -233,11 +261,9 @@ int lock_host(struct launch *l) {
         read_holder(l->host_lock_path, holder, sizeof(holder));
         if (fd < 0 && ulv_streq(holder, l->root))
                 return refuse("another uv-launch serves this root directory", l->root, "stop that one (Ctrl-C, or SIGTERM), or another --root");
-        if (fd < 0 || (holder[0] == '/' && !ulv_streq(holder, l->root) && somebody_runs(holder))) {
+        if (fd < 0 || (!prefix[0] && !holder[0] && installed_runs()) || (holder[0] == '/' && !ulv_streq(holder, l->root) && somebody_runs(holder))) {
                 (void) ulv_close(fd);
-                (void) snprintf(why, sizeof(why), "%s: the one in %s %s", l->host_lock_path, holder, fd < 0 ? "runs" : "was killed, and its partitions run on");
-                return refuse("another Ultravisor gives this machine's cores and memory", why,
-                              fd < 0 ? "stop that one, or --inventory FILE with Kind=part and a Prefix of its own" : "uv-launch --root on that directory, which adopts them");
+                return refuse_host(l, holder, fd < 0);
         }
         if (ftruncate(fd, 0) < 0 || dprintf(fd, "%s\n", l->root) < 0)
                 say(4, "can't write %s: %s", l->host_lock_path, strerror(errno));
@@ -245,8 +271,11 @@ int lock_host(struct launch *l) {
         return 0;
 }
 
+/* A file that systemd-tmpfiles made, for an installed uvd's group, stays. */
 void unlock(struct launch *l) {
-        if (l->host_lock >= 0)
+        struct stat st;
+
+        if (l->host_lock >= 0 && (ftruncate(l->host_lock, 0) < 0 || fstat(l->host_lock, &st) < 0 || st.st_gid == 0))
                 (void) unlink(l->host_lock_path);
         l->host_lock = ulv_close(l->host_lock);
         l->root_lock = ulv_close(l->root_lock);

@@ -218,6 +218,7 @@ static void uvd_done(struct uvd *u) {
         sd_event_unref(u->event);
         (void) ulv_close(u->run_fd);
         (void) ulv_close(u->lock_fd);
+        (void) ulv_close(u->host_lock_fd);
         free(u->root);
         free(u->state_dir);
         free(u->run_dir);
@@ -260,7 +261,7 @@ static int run(struct uvd *u, const struct options *o, struct ulv_diag *d) {
 }
 
 int main(int argc, char **argv) {
-        struct uvd u = { .run_fd = -1, .lock_fd = -1 };
+        struct uvd u = { .run_fd = -1, .lock_fd = -1, .host_lock_fd = -1 };
         struct options o = {};
         struct ulv_diag d = {};
         int r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* From the log to a running ledger. In this order, so that a refusal comes before anything is changed:
- * directories and the lock of this ledger; what the machine has; what the starter keeps; the log, checked;
+ * directories and the lock of this ledger; what the machine has, and its lock; what the starter keeps; the log, checked;
  * the ledger from its rows, all invariants checked; then the first commit: what the machine has now, and
  * who we are. A ledger that is missing while monitors run is not a new installation but a lost file. */
 
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <systemd/sd-daemon.h>
 
 #include "lib/fd.h"
 #include "lib/log.h"
@@ -119,6 +120,67 @@ int uvd_inventory(struct uvd *u, struct ulv_inventory **ret, struct ulv_diag *re
         return ulv_inventory_parse(u->inventory_file, buf, len, ret, reterr);
 }
 
+static const char host_lock[] = "/run/lock/ultravisor.lock";
+
+/* PID 1 keeps it for us: between two lives of ours nobody else can take it. */
+static int kept_host_lock(void) {
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names), fd = -1;
+
+        for (int i = 0; i < n; i++) {
+                if (fd < 0 && ulv_streq(names[i], "host-lock"))
+                        fd = SD_LISTEN_FDS_START + i;
+                else
+                        (void) close(SD_LISTEN_FDS_START + i);
+                free(names[i]);
+        }
+        free(names);
+        return fd;
+}
+
+static int keep_host_lock(int fd) {
+        int r = sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=host-lock\nFDPOLL=0", &fd, 1);
+
+        return r < 0 ? r : 0;
+}
+
+/* One Ultravisor gives a machine's cores and memory, and who does holds this lock (a standalone one: launch/state.c, which
+ * writes its directory into the file while it lives). systemd-tmpfiles made the file, for our group to read. A part of a
+ * machine with a prefix of its own, or an imagined one, needs no lock. */
+static int take_host_lock(struct uvd *u, const struct ulv_inventory *inv, struct ulv_diag *reterr) {
+        char holder[4096] = "";
+        bool locked;
+        ssize_t n;
+        int r = 0;
+
+        if (u->root[0] || sd_booted() <= 0)
+                return 0;
+        u->host_lock_fd = kept_host_lock();
+        if (u->host_lock_fd >= 0 || inv->prefix[0] || inv->kind == ULV_INVENTORY_IMAGINED)
+                return 0;
+        u->host_lock_fd = open(host_lock, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (u->host_lock_fd < 0 || flock(u->host_lock_fd, LOCK_EX | LOCK_NB) < 0)
+                r = -errno;
+        locked = r == -EWOULDBLOCK;
+        if (r >= 0)
+                r = keep_host_lock(u->host_lock_fd);
+        if (r < 0 && !locked) {
+                ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot take the lock of this machine, %s", host_lock);
+                ulv_diag_why(reterr, "%s", strerror(-r));
+                ulv_diag_try(reterr, "systemd-tmpfiles --create ultravisor.conf");
+                return 1;
+        }
+        n = pread(u->host_lock_fd, holder, sizeof(holder) - 1, 0);
+        holder[n > 0 ? n : 0] = 0;
+        holder[strcspn(holder, "\n")] = 0;
+        if (!locked && !holder[0])
+                return 0;
+        ulv_diag_what(reterr, ULV_EXIT_CONFLICT, "another Ultravisor gives this machine's cores and memory");
+        ulv_diag_why(reterr, "%s: the one in %s %s", host_lock, holder, locked ? "runs" : "was killed, and its partitions may run on");
+        ulv_diag_try(reterr, "%s%s, and systemctl start ultravisor.target", locked ? "stop that one" : "end it in order: uv-launch --root ", locked ? "" : holder);
+        return 1;
+}
+
 /* --- the log ------------------------------------------------------------------------------------------ */
 
 static bool monitors_run(const struct uvd *u, char name[static ULV_NAME_MAX + 1]) {
@@ -217,6 +279,8 @@ int uvd_recover(struct uvd *u, struct ulv_diag *reterr) {
         int r;
 
         r = uvd_inventory(u, &inv, reterr);
+        if (r == 0)
+                r = take_host_lock(u, inv, reterr);
         if (r != 0)
                 return r;
         r = starter_connect(u);

@@ -55,7 +55,7 @@ struct link;                            /* monitors.c */
 struct uvd {
         sd_event *event;
         char *root, *state_dir, *run_dir;
-        int run_fd, lock_fd;
+        int run_fd, lock_fd, host_lock_fd;
         const char *sysfs, *inventory_file;     /* sysfs: "/sys" if not said; inventory_file: NULL */
         uid_t uid_command;
         uint64_t history_keep;

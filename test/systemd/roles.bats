@@ -78,3 +78,55 @@ teardown_file() { systemctl stop ultravisor.target; }
     systemctl start ultravisor.target
     is "$(uvctl list -a -o name | grep -x kept)" kept
 }
+
+# One machine is given by one Ultravisor, the installed one or a standalone one, whichever came first.
+LOCK=/run/lock/ultravisor.lock
+standalone() { timeout 20 /usr/lib/ultravisor/uvd --standalone --root /run/alone 2>&1; }
+# refused WORDS: with them in the reason, and a standalone one doesn't run
+refused() { local out; out=$(standalone) && return 1; echo "$out"; grep -q "another Ultravisor gives this machine's cores and memory" <<<"$out" && grep -q "$1" <<<"$out"; }
+
+@test "while the installed one runs, and after any death of its uvd, a standalone one is refused" {
+    refused 'the installed one (uvd.service) runs'
+    kill -KILL "$(main_pid uvd)"
+    refused 'the installed one (uvd.service) runs'
+    wait_for 5 connected
+    refused 'the installed one (uvd.service) runs'
+}
+
+@test "while its uvd is stopped and its partitions run on, a standalone one is refused" {
+    container web
+    uvctl apply -y
+    [ "$(field web State)" = running ] || uvctl start web
+    systemctl stop uvd.service
+    refused 'is stopped, and its partitions run on'
+    systemctl start ultravisor.target
+    wait_for 5 connected
+    uvctl stop web
+}
+
+@test "while a standalone one runs, the installed one is refused once, with status 6 and the reason, and starts when that has gone" {
+    local pid
+    systemctl stop ultravisor.target uvd.service
+    /usr/lib/ultravisor/uvd --standalone --root /run/alone >"$BATS_FILE_TMPDIR/log" 2>&1 3>&- &
+    pid=$!
+    wait_for 20 uvctl --root /run/alone list
+    not systemctl start uvd.service
+    sleep 0.5
+    is "$(systemctl show -P ExecMainStatus uvd.service) $(systemctl show -P NRestarts uvd.service) $(unit_state uvd.service)" "6 0 failed"
+    journalctl -q -u uvd.service -o cat | grep -q "the one in /run/alone runs"
+    kill "$pid"
+    wait "$pid"
+    is "$(stat -c '%a %U:%G %s' $LOCK)" "640 root:ultravisor 0"
+    systemctl start ultravisor.target
+    uvctl list
+}
+
+@test "a standalone one that was killed with its name in the lock isn't taken for gone" {
+    systemctl stop ultravisor.target uvd.service
+    echo /tmp/killed >$LOCK
+    not systemctl start uvd.service
+    journalctl -q -u uvd.service -o cat | grep -q "the one in /tmp/killed was killed, and its partitions may run on"
+    : >$LOCK
+    systemctl start ultravisor.target
+    uvctl list
+}
