@@ -127,13 +127,33 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
     as alice uvctl list
 }
 
+@test "polkit is asked once whether a caller may look, and again as soon as its rules have changed" {
+    local rules=/etc/polkit-1/rules.d/05-late.rules i
+    mkfifo $T/in
+    as victor $T/bus stay <$T/in >$T/out &
+    exec 5>$T/in
+    for i in 1 2 3; do echo >&5; done
+    wait_for 5 sh -c "[ \$(grep -c yes $T/out) = 3 ]"
+    echo 'polkit.addRule(function (action, subject) { if (subject.user == "victor") return polkit.Result.NO; });' >$rules
+    for i in $(seq 20); do sleep 0.1; echo >&5; done    # well within the five seconds
+    wait_for 5 grep -q no $T/out
+    rm $rules
+    for i in $(seq 20); do sleep 0.1; echo >&5; done
+    wait_for 5 sh -c "[ \$(wc -l <$T/out) = 43 ]"
+    is "$(tail -n 1 $T/out)" yes
+    exec 5>&-
+    wait $!
+}
+
 @test "a flood by nobody leaves the others their answers, and no growth" {
     before=$(rss)
-    as mallory $T/bus flood 6 16 >$T/flood &
+    as mallory $T/bus flood 7 16 >$T/flood &
     sleep 1
     ms=$($T/bus latency 50); view=$(as victor $T/bus latency 50)
+    first=$(for i in 1 2 3 4 5; do as victor $T/bus latency 1; done | sort -n | xargs)
+    alone=$(for i in 1 2 3; do t=$(date +%s%N); pkcheck --action-id org.ultravisor1.view --process $$ || true; echo $((($(date +%s%N) - t) / 1000000)); done 2>/dev/null | sort -n | xargs)
     wait $!
-    echo "# $(cat $T/flood) calls of the flood; slowest answer meanwhile: root $ms ms, ultravisor-view $view ms" >&3
+    echo "# $(cat $T/flood) calls of the flood; slowest answer meanwhile: root $ms ms, ultravisor-view $view ms, five new callers $first ms; polkit alone $alone ms" >&3
     sleep 1
     echo "# uv-command: $before KiB before, $(rss) KiB after" >&3
     [ "$ms" -lt 2000 ]; [ "$view" -lt 2000 ]

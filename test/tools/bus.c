@@ -6,6 +6,7 @@
  *   bus fuzz N SEED FILE     N calls with random members, types and values; fails if the service is gone after
  *   bus flood SECONDS N      N connections that call without end and never read
  *   bus latency N            N calls, one after the other: prints the slowest in ms
+ *   bus stay                 one caller; for each line of its input a call, and "yes" or "no"
  *   bus vanish N MEMBER      N connections that call and are gone at once
  *   bus signals SECONDS      prints the signals that arrive */
 
@@ -197,6 +198,18 @@ static int latency(unsigned n) {
         return 0;
 }
 
+/* One sender, which calls once for each line that it reads. */
+static int stay(void) {
+        sd_bus *bus = open_bus();
+        char line[8];
+
+        while (fgets(line, sizeof(line), stdin)) {
+                printf("%s\n", sd_bus_call_method(bus, ULV_SERVICE, ULV_PATH, ULV_IF_MANAGER, "Rows", NULL, NULL, "s", "ledger") < 0 ? "no" : "yes");
+                (void) fflush(stdout);
+        }
+        return 0;
+}
+
 /* --- bad ones ----------------------------------------------------------------------------------------- */
 
 static char names[64][64];
@@ -376,6 +389,8 @@ int main(int argc, char **argv) {
                 return fuzz((unsigned) atoi(argv[2]), (unsigned) atoi(argv[3]), argv[4]);
         if (!strcmp(mode, "flood") && argc == 4)
                 return flood((unsigned) atoi(argv[2]), (unsigned) ULV_MIN(atoi(argv[3]), 256));
+        if (!strcmp(mode, "stay"))
+                return stay();
         if (!strcmp(mode, "latency") && argc == 3)
                 return latency((unsigned) atoi(argv[2]));
         if (!strcmp(mode, "vanish") && argc == 4)
