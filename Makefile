@@ -79,6 +79,17 @@ $(B)/lib/libultravisor.a: $(call obj,$(CHANNEL_SRC))
 
 all: $(BINS) $(LIBRARY)
 
+# lib/build.h: of which build a program is.
+BUILD_OF := $(sort $(filter-out test/% bench/% build/% examples/% channel/% $(B)/%,$(wildcard *.mk */*.[ch] */*/*.[ch])))
+$(B)/gen/build.c: $(BUILD_OF) Makefile
+	@mkdir -p $(@D)
+	id=$$( (echo '$(VERSION) $(HARDEN) $(CFLAGS)'; $(CC) --version; cat $(BUILD_OF)) | sha256sum | cut -c 1-16) && \
+	printf '#include "lib/build.h"\nconst char ulv_build[ULV_BUILD_LEN + 1] = "%s";\n' $$id >$@
+$(B)/obj/build.o: $(B)/gen/build.c lib/build.h
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+$(addprefix $(B)/bin/,uvctl uvd uv-command uv-operations uv-monitor-lxc uv-monitor-sim): $(B)/obj/build.o
+
 .SECONDEXPANSION:
 $(filter-out %/uv-init %/uv-attach,$(BINS)): $(B)/bin/%: $$(call obj,$$(SRC_$$*))
 	@mkdir -p $(@D)

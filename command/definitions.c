@@ -7,6 +7,7 @@
 #include "command/manager.h"
 #include "command/restart.h"
 #include "command/wanted.h"
+#include "lib/build.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
@@ -34,7 +35,7 @@ static int take(struct manager *m, int fd) {
 
 static int on_bundle(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct manager *m = userdata;
-        const char *problems;
+        const char *problems, *build;
         uint64_t version;
         int fd, r;
 
@@ -44,7 +45,7 @@ static int on_bundle(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_er
                 link_drop(&m->operations);
                 return 0;
         }
-        r = sd_bus_message_read(reply, "ths", &version, &fd, &problems);
+        r = sd_bus_message_read(reply, "thss", &version, &fd, &problems, &build);
         if (r >= 0 && (!m->bundle || m->bundle->version != version))
                 r = take(m, fd);
         else if (r > 0)
@@ -56,6 +57,8 @@ static int on_bundle(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_er
         free(m->problems);
         m->problems = strdup(problems);
         m->version = ULV_MAX(m->version, version);
+        if (!ulv_streq(m->operations_build, build) && ulv_copy(m->operations_build, sizeof(m->operations_build), build))
+                definitions_tell_who(m);
         restart_review(m);
         wanted_review(m);
         jobs_kick(m);
@@ -85,25 +88,32 @@ static int ask(struct manager *m) {
         return r < 0 ? r : 0;
 }
 
-/* Lost calls are sent again with the next connection, so nobody waits for an answer. */
-void definitions_tell_who(struct manager *m) {
-        struct ucred creds;
-        socklen_t len = sizeof(creds);
+static void tell(struct manager *m, const char *role, pid_t pid, const char *build) {
         sd_bus_message *call = NULL;
 
-        if (!m->uvd.bus || !m->operations.bus || getsockopt(sd_bus_get_fd(m->operations.bus), SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0)
-                return;
         if (sd_bus_message_new_method_call(m->uvd.bus, &call, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Runs") >= 0 &&
-            sd_bus_message_append(call, "su", "operations", (uint32_t) creds.pid) >= 0 &&
+            sd_bus_message_append(call, "sus", role, (uint32_t) pid, build) >= 0 &&
             sd_bus_message_set_expect_reply(call, false) >= 0)
                 (void) sd_bus_send(m->uvd.bus, call, NULL);
         sd_bus_message_unref(call);
 }
 
+/* Lost calls are sent again with the next connection, so nobody waits for an answer. */
+void definitions_tell_who(struct manager *m) {
+        struct ucred creds;
+        socklen_t len = sizeof(creds);
+
+        if (!m->uvd.bus)
+                return;
+        tell(m, "command", getpid(), ulv_build);
+        if (m->operations.bus && m->operations_build[0] && getsockopt(sd_bus_get_fd(m->operations.bus), SOL_SOCKET, SO_PEERCRED, &creds, &len) >= 0)
+                tell(m, "operations", creds.pid, m->operations_build);
+}
+
 static int operations_up(struct link *l, void *userdata) {
         struct manager *m = userdata;
 
-        definitions_tell_who(m);
+        m->operations_build[0] = 0;     /* it is told with the first answer */
         if (sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, "Changed", on_changed, m) < 0)
                 return -ENOMEM;
         return ask(m);

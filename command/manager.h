@@ -6,6 +6,7 @@
 
 #include "command/link.h"
 #include "command/summary.h"
+#include "lib/build.h"
 #include "lib/bus-role.h"
 #include "model/planner.h"
 
@@ -30,6 +31,7 @@ struct manager {
         struct link operations;
         struct ulv_bundle *bundle;      /* in force; NULL before the first one came */
         uint64_t version;               /* highest version that operations told of: the bundle may be behind */
+        char operations_build[ULV_BUILD_LEN + 1];       /* lib/build.h; "" until it told */
         char *problems;                 /* owned; of the files on disk, "" if none; NULL unknown */
 
         struct cache *cache;            /* rows.c */

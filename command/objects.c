@@ -23,7 +23,7 @@ static int get_string(sd_bus_message *m, const char *property, const struct sour
                 { "Name", o->p.name }, { "Type", o->p.type }, { "Role", o->p.role }, { "State", ulv_state_name(o->p.state) },
                 { "Isolation", ulv_isolation_name(o->s->isolation) }, { "Zone", o->p.zone }, { "Result", o->p.result },
                 { "Transaction", o->p.txn }, { "Description", o->s->description }, { "CPUHow", o->s->cpu_how },
-                { "MemoryHow", o->s->memory_how },
+                { "MemoryHow", o->s->memory_how }, { "Build", o->p.build },
         };
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(values); i++)
@@ -116,7 +116,7 @@ static const sd_bus_vtable vtable[] = {
         PROPERTY("Isolation", "s"), PROPERTY("Degraded", "b"),
         PROPERTY("Cores", "au"), PROPERTY("CoresWanted", "u"), PROPERTY("CoresReached", "u"),
         PROPERTY("ShareWanted", "d"), PROPERTY("ShareReached", "d"), PROPERTY("CPUHow", "s"),
-        PROPERTY("MemoryWanted", "t"), PROPERTY("MemoryReached", "t"), PROPERTY("MemoryHow", "s"),
+        PROPERTY("MemoryWanted", "t"), PROPERTY("MemoryReached", "t"), PROPERTY("MemoryHow", "s"), PROPERTY("Build", "s"),
         PROPERTY("Limits", "a(stts)"), PROPERTY("Attached", "a(stts)"),
         SD_BUS_VTABLE_END,
 };
@@ -125,7 +125,7 @@ static const sd_bus_vtable vtable[] = {
 static char *changing[] = {
         (char *) "State", (char *) "Result", (char *) "Transaction", (char *) "Since", (char *) "Leader", (char *) "Isolation",
         (char *) "Degraded", (char *) "Cores", (char *) "CoresWanted", (char *) "CoresReached", (char *) "ShareWanted",
-        (char *) "ShareReached", (char *) "CPUHow", (char *) "MemoryWanted", (char *) "MemoryReached", (char *) "MemoryHow",
+        (char *) "ShareReached", (char *) "CPUHow", (char *) "MemoryWanted", (char *) "MemoryReached", (char *) "MemoryHow", (char *) "Build",
         (char *) "Limits", (char *) "Attached",
         (char *) "Type", (char *) "Role", (char *) "Zone", (char *) "Description", NULL,
 };

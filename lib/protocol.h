@@ -30,7 +30,9 @@
  *   Signal(s partition, i signal) -> ()  forwarded
  *   RotateCredential(s partition, s credential) -> ()   forwarded
  *   Refuse(s partition, u code, s what, s why, s try) -> ()   the answer to StartWanted that isn't a transaction
- *   Runs(s role, u pid) -> ()            "operations", which uvd never meets, runs as pid: for its row
+ *   Renew(s partition, u flags) -> ()    forwarded
+ *   Runs(s role, u pid, s build) -> ()   for the rows of infrastructure: of which build (lib/build.h) "command" is, and
+ *        "operations", which uvd never meets, and its pid
  *   signals: Changed(t generation, s changes)    `row` and `gone` lines, every commit, in order
  *            Settled(t generation, s lines)      "done ID" / "undone ID"
  *            Replaced(t generation)              a backup was restored: mirrors load all rows anew
@@ -52,9 +54,11 @@
  *   Usage() -> (t cpu_usec, t memory, t tasks, b summed)   cpu_usec: since its start; summed: over its processes
  *   Signal(i signal) -> ()
  *   RotateCredential(s credential) -> ()   reads it (or all: "") again from the definition's path; no secret goes over any bus
+ *   Renew(u flags) -> ()     ends, and its starter brings a new one, from the program on disk, which adopts the payload; Conflict
+ *        while Exec or Console is under way, but with flag 2
  *
  * org.ultravisor1.Operations
- *   Bundle() -> (t version, h bundle, s problems)        sealed memfd, the last good set; problems: "" or the errors
+ *   Bundle() -> (t version, h bundle, s problems, s build)       sealed memfd, the last good set; problems: "" or the errors
  *        of the files on disk that keep them from counting, one "file:line:column: what" a line
  *   Reload() -> (b ok, t version, s problems)
  *   Status() -> (t version, b differ, s problems)        differ: the files on disk aren't the set in force

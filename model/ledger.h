@@ -33,7 +33,7 @@
  * Rows (model/op.h) are the ledger's only serial form; recovery, mirrors, backup and views read them:
  *   row ledger - - generation=N incarnation=N boot=..      the counters
  *   row inventory - - kind=real|part|imagined name= prefix= controllers=cpu+memory kvm=yes uids=1-2047
- *   row partition NAME - zone= type= role= state= wanted= incarnation= since=USEC leader= start=
+ *   row partition NAME - zone= type= role= state= wanted= incarnation= since=USEC leader= start= build=
  *        contain= result= txn=ID (while reaching) text=DEFINITION (one key each only where it has a value)
  *        and the extra keys of the last `state` operation (force=yes ...)
  *   row core ID OWNER node= threads=0,8 [reached=1 how=WORD txn=ID]
@@ -152,7 +152,7 @@ const char *ulv_ledger_parameter(const struct ulv_ledger *l, const char *key);  
 
 /* Pointers in these live until the next change of the ledger. */
 struct ulv_partition_info {
-        const char *name, *zone, *type, *role, *contain, *result, *text, *txn;  /* "" where unset */
+        const char *name, *zone, *type, *role, *contain, *result, *build, *text, *txn;  /* "" where unset */
         const char *extra;              /* keys that the last `state` operation brought along, " KEY=VALUE..." */
         enum ulv_state state, wanted;
         uint64_t incarnation, since, leader, leader_start;

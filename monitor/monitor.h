@@ -5,6 +5,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include "lib/build.h"
 #include "lib/strbuf.h"
 #include "model/partition.h"
 #include "monitor/plugin.h"
@@ -39,6 +40,7 @@ struct seen {
         enum ulv_state state, wanted;
         bool force;             /* stopping: kill at once */
         uint64_t leader, start; /* 0: none recorded */
+        char build[ULV_BUILD_LEN + 1];  /* of the monitor that reported last */
         uint64_t incarnation;   /* which life of the partition this is */
         struct ulv_definition *definition;      /* NULL: the row has none that parses */
         char *definition_text;  /* that it was parsed from; NULL: there was none */

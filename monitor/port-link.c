@@ -11,6 +11,7 @@
 #include "monitor/monitor.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -28,6 +29,7 @@
 
 #define RESTARTS_USEC (100 * 1000u)     /* not faster than this */
 #define WORDS_MAX 256
+#define LAST_WORDS_MS 200               /* for them to get into the log; a moment, where nobody else holds the console */
 
 static int port_start(struct ulv_monitor *m);
 
@@ -325,13 +327,14 @@ int port_begin(struct ulv_monitor *m) {
 
 /* The payload is gone: console and sockets end with it. */
 void port_done(struct ulv_monitor *m) {
+        struct ulv_port_record end = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_END };
+        struct pollfd exited = { .fd = m->port_pidfd, .events = POLLIN };
+
         m->port_wanted = false;
-        if (m->port_fd >= 0) {
-                (void) shutdown(m->port_fd, SHUT_WR);   /* so that it writes the last words into the log */
-                (void) usleep(1000);
-        }
+        m->console_slave = ulv_close(m->console_slave);         /* it would keep the console from its end */
+        if (m->port_fd >= 0 && send_record(m, &end, NULL, NULL, 0) >= 0)
+                (void) poll(&exited, 1, LAST_WORDS_MS);
         port_close(m);
-        m->console_slave = ulv_close(m->console_slave);
         m->init_far = ulv_close(m->init_far);
         (void) ulv_monitor_forget_fd(m, "console");
         (void) ulv_monitor_forget_fd(m, "init");

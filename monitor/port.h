@@ -7,13 +7,15 @@
  *
  * uv-port is executed by the monitor as `uv-port NAME --uid UID` (UID: ULV_UID_BASE + the partition's uid range), as
  * root, with fd 3 its end of the socket to the monitor and nothing else open but 0 (/dev/null), 1 and 2 (the log). It
- * drops to UID itself and proves it. CONFIGURE is the first record. End of file on fd 3: the monitor is gone, exit.
+ * drops to UID itself and proves it. CONFIGURE is the first record. End of file on fd 3: the monitor is gone; exit
+ * at once, for the next monitor's uv-port is about to read the same console.
  *
  *   monitor -> port   CONFIGURE  fds: pty master, init socket, log NAME.log.0, .1, .first; number = the partition's life,
  *                                value = most bytes in the three files together
  *                     EXEC       number = request; text = argv, env, user, cwd, packed; fds: stdin, stdout, stderr
  *                     SIGNAL     number = signal, for uv-init's child
  *                     CONSOLE    number = request, value = 1: from whoever types now; fd: what is read from it is typed
+ *                     END        the partition's life is over: write its last words into the log, exit
  *   port -> monitor   EXITED     number = request (0: the partition's own Exec=), value = status (0..255, 256 + signal);
  *                                of CONSOLE: its fd ended
  *                     READY      uv-init has started Exec=
@@ -21,7 +23,7 @@
  *                                EACCES not executable, ENOEXEC not a program, ESRCH no such user in the root's
  *                                /etc/passwd, ENOTDIR no such working directory, EAGAIN too many at once;
  *                                of CONSOLE: EBUSY somebody else types, ECANCELED somebody else does from now on
- *   port <-> init     the same kinds, without CONFIGURE and CONSOLE
+ *   port <-> init     the same kinds, without CONFIGURE, CONSOLE and END
  *
  * The log: NAME.log.0 and .1 take turns, NAME.log.first has the first output of this life (lib/logform.h). uv-port
  * finds out by itself at each CONFIGURE how far they are, so it may be killed and configured again with the same
@@ -37,7 +39,7 @@
 #define ULV_PORT_COPY "--copy"
 #define ULV_PORT_SHELL "-"             /* as argv[0] of EXEC: the user's shell, as at a login */
 enum ulv_port_kind { ULV_PORT_CONFIGURE = 1, ULV_PORT_EXEC, ULV_PORT_SIGNAL, ULV_PORT_EXITED, ULV_PORT_READY, ULV_PORT_FAILED,
-                     ULV_PORT_CONSOLE };
+                     ULV_PORT_CONSOLE, ULV_PORT_END };
 
 struct ulv_port_record {
         uint32_t magic;         /* ULV_PORT_MAGIC */

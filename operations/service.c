@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "lib/build.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
@@ -115,7 +116,7 @@ static int method_bundle(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         r = ulv_memfd_sealed("ultravisor-bundle", s->in.in_force.text, s->in.in_force.len, &fd);
         if (r < 0)
                 return reply_errno(m, r);
-        return sd_bus_reply_method_return(m, "ths", s->in.in_force.files.version, fd, ulv_strbuf_str(&s->problems));
+        return sd_bus_reply_method_return(m, "thss", s->in.in_force.files.version, fd, ulv_strbuf_str(&s->problems), ulv_build);
 }
 
 static int method_reload(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -344,7 +345,7 @@ static int method_revert(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD("Bundle", "", "ths", method_bundle, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Bundle", "", "thss", method_bundle, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Reload", "", "bts", method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Status", "", "tbs", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Check", "hb", "bhs", method_check, SD_BUS_VTABLE_UNPRIVILEGED),

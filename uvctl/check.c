@@ -89,7 +89,7 @@ static void find_mount(struct check *c) {
 }
 
 /* Field 22 of /proc/PID/stat; 0: no such process. */
-static uint64_t start_ticks(uint64_t pid) {
+uint64_t process_start_ticks(uint64_t pid) {
         _cleanup_free_ char *text = NULL;
         char path[64];
         unsigned long long ticks = 0;
@@ -226,7 +226,7 @@ static void check_limits(struct check *c, const struct part *p, const char *cgro
 }
 
 static void check_partition(struct check *c, const struct part *p) {
-        uint64_t recorded = row_u64(&p->op, "start"), ticks = start_ticks(p->leader);
+        uint64_t recorded = row_u64(&p->op, "start"), ticks = process_start_ticks(p->leader);
         char cgroup[768] = "";
 
         c->partitions++;

@@ -35,8 +35,8 @@ static void add_row(struct table *t, const struct part *p, bool wide) {
                 table_add(t, or_dash(p->zone));
         table_add(t, or_dash(p->type));
         table_add(t, or_dash(p->role));
-        if (p->degraded)
-                table_addf(t, "%s, degraded", p->state);
+        if (p->degraded || p->old_code)
+                table_addf(t, "%s%s%s", p->state, p->degraded ? ", degraded" : "", p->old_code ? ", old code" : "");
         else
                 table_add(t, or_dash(p->state));
         table_colour(t, state_colour(p));
@@ -76,6 +76,7 @@ static void add_names(struct ulv_strbuf *b, const struct rows *rows, const char 
 }
 
 static bool is_degraded(const struct part *p) { return p->degraded; }
+static bool is_old(const struct part *p) { return p->old_code; }
 static bool is_failed(const struct part *p) { return ulv_streq(p->state, "failed"); }
 
 /* "5 partitions. Idle: 3 cores, 4 share, 32G. Nothing degraded." */
@@ -97,6 +98,7 @@ static void add_summary(struct ulv_strbuf *b, const struct rows *rows, unsigned 
         add_names(b, rows, "failed", is_failed);
         if (b->len == before)
                 ulv_strbuf_add(b, " Nothing degraded.");
+        add_names(b, rows, "of old code (uvctl upgrade)", is_old);
         ulv_strbuf_addc(b, '\n');
         rows_notes(rows, b);
 }

@@ -26,10 +26,10 @@ const struct verb uvctl_verbs[] = {
         { "start", verb_start, "NAME... | -a", "start partitions, in the order of After=", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "stop", verb_stop, "NAME... | -a", "stop partitions (--force: kill at once)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
         { "restart", verb_restart, "NAME... | -a", "stop and start them", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
-        { "enable", verb_enable, "NAME...", "start them at boot, too", 1, -1, 0 },
-        { "disable", verb_disable, "NAME...", "don't", 1, -1, 0 },
-        { "pause", verb_pause, "NAME... | -a", "hold all of it; it keeps what it has", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
-        { "resume", verb_resume, "NAME... | -a", "let it go on", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
+        { "enable", verb_enable, "NAME...", "start them at boot, too (disable: don't)", 1, -1, 0 },
+        { "disable", verb_disable, "NAME...", "don't start them at boot", 1, -1, OPT_TOLD_ABOVE },
+        { "pause", verb_pause, "NAME... | -a", "hold all of it (resume: let it go on)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
+        { "resume", verb_resume, "NAME... | -a", "let it go on", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_TOLD_ABOVE },
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },
         { "set", verb_set, "NAME KEY=VALUE...", "change it now: cores= share= memory= tasks= ...", 2, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "attach", verb_attach, "NAME WHAT", "give it mount=LABEL:SRC:DST or device=/dev/X, now", 2, 2, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
@@ -50,6 +50,7 @@ const struct verb uvctl_verbs[] = {
         { "backup", verb_backup, "FILE", "the ledger, as text", 1, 1, OPT_OUTPUT | OPT_FORCE },
         { "restore", verb_restore, "FILE", "the ledger from a backup (nothing may run)", 1, 1, OPT_OUTPUT },
         { "reload", verb_reload, "", "take hand-edited files into force", 0, 0, OPT_OUTPUT },
+        { "upgrade", verb_upgrade, "[NAME...]", "new monitors, of the code on disk, for what runs", 0, -1, OPT_OUTPUT | OPT_DRY_RUN | OPT_FORCE },
         { "version", verb_version, "", "of uvctl and of the planner", 0, 0, OPT_OUTPUT },
         { 0 },
 };
@@ -175,6 +176,8 @@ static void help(void) {
         printf("uvctl [OPTION...] VERB [WORD...]\n"
                "Cores and memory of this host, given to partitions by a ledger. See uvctl(1).\n");
         for (const struct verb *v = uvctl_verbs; v->name; v++) {
+                if (v->options & OPT_TOLD_ABOVE)
+                        continue;
                 (void) snprintf(text, sizeof(text), "%s %s", v->name, v->args);
                 printf("  %-28s %s\n", text, v->help);
         }

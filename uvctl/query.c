@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "lib/build.h"
 #include "uvctl/rows.h"
 #include "uvctl/text.h"
 
@@ -275,7 +276,8 @@ int verb_version(struct uvctl *u, int argc ULV_UNUSED, char **argv ULV_UNUSED) {
 
         json_object(&j, NULL);
         json_string(&j, "uvctl", ULV_VERSION);
-        ulv_strbuf_add(&b, "uvctl " ULV_VERSION "\n");
+        json_string(&j, "Build", ulv_build);
+        ulv_strbuf_addf(&b, "uvctl " ULV_VERSION ", build %s\n", ulv_build);
         if (client_call(u, &m, "Status", "") == 0) {
                 r = sd_bus_message_enter_container(m, 'a', "{ss}");
                 while (r >= 0 && sd_bus_message_read(m, "{ss}", &key, &value) > 0) {

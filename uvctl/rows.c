@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "lib/build.h"
 #include "uvctl/rows.h"
 
 #include <inttypes.h>
@@ -41,6 +42,7 @@ static void read_part(struct part *p) {
         p->has_share = p->share_wanted > 0 || p->share_reached > 0;
         p->leader = row_u64(op, "leader");
         p->since = row_u64(op, "since");
+        p->old_code = p->leader > 0 && !ulv_streq(row_str(op, "build"), ulv_build);
 }
 
 static bool is_io(const struct rows *r, const char *owner) {

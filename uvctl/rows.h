@@ -12,6 +12,7 @@ struct part {
         struct ulv_op op;               /* owns all strings */
         const char *name, *type, *role, *state, *isolation, *zone, *description;
         bool infrastructure, running, degraded;
+        bool old_code;                  /* its monitor, or the role, is of another build than this uvctl (lib/build.h) */
         bool has_cores, has_share;      /* it has or wants some */
         uint64_t cores_wanted, cores_reached, share_wanted, share_reached, memory_wanted, memory_reached;
         uint64_t leader, since;

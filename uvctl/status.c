@@ -194,6 +194,8 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
                 ulv_strbuf_addc(b, '\n');
         } else if (p->leader > 0)
                 ulv_strbuf_addf(b, STATUS_LABEL "%" PRIu64 "\n", "Leader", p->leader);
+        if (p->old_code)
+                ulv_strbuf_addf(b, STATUS_LABEL "old: %s is of another build than this uvctl; uvctl upgrade\n", "Code", p->infrastructure ? "it" : "its monitor");
         rows_notes(rows, b);
 }
 

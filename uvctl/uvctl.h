@@ -26,6 +26,7 @@ enum option_bit {
         OPT_FRESH = 1 << 24, OPT_PURGE = 1 << 25,
         /* no options, but traits of a verb: it knows -o name; its exit status may be an answer, not a failure */
         OPT_NAMES = 1 << 28, OPT_STATUS_SAYS_IT = 1 << 29,
+        OPT_TOLD_ABOVE = 1 << 30,       /* --help of all says it in the line of the verb before */
         /* what every verb that changes something takes */
         OPT_CHANGE = OPT_DRY_RUN | OPT_EXPLAIN | OPT_WAIT | OPT_NO_BLOCK | OPT_REASON | OPT_OUTPUT,
 };
@@ -106,6 +107,7 @@ int verb_show(struct uvctl *u, int argc, char **argv);          /* status.c */
 int verb_status(struct uvctl *u, int argc, char **argv);
 int verb_resources(struct uvctl *u, int argc, char **argv);     /* resources.c */
 int verb_check(struct uvctl *u, int argc, char **argv);         /* check.c */
+uint64_t process_start_ticks(uint64_t pid);                     /* 0: no such process */
 int verb_graph(struct uvctl *u, int argc, char **argv);         /* graph.c */
 int verb_start(struct uvctl *u, int argc, char **argv);         /* change.c */
 int verb_stop(struct uvctl *u, int argc, char **argv);
@@ -140,4 +142,5 @@ int verb_why(struct uvctl *u, int argc, char **argv);           /* query.c */
 int verb_backup(struct uvctl *u, int argc, char **argv);
 int verb_restore(struct uvctl *u, int argc, char **argv);
 int verb_reload(struct uvctl *u, int argc, char **argv);
+int verb_upgrade(struct uvctl *u, int argc, char **argv);       /* upgrade.c */
 int verb_version(struct uvctl *u, int argc, char **argv);

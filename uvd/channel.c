@@ -8,8 +8,10 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "lib/build.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
@@ -187,6 +189,13 @@ static int method_rotate(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         return r < 0 ? r : monitors_forward(userdata, m, name, "RotateCredential");
 }
 
+static int method_renew(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name;
+        int r = sd_bus_message_read(m, "s", &name);
+
+        return r < 0 ? r : monitors_forward(userdata, m, name, "Renew");
+}
+
 static int method_console(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         const char *name;
         int r = sd_bus_message_read(m, "s", &name);
@@ -201,20 +210,29 @@ static int method_usage(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_err
         return r < 0 ? r : monitors_forward(userdata, m, name, "Usage");
 }
 
-static void report_leader(struct uvd *u, const char *owner, pid_t pid);
+static void report_leader(struct uvd *u, const char *owner, pid_t pid, const char *build);
+
+static uint32_t peer_pid(sd_bus_message *m) {
+        struct ucred creds;
+        socklen_t len = sizeof(creds);
+
+        return getsockopt(sd_bus_get_fd(sd_bus_message_get_bus(m)), SOL_SOCKET, SO_PEERCRED, &creds, &len) < 0 ? 0 : (uint32_t) creds.pid;
+}
 
 static int method_runs(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        const char *role;
+        const char *role, *build;
         uint32_t pid;
         int r;
 
-        r = sd_bus_message_read(m, "su", &role, &pid);
+        r = sd_bus_message_read(m, "sus", &role, &pid, &build);
         if (r < 0)
                 return r;
-        /* The others' rows are our own to know: command isn't asked who we or it are. */
-        if (!ulv_streq(role, "operations") || pid == 0 || pid > INT32_MAX)
-                return reply_diag_simple(m, ULV_EXIT_USAGE, "not a role that command can tell of", "operations is, by its pid", "");
-        report_leader(userdata, role, (pid_t) pid);
+        /* Of itself the kernel's word counts. */
+        if (ulv_streq(role, "command"))
+                pid = peer_pid(m);
+        if ((!ulv_streq(role, "operations") && !ulv_streq(role, "command")) || pid == 0 || pid > INT32_MAX || strlen(build) > ULV_BUILD_LEN)
+                return reply_diag_simple(m, ULV_EXIT_USAGE, "not a role that command can tell of", "itself and operations are, by pid and build", "");
+        report_leader(userdata, role, (pid_t) pid, build);
         return sd_bus_reply_method_return(m, "");
 }
 
@@ -253,8 +271,9 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RotateCredential", "ss", "", method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Renew", "su", "", method_renew, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Refuse", "susss", "", method_refuse, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Runs", "su", "", method_runs, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Runs", "sus", "", method_runs, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "ts", 0),
         SD_BUS_SIGNAL("Settled", "ts", 0),
         SD_BUS_SIGNAL("Replaced", "t", 0),
@@ -269,7 +288,7 @@ static bool may_connect(const struct ucred *creds, void *userdata) {
 }
 
 /* The row of infrastructure partition `owner`: who runs it now. */
-static void report_leader(struct uvd *u, const char *owner, pid_t pid) {
+static void report_leader(struct uvd *u, const char *owner, pid_t pid, const char *build) {
         _cleanup_strbuf_ struct ulv_strbuf b = {};
         uint64_t start;
 
@@ -279,20 +298,18 @@ static void report_leader(struct uvd *u, const char *owner, pid_t pid) {
         ulv_op_add(&b, "state", "running");
         ulv_op_add_u64(&b, "leader", (uint64_t) pid);
         ulv_op_add_u64(&b, "start", start);
+        ulv_op_add(&b, "build", build);
         ulv_op_end(&b);
         if (ulv_strbuf_error(&b) < 0 || transact_report(u, owner, ulv_strbuf_str(&b)) < 0)
                 ulv_log(ULV_LOG_WARNING, "out of memory: who runs %s is not recorded", owner);
 }
 
-void channel_report_self(struct uvd *u) { report_leader(u, "ultravisor", getpid()); }
+void channel_report_self(struct uvd *u) { report_leader(u, "ultravisor", getpid(), ulv_build); }
 
 static int on_connected(struct ulv_bus_peer *p, void *userdata) {
         int r = sd_bus_add_object_vtable(p->bus, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, ledger_vtable, userdata);
 
-        if (r < 0)
-                return r;
-        report_leader(userdata, "command", p->creds.pid);
-        return 0;
+        return r < 0 ? r : 0;
 }
 
 int channel_listen(struct uvd *u) {

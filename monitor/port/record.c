@@ -20,6 +20,7 @@ static const struct rule {
         { ULV_PORT_EXEC,      { true, false, true },  3, true,  0, 0 },
         { ULV_PORT_SIGNAL,    { true, false, true },  0, false, 0, 0 },
         { ULV_PORT_CONSOLE,   { true, false, false }, 1, false, 0, 1 },
+        { ULV_PORT_END,       { true, false, false }, 0, false, 0, 0 },
         { ULV_PORT_EXITED,    { false, true, false }, 0, false, 0, 256 + 64 },
         { ULV_PORT_READY,     { false, true, false }, 0, false, 0, 0 },
         { ULV_PORT_FAILED,    { false, true, false }, 0, false, 1, 4095 },
@@ -46,7 +47,7 @@ bool ulv_port_record_valid(const void *buf, size_t len, unsigned n_fds, enum ulv
                         return r.number != 0;
                 if (r.kind == ULV_PORT_SIGNAL)
                         return r.number >= 1 && r.number <= 64;
-                if (r.kind == ULV_PORT_READY)
+                if (r.kind == ULV_PORT_READY || r.kind == ULV_PORT_END)
                         return r.number == 0;
                 return true;
         }

@@ -155,15 +155,17 @@ static void from_typing(struct port *p) {
         tell_monitor(ULV_PORT_EXITED, p->typing.number, 0);
 }
 
-/* 0: go on; 1: the monitor closed the socket; -errno: it spoke nonsense, or CONFIGURE failed. */
+enum { GO_ON, MONITOR_GONE, PARTITION_ENDED };
+
+/* One of these; -errno: the monitor spoke nonsense, or CONFIGURE failed. */
 static int from_monitor(struct port *p) {
         struct ulv_port_record r;
         ssize_t n = ulv_port_receive(ULV_PORT_FD, &message);
 
         if (n == -EAGAIN)
-                return 0;
+                return GO_ON;
         if (n == 0 || n == -ECONNRESET)
-                return 1;
+                return MONITOR_GONE;
         if (n < 0)
                 return (int) n;
         if (!ulv_port_record_valid(message.buf, message.len, message.n_fds, ULV_PORT_FROM_MONITOR)) {
@@ -178,10 +180,10 @@ static int from_monitor(struct port *p) {
                 error = -EPROTO;
         else if (r.kind == ULV_PORT_CONSOLE)
                 start_typing(p, &r);
-        else
+        else if (r.kind != ULV_PORT_END)
                 pass_to_init(p, &r);
         ulv_port_message_done(&message);
-        return error;
+        return error != 0 ? error : r.kind == ULV_PORT_END ? PARTITION_ENDED : GO_ON;
 }
 
 /* Is this answer one that the monitor waits for? Forgets the request if so. */
@@ -295,7 +297,7 @@ static int serve(struct port *p) {
                         from_init(p);
                 if (fds[MONITOR].revents) {
                         int r = from_monitor(p);
-                        if (r != 0)
+                        if (r != GO_ON)
                                 return r;
                 }
         }
@@ -339,7 +341,8 @@ int main(int argc, char **argv) {
                 return 1;
         }
         r = serve(&p);
-        drain(&p);
+        if (r == PARTITION_ENDED)
+                drain(&p);
         if (r < 0)
                 say(&p, r == -EBADMSG || r == -EPROTO ? "the monitor sent what isn't a record: ended" : "cannot go on: ended");
         return r < 0;

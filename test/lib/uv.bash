@@ -95,6 +95,7 @@ pids_of() {
     local p exe
     for p in /proc/[0-9]*; do
         exe=$(readlink "$p/exe" 2>/dev/null) || continue
+        exe=${exe% (deleted)}       # an upgrade took its place
         [ "${exe##*/}" = "$1" ] || continue
         # uv-port has no environment: it is its monitor's child.
         [ "$1" != uv-port ] || set -- "$1" "/proc/$(awk '/^PPid/ {print $2}' "$p/status")"

@@ -12,7 +12,9 @@
 #include "monitor/view.c"
 
 #define PARTITION(state) "row partition a - state=" state " incarnation=3 text=[Partition]%0AType=sim%0A[CPU]%0AShare=1%0A[Memory]%0ASize=64M%0A\n"
-#define RUNNING "row partition a - state=running incarnation=3 leader=77 start=1234\n"
+const char ulv_build[] = "0123456789abcdef";
+
+#define RUNNING "row partition a - state=running incarnation=3 leader=77 start=1234 build=0123456789abcdef\n"
 
 static const char *contain(struct ulv_monitor *m ULV_UNUSED) { return "simulated"; }
 const struct ulv_plugin ulv_plugin = { .version = ULV_PLUGIN_VERSION, .name = "test", .type = "sim", .contain = contain };
@@ -97,7 +99,7 @@ static void a_bad_view_changes_nothing(ULV_UNUSED void **state) {
 
 static void a_start_is_one_report(ULV_UNUSED void **state) {
         fresh(PAYLOAD_RUNNING, PARTITION("starting") "row core 1 a threads=1 amount=1 keep=1\nrow memory 0/4K a amount=32 keep=32\nrow uids 12 a\n");
-        expect("state partition a - state=running leader=77 start=1234 contain=simulated incarnation=3\n"
+        expect("state partition a - state=running leader=77 start=1234 build=0123456789abcdef contain=simulated incarnation=3\n"
                "reached core 1 a amount=1 how=affinity\nreached memory 0/4K a amount=32 how=limit\n");
         m.enforcement = ENFORCED_NOT;
         expect("");
@@ -107,7 +109,12 @@ static void what_the_view_knows_is_not_said(ULV_UNUSED void **state) {
         fresh(PAYLOAD_RUNNING, RUNNING "row core 1 a threads=1 amount=1 keep=1 reached=1 how=affinity\n");
         expect("");
         m.leader = 78;
-        expect("state partition a - state=running leader=78 start=1234 contain=simulated incarnation=3\n");
+        expect("state partition a - state=running leader=78 start=1234 build=0123456789abcdef contain=simulated incarnation=3\n");
+}
+
+static void a_monitor_of_another_build_says_so(ULV_UNUSED void **state) {
+        fresh(PAYLOAD_RUNNING, "row partition a - state=running incarnation=3 leader=77 start=1234 build=ffffffffffffffff\n");
+        expect("state partition a - state=running leader=77 start=1234 build=0123456789abcdef contain=simulated incarnation=3\n");
 }
 
 static void limits_are_granted_and_each_is_reported_by_its_own_how(ULV_UNUSED void **state) {
@@ -162,21 +169,21 @@ static void a_stopping_partition_is_not_reported_as_running(ULV_UNUSED void **st
 }
 
 static void a_pause_is_said_when_proved_and_a_resume_too(ULV_UNUSED void **state) {
-        fresh(PAYLOAD_RUNNING, "row partition a - state=pausing wanted=paused incarnation=3 leader=77 start=1234\n");
+        fresh(PAYLOAD_RUNNING, "row partition a - state=pausing wanted=paused incarnation=3 leader=77 start=1234 build=0123456789abcdef\n");
         m.may_freeze = true;
         m.frozen = FROZEN_UNKNOWN;
         expect("");
         m.frozen = FROZEN_YES;
         expect("state partition a - state=paused incarnation=3\n");
-        fresh(PAYLOAD_RUNNING, "row partition a - state=paused wanted=paused incarnation=3 leader=77 start=1234\n");
+        fresh(PAYLOAD_RUNNING, "row partition a - state=paused wanted=paused incarnation=3 leader=77 start=1234 build=0123456789abcdef\n");
         m.frozen = FROZEN_YES;
         expect("");
-        fresh(PAYLOAD_RUNNING, "row partition a - state=paused wanted=running incarnation=3 leader=77 start=1234\n");
+        fresh(PAYLOAD_RUNNING, "row partition a - state=paused wanted=running incarnation=3 leader=77 start=1234 build=0123456789abcdef\n");
         m.may_freeze = true;
         m.frozen = FROZEN_YES;
         expect("");
         m.frozen = FROZEN_NO;
-        expect("state partition a - state=running leader=77 start=1234 contain=simulated%20freezer incarnation=3\n");
+        expect("state partition a - state=running leader=77 start=1234 build=0123456789abcdef contain=simulated%20freezer incarnation=3\n");
 }
 
 int main(void) {
@@ -186,6 +193,7 @@ int main(void) {
                 cmocka_unit_test(a_bad_view_changes_nothing),
                 cmocka_unit_test(a_start_is_one_report),
                 cmocka_unit_test(what_the_view_knows_is_not_said),
+                cmocka_unit_test(a_monitor_of_another_build_says_so),
                 cmocka_unit_test(limits_are_granted_and_each_is_reported_by_its_own_how),
                 cmocka_unit_test(a_shrink_is_let_go_when_enforced_and_refused_when_not),
                 cmocka_unit_test(nothing_is_said_of_a_grant_that_is_not_enforced_yet),
