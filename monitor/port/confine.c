@@ -53,7 +53,8 @@ static const unsigned allowed[] = {
         SYS_read,                               /* the console's pty, and who types into it */
         SYS_pread64, SYS_pwrite64, SYS_ftruncate,       /* its log */
         SYS_fstat, SYS_newfstatat,              /* which log file is current (glibc uses either) */
-        SYS_write,                              /* the pty; messages to standard error */
+        SYS_write,                              /* the pty */
+        SYS_writev,                             /* messages to standard error */
         SYS_close,                              /* fds that came with records */
         SYS_clock_gettime,                      /* the console's rate limit */
         SYS_rt_sigreturn, SYS_restart_syscall, SYS_exit_group,

@@ -161,7 +161,7 @@ static bool parse_numeric(const char *user, unsigned *ret_uid, unsigned *ret_gid
 
 /* A uid that isn't in the file is allowed: images for one service often lack it. */
 static int find_numeric(const char *user, struct identity *id) {
-        unsigned u, g;
+        unsigned u, g = 0;
         bool has_gid;
 
         if (!parse_numeric(user, &u, &g, &has_gid))

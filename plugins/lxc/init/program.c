@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,7 +109,7 @@ static int become_program(const struct program *p) {
                 return errno;
         if (isatty(STDIN_FILENO))
                 (void) ioctl(STDIN_FILENO, TIOCSCTTY, 0);       /* taken already: go on without job control */
-        if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
                 return errno;
         if ((r = become(&id)) != 0)
                 return r;
@@ -123,7 +124,7 @@ static int become_program(const struct program *p) {
                 return errno;
         if (strcmp(p->argv[0], ULV_PORT_COPY) == 0) {
                 /* What waits for the exec sees its end, and nothing of ours is open in it. */
-                if (close_range(3, ~0U, 0) < 0)
+                if (syscall(SYS_close_range, 3u, ~0u, 0) < 0)
                         return errno;
                 copy_main(p->argv);
         }
