@@ -36,7 +36,8 @@ const char *ulv_isolation_name(enum ulv_isolation i);
 enum ulv_isolation ulv_isolation_from_name(const char *s);
 
 /* The grade of a partition from what enforces it. limits: the weakest of its [Limits], "" if it has none. contain: the monitor's words for its containment
- * ("userns", "seccomp", "nocaps", "devices", "anydevice", "apparmor", "nesting", "kvm", "tcg", "confined", "preallocated", "simulated"); cpu, memory:
+ * ("userns", "seccomp", "nocaps", "devices", "anydevice", "hooked", "nohook",
+ * "apparmor", "nesting", "kvm", "tcg", "confined", "preallocated", "simulated"); cpu, memory:
  * the weakest `how` of its holdings, in order of strength: "tracked" < "affinity" (asked only) <
  * "limit" (cpu.max, memory.max, cpuset) < "isolated" (a valid cpuset partition), "preallocated".
  * FACE.md "Isolation, said honestly". */

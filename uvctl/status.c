@@ -41,6 +41,7 @@ static void add_isolation(struct ulv_strbuf *b, const struct part *p) {
                 { "simulated", "nothing runs, simulated" }, { "kvm", "own kernel" }, { "tcg", "emulated, not KVM" },
                 { "userns", "own user ids" }, { "seccomp", "system calls filtered" },
                 { "nocaps", "no capability outside" }, { "anydevice", "no device filter" }, { "devices", "devices filtered" },
+                { "hooked", "security hooks" }, { "nohook", "no security hooks" },
                 { "apparmor", "AppArmor" }, { "nesting", "nesting allowed" }, { "confined", "confined" }, { "preallocated", "memory preallocated" },
         };
         const char *contain = row_str(&p->op, "contain");

@@ -8,11 +8,10 @@
  * from, and says yes to a list, in which the devices of [Device] are too. It needs a cgroup2 directory but no controller, and is gone with it. It is
  * loaded while the monitor still has CAP_SYS_ADMIN, and replaced at once by a longer or shorter one by uv-attach; nobody inside can take it off. */
 
-#include <linux/bpf.h>
-#include <sys/syscall.h>
+#include <stddef.h>
 
+#include "plugins/lxc/bpf.h"
 #include "plugins/lxc/lxc.h"
-#include "plugins/lxc/sys.h"
 
 #define PROGRAM_NAME "uv_devices"
 #define ANY_MINOR -1
@@ -23,52 +22,43 @@ static const struct { int major, minor; } allowed[] = {
 #define INSNS_PER_DEVICE 6
 #define INSNS_MAX (10 + INSNS_PER_DEVICE * (ULV_ARRAY_SIZE(allowed) + ULV_ATTACHMENTS_MAX) + 2)
 
-struct program { struct bpf_insn insns[INSNS_MAX]; unsigned n; };
+_Static_assert(INSNS_MAX <= BPF_PROGRAM_MAX, "the longest list fits");
 
-static void add(struct program *p, uint8_t code, unsigned dst, unsigned src, int16_t off, int32_t imm) {
-        p->insns[p->n++] = (struct bpf_insn) { .code = code, .dst_reg = dst & 0xf, .src_reg = src & 0xf, .off = off, .imm = imm };
-}
-static void add_return(struct program *p, int value) {
-        add(p, BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, value);
-        add(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
-}
-static void add_load(struct program *p, unsigned dst, size_t offset) {
-        add(p, BPF_LDX | BPF_MEM | BPF_W, dst, BPF_REG_1, (int16_t) offset, 0);
+static void add_load(struct bpf_program *p, unsigned dst, size_t offset) {
+        bpf_add(p, BPF_LDX | BPF_MEM | BPF_W, dst, BPF_REG_1, (int16_t) offset, 0);
 }
 
 /* Each test that fails jumps behind the rule: over those that follow it, and its two instructions of return. */
-static void add_rule(struct program *p, int type, int major, int minor, bool read_only) {
+static void add_rule(struct bpf_program *p, int type, int major, int minor, bool read_only) {
         int16_t left = (int16_t) (2 + (minor != ANY_MINOR) + read_only + 2);
 
-        add(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_3, 0, --left, type);
-        add(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_4, 0, --left, major);
+        bpf_add(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_3, 0, --left, type);
+        bpf_add(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_4, 0, --left, major);
         if (minor != ANY_MINOR)
-                add(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_5, 0, --left, minor);
+                bpf_add(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_5, 0, --left, minor);
         if (read_only)
-                add(p, BPF_JMP | BPF_JSET | BPF_K, BPF_REG_2, 0, --left, BPF_DEVCG_ACC_WRITE);
-        add_return(p, 1);
+                bpf_add(p, BPF_JMP | BPF_JSET | BPF_K, BPF_REG_2, 0, --left, BPF_DEVCG_ACC_WRITE);
+        bpf_add_return(p, 1);
 }
 
 /* r2: what for; r3: its type; r4 major; r5 minor. */
-static void compile(struct program *p, const struct lxc_node *nodes, size_t n) {
+static void compile(struct bpf_program *p, const struct lxc_node *nodes, size_t n) {
         add_load(p, BPF_REG_4, offsetof(struct bpf_cgroup_dev_ctx, major));
         add_load(p, BPF_REG_5, offsetof(struct bpf_cgroup_dev_ctx, minor));
         add_load(p, BPF_REG_2, offsetof(struct bpf_cgroup_dev_ctx, access_type));
-        add(p, BPF_ALU | BPF_MOV | BPF_X, BPF_REG_3, BPF_REG_2, 0, 0);
-        add(p, BPF_ALU | BPF_AND | BPF_K, BPF_REG_3, 0, 0, 0xffff);
-        add(p, BPF_ALU | BPF_RSH | BPF_K, BPF_REG_2, 0, 0, 16);
+        bpf_add(p, BPF_ALU | BPF_MOV | BPF_X, BPF_REG_3, BPF_REG_2, 0, 0);
+        bpf_add(p, BPF_ALU | BPF_AND | BPF_K, BPF_REG_3, 0, 0, 0xffff);
+        bpf_add(p, BPF_ALU | BPF_RSH | BPF_K, BPF_REG_2, 0, 0, 16);
         /* The builder, which is in the cgroup, makes the nodes of those that are given; nobody makes another one. */
         for (size_t i = 0; i < n && i < ULV_ATTACHMENTS_MAX; i++)
                 add_rule(p, nodes[i].block ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR, (int) nodes[i].major, (int) nodes[i].minor, nodes[i].read_only);
-        add(p, BPF_JMP | BPF_JSET | BPF_K, BPF_REG_2, 0, 1, BPF_DEVCG_ACC_MKNOD);
-        add(p, BPF_JMP | BPF_JA, 0, 0, 2, 0);
-        add_return(p, 0);
+        bpf_add(p, BPF_JMP | BPF_JSET | BPF_K, BPF_REG_2, 0, 1, BPF_DEVCG_ACC_MKNOD);
+        bpf_add(p, BPF_JMP | BPF_JA, 0, 0, 2, 0);
+        bpf_add_return(p, 0);
         for (size_t i = 0; i < ULV_ARRAY_SIZE(allowed); i++)
                 add_rule(p, BPF_DEVCG_DEV_CHAR, allowed[i].major, allowed[i].minor, false);
-        add_return(p, 0);
+        bpf_add_return(p, 0);
 }
-
-static int sys_bpf(int command, union bpf_attr *a) { return (int) syscall(SYS_bpf, command, a, sizeof(*a)); }
 
 /* Ours on this very cgroup, told from a manager's by its name. -1: none. */
 static int open_present(int cgroup) {
@@ -92,7 +82,7 @@ static int open_present(int cgroup) {
 }
 
 int lxc_devices_filter(int cgroup, const struct lxc_node *nodes, size_t n) {
-        struct program p = { 0 };
+        struct bpf_program p = { 0 };
 
         compile(&p, nodes, n);
         union bpf_attr load = {

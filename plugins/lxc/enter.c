@@ -82,6 +82,14 @@ static void take_ids(struct lxc_build *b) {
                 fail(b, "becoming the container's root");
 }
 
+/* As one of the container's ids. */
+static void try_hooks(struct lxc_build *b) {
+        const struct lxc_word w = { .kind = LXC_HOOKED };
+
+        if (lxc_hooks_refuse())
+                lxc_build_tell(b, &w, -1);
+}
+
 static void take_mounts(struct lxc_build *b) {
         if (unshare(CLONE_NEWNS) < 0)
                 fail(b, "the container's mount namespace");
@@ -222,6 +230,7 @@ _Noreturn void lxc_enter(struct lxc_build *b) {
 
         await_go(b, mounts);
         take_ids(b);
+        try_hooks(b);
         take_mounts(b);
         place_attachments(b, mounts);
         if (sethostname(b->hostname, strlen(b->hostname)) < 0)

@@ -2,7 +2,8 @@
 #pragma once
 
 /* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it; start.c: its
- * beginning. cgroup.c, enforce.c, limits.c: limits; devices.c: the device filter. build.c: the processes that build it; tree.c: its
+ * beginning. cgroup.c, enforce.c, limits.c: limits; devices.c: the device filter; hooks.c: the kernel's security hooks.
+ * build.c: the processes that build it; tree.c: its
  * mounts; image.c, layers.c: a root of an image and a writable layer; etc.c, network.c, credential.c: what the definition
  * puts in; attach*.c, attach/: mounts and devices that come and go (attach.h); enter.c: the last steps inside; rights.c, filter.c: capabilities and system calls of each profile. narrow.c:
  * what the monitor gives up. */
@@ -29,6 +30,7 @@ struct lxc {
         bool built;                     /* the builder's word that it did all its work */
         unsigned rights;                /* of lxc_rights(), of what runs or is being started */
         bool devices;                   /* the device filter is on its cgroup */
+        bool hooks;                     /* so are our programs on the kernel's security hooks, and it has been refused something */
         bool apparmor;
         char contain[80];               /* words for contain= */
         uid_t uid_base;                 /* of this life, 0 = not known yet */
@@ -108,6 +110,16 @@ int lxc_partition_make(int cgroup) ULV_MUST_CHECK;
  * if this kernel or a manager above doesn't let us. */
 int lxc_devices_filter(int cgroup, const struct lxc_node *nodes, size_t n) ULV_MUST_CHECK;
 bool lxc_devices_filtered(int cgroup);
+
+/* --- hooks.c ----------------------------------------------------------------------------------------- */
+
+/* Puts our programs on the kernel's security hooks, for those in a cgroup that have a container's user ids. 0; -errno, if
+ * this kernel has no such hooks or doesn't let us. root: ULTRAVISOR_ROOT. */
+int lxc_hooks_put(int cgroup, const char *root, unsigned rights) ULV_MUST_CHECK;
+void lxc_hooks_remove(int cgroup);
+bool lxc_hooks_there(int cgroup);
+/* Tries what they refuse; true: it was refused, with their error. */
+bool lxc_hooks_refuse(void);
 
 /* --- attach.c: what is attached, on the monitor's side ------------------------------------------------- */
 
@@ -200,7 +212,8 @@ struct lxc_build {
 /* What the builder and the container's first process tell the monitor. When all their ends are closed, the
  * one by exit, the other by exec, and nothing failed, the container runs. */
 struct lxc_word {
-        enum { LXC_CLONED = 1, LXC_CREDENTIALS, LXC_ATTACHED, LXC_BUILT, LXC_FAILED } kind;    /* CREDENTIALS: with their writable mount */
+        enum { LXC_CLONED = 1, LXC_CREDENTIALS, LXC_ATTACHED, LXC_HOOKED, LXC_BUILT, LXC_FAILED } kind;
+                                        /* CREDENTIALS: with their writable mount; HOOKED: the security hooks refuse */
         pid_t pid;                      /* CLONED: with a pidfd */
         size_t index; uint64_t mount;   /* ATTACHED: of the definition's; its id */
         struct ulv_diag diag;           /* FAILED */

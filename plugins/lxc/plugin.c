@@ -179,6 +179,7 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
         if (leader_pidfd >= 0 && !lxc_pidfd_dead(leader_pidfd, 0)) {
                 _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
                 c->devices = cgroup >= 0 && lxc_devices_filtered(cgroup);
+                c->hooks = cgroup >= 0 && lxc_hooks_there(cgroup);
                 lxc_attach_load(c);
                 c->apparmor = lxc_apparmor_confines(ulv_monitor_leader(m));
                 return 0;
@@ -243,8 +244,8 @@ static const char *contain(struct ulv_monitor *m) {
 
         if (!c)
                 return "userns seccomp nocaps";
-        snprintf(c->contain, sizeof(c->contain), "userns seccomp nocaps %s%s%s", c->devices ? "devices" : "anydevice",
-                 c->apparmor ? " apparmor" : "", c->rights & LXC_NESTING ? " nesting" : "");
+        snprintf(c->contain, sizeof(c->contain), "userns seccomp nocaps %s %s%s%s", c->devices ? "devices" : "anydevice",
+                 c->hooks ? "hooked" : "nohook", c->apparmor ? " apparmor" : "", c->rights & LXC_NESTING ? " nesting" : "");
         return c->contain;
 }
 

@@ -9,9 +9,11 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/keyctl.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "lib/log.h"
 #include "model/inventory.h"
@@ -85,12 +87,23 @@ static int make_env(const struct ulv_definition *d, bool has_socket, char ***ret
         return 0;
 }
 
+/* Programs that the kernel took and never asks are taken off: what is on a container's cgroup works. */
+static void settle_hooks(struct lxc *c) {
+        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(c->m), false);
+
+        if (c->hooks || cgroup < 0 || !lxc_hooks_there(cgroup))
+                return;
+        lxc_hooks_remove(cgroup);
+        ulv_log(ULV_LOG_NOTICE, "this kernel's security hooks don't ask \"bpf\" (lsm=... on its command line): the system call filter alone refuses what they would");
+}
+
 static void finish(struct lxc *c) {
         struct ulv_monitor *m = c->m;
 
         /* It may have ended by now: /bin/true takes less time than this. It has been started all the same. */
         if (!c->failed && c->built && c->leader >= 0) {
                 lxc_leave_builder(c);
+                settle_hooks(c);
                 int r = lxc_attach_save(c);
                 if (r < 0)
                         ulv_log_errno(r, "what is attached can't be kept for a restart of this monitor");
@@ -135,6 +148,8 @@ int lxc_take_word(struct lxc *c) {
                         ulv_log_errno(r, "its credentials can't be rotated");
         } else if (w.kind == LXC_BUILT) {
                 c->built = true;
+        } else if (w.kind == LXC_HOOKED) {
+                c->hooks = true;
         } else if (w.kind == LXC_ATTACHED) {
                 lxc_attach_made(c, w.index, w.mount);
         } else if (w.kind == LXC_FAILED && !c->failed) {
@@ -254,12 +269,21 @@ static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int cgroup, 
                 if (r < 0)
                         ulv_log_errno(r, "no device filter on the container's cgroup: its /dev and user namespace alone keep devices away");
         }
+        if (cgroup >= 0 && lxc_barrier("hooks") && (r = lxc_hooks_put(cgroup, ulv_monitor_root(c->m), c->rights)) < 0)
+                ulv_log(ULV_LOG_NOTICE, "no security hooks for the container's cgroup, the system call filter alone refuses what they would: %s", strerror(-r));
         /* Not before it has the builder: into what isn't ours we couldn't fork. */
         if (cgroup >= 0 && (c->rights & LXC_INIT) && (r = lxc_cgroup_delegate(cgroup, c->uid_base)) < 0) {
                 ulv_diag_why(reterr, "its cgroup %s can't be handed to its init: %s", ulv_monitor_cgroup(c->m), strerror(-r));
                 return r;
         }
         return 0;
+}
+
+/* Keys are not namespaced: what we start would hold on to the session keyring of whoever started us. It gets an empty
+ * one. Now, for it's the hooks' to refuse later. */
+static void leave_keyring(void) {
+        if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+                ulv_log_errno(-errno, "the container's programs have the session keyring of its monitor, behind the system call filter");
 }
 
 static int prepare(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, char **words, struct ulv_diag *reterr) {
@@ -273,6 +297,7 @@ static int prepare(struct lxc *c, const struct ulv_definition *d, const struct u
         r = lxc_attach_expect(c, d, reterr);
         if (r != 0)
                 return r < 0 ? r : -ENXIO;
+        leave_keyring();
         r = find_cgroup(c, &cgroup, reterr);
         if (r == 0)
                 r = start_builder(c, d, g, cgroup, init, words, &pid, &go);
@@ -292,7 +317,7 @@ int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struc
 
         if (!c || c->builder >= 0)
                 return c ? -EALREADY : -ENOMEM;
-        c->failed = c->killed = c->built = false;
+        c->failed = c->killed = c->built = c->hooks = false;
         c->rights = lxc_rights(d);
         c->apparmor = lxc_apparmor_loaded();
         c->uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE;

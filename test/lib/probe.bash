@@ -32,3 +32,22 @@ probe() {
 }
 # listed NAME: what test/probe/NAME.allowed says
 listed() { sed 's/ *#.*//' "$PROBE/$1.allowed" | { grep . || true; } | sort; }
+
+# A monitor whose layers can be left out (test/test.mk), among the product's other programs.
+barriers_make() {
+    export TEST_BIN; TEST_BIN=$(mktemp -d /tmp/uv-bin-XXXXXX); chmod 755 "$TEST_BIN"
+    cp "$ULV_BIN"/* "$TEST_BIN/"; cp "$B/test/barriers/uv-monitor-lxc" "$TEST_BIN/"
+}
+barriers_remove() { rm -rf "$TEST_BIN"; }
+# Not every kernel has security hooks for us (6.0, lsm=...,bpf, and nobody who forbids to load programs).
+hooked() { [[ "$(uv status app)" == *", security hooks"* ]]; }
+# without BARRIER[+BARRIER...] [LIST]: what the probe may then, in an application as root, must be what is listed
+without() {
+    export ULTRAVISOR_TEST_BARRIER_OFF=$1
+    ULV_BIN=$TEST_BIN; instance_up "$PART"
+    rm -rf "$UV_ROOTS/app"; probe_container app 'Exec=sleep 100000'
+    uv apply -y; uv start app
+    probe app >"$BATS_TEST_TMPDIR/got"
+    local list=${2:-without-$1}; [[ $1 != seccomp ]] || hooked || list=without-seccomp+hooks
+    diff <(listed "$list") "$BATS_TEST_TMPDIR/got"
+}

@@ -60,9 +60,10 @@ instance_stop() {
 # Processes, mounts and cgroups that name this instance.
 leftovers() {
     local p
-    for p in /proc/[0-9]*; do
-        [ "${p#/proc/}" != $$ ] || continue
-        { tr '\0' '\n' <"$p/environ"; } 2>/dev/null | grep -qx "ULTRAVISOR_ROOT=$ROOT" && echo "process ${p#/proc/}: $(tr '\0' ' ' <"$p/cmdline")"
+    # One grep for all: in the VM a process costs 30 ms, and the machine has 200.
+    for p in $(grep -lszxF "ULTRAVISOR_ROOT=$ROOT" /proc/[0-9]*/environ); do
+        p=${p%/environ}
+        [ "${p#/proc/}" = $$ ] || echo "process ${p#/proc/}: $(tr '\0' ' ' <"$p/cmdline")"
     done
     grep -F "$ROOT" /proc/self/mountinfo | sed 's/^/mount: /'
     if [ -n "${CGROUP:-}" ] && [ -d "$CGROUP" ]; then find "$CGROUP" -type d | sed 's/^/cgroup: /'; fi

@@ -3,7 +3,7 @@ load ../lib/uv
 load ../lib/probe
 
 setup_file() {
-    roots_make
+    roots_make; barriers_make
     [ -x ./apparmor_parser ] || return 0
     install -D apparmor_parser /sbin/apparmor_parser; install -D -m 644 3.0 /etc/apparmor.d/abi/3.0
     instance_up "$PART"
@@ -18,7 +18,7 @@ setup() {
     [ -e /sys/kernel/security/apparmor/profiles ] || skip "this kernel has no AppArmor"
     [ -x ./apparmor_parser ] || skip "the host has no apparmor_parser (Debian package apparmor)"
 }
-teardown_file() { instance_down; roots_remove; }
+teardown_file() { [ -z "$ROOT" ] || instance_down; roots_remove; barriers_remove; }
 
 @test "the profile is parsed and loaded; before, nobody says that it is used" {
     uv start app; run uv status app; [[ "$output" != *AppArmor* ]]; uv stop --force app
@@ -26,13 +26,15 @@ teardown_file() { instance_down; roots_remove; }
     grep -x 'ultravisor-container (enforce)' /sys/kernel/security/apparmor/profiles
 }
 
-@test "app runs under it, status says so, and says so after its monitor was killed" {
+@test "app runs under it and the security hooks, status says so, and says so after its monitor was killed" {
+    echo nonsense >"$ROOT/run/ultravisor/hooks"     # the kernel's numbers are noted there
     uv start app
+    grep -q '^bpf_lsm_socket_create [1-9]' "$ROOT/run/ultravisor/hooks"
     [ "$(cat "/proc/$(field app Leader)/attr/apparmor/current")" = "ultravisor-container (enforce)" ]
     [ "$(uv exec app -- cat /proc/self/attr/apparmor/current)" = "ultravisor-container (enforce)" ]
-    run uv status app; [[ "$output" == *", AppArmor"* ]]
+    run uv status app; [[ "$output" == *", security hooks, AppArmor"* ]]
     kill -9 "$(pids_of uv-monitor-lxc)"
-    wait_for 20 eval '[[ "$(uv status app)" == *", AppArmor"* ]]'
+    wait_for 20 eval '[[ "$(uv status app)" == *", security hooks, AppArmor"* ]]'
 }
 
 @test "app: none of the acts is allowed, and a shell, files, sockets and /tmp work" {

@@ -6,6 +6,7 @@ bed() {
     cp "$B"/test/uvprobe "$B"/test/own-init "$p/build/test/"
     cp "$B"/test/wall "$B"/test/view-attack "$B"/test/run-role "$p/build/test/"
     cp "$B/test/crash/kill" "$p/build/test/crash/"
+    mkdir "$p/build/test/barriers"; cp "$B/test/barriers/uv-monitor-lxc" "$p/build/test/barriers/"
     # The parser needs nothing but the C library, and the description of what a policy of its version may say.
     [ ! -x /sbin/apparmor_parser ] || cp /sbin/apparmor_parser /etc/apparmor.d/abi/3.0 plugins/lxc/apparmor/ultravisor-container "$p/"
     mkdir "$p/test"; cp -r test/lib test/vm test/bats test/probe "$p/test/"
@@ -26,6 +27,7 @@ vm vm-enforced 240 test/vm/enforced.bats
 # Of the host's tests, those that depend on the kernel.
 vm vm-images 240 test/bats/50-images.bats kernel
 vm vm-containment 360 test/bats/60-containment.bats kernel
+vm vm-barriers 240 test/bats/61-barriers.bats kernel
 vm vm-apparmor 300 test/vm/apparmor.bats
 # What one partition can do to others.
 vm vm-neighbours 420 test/vm/neighbours.bats

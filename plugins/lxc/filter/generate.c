@@ -16,21 +16,17 @@
 
 #include <linux/audit.h>
 #include <linux/filter.h>
-#include <linux/netlink.h>
 #include <linux/seccomp.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "plugins/lxc/lxc.h"
+#include "plugins/lxc/doors.h"
 
 static const char *const allowed[] = {
         /* files */
@@ -91,16 +87,6 @@ static const char *const refused[] = {
 };
 
 static const unsigned personalities[] = { PER_LINUX, PER_LINUX32, ADDR_NO_RANDOMIZE, 0xffffffff /* asks */ };
-/* What an application speaks; sequenced packets on INET are SCTP, raw ones everybody's. */
-static const struct { int family, type, protocol; } sockets[] = {
-        { AF_INET, SOCK_STREAM, 0 }, { AF_INET, SOCK_STREAM, IPPROTO_TCP }, { AF_INET, SOCK_DGRAM, 0 },
-        { AF_INET, SOCK_DGRAM, IPPROTO_UDP }, { AF_INET, SOCK_DGRAM, IPPROTO_ICMP },
-        { AF_INET6, SOCK_STREAM, 0 }, { AF_INET6, SOCK_STREAM, IPPROTO_TCP }, { AF_INET6, SOCK_DGRAM, 0 },
-        { AF_INET6, SOCK_DGRAM, IPPROTO_UDP }, { AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6 },
-};
-static const struct { uint32_t protocol; bool wide, nesting; } netlinks[] = {
-        { NETLINK_ROUTE, true, true }, { NETLINK_KOBJECT_UEVENT, true, true }, { NETLINK_NETFILTER, false, true },
-};
 /* Names for files that aren't devices. */
 static const mode_t plain_types[] = { 0, S_IFREG, S_IFIFO, S_IFSOCK }, device_types[] = { S_IFCHR, S_IFBLK };
 
@@ -126,15 +112,20 @@ static int add_names(scmp_filter_ctx ctx, uint32_t action, const char *const *na
 #define ADD_NAMES(ctx, action, names) add_names(ctx, action, names, ULV_ARRAY_SIZE(names))
 
 static int add_sockets(scmp_filter_ctx ctx, unsigned rights) {
-        int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, is(0, AF_UNIX));
+        int r = 0;
 
-        for (size_t i = 0; r == 0 && i < ULV_ARRAY_SIZE(sockets); i++)
-                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3, is(0, (uint32_t) sockets[i].family),
-                                     masked(1, SOCKET_TYPE, (uint32_t) sockets[i].type), is(2, (uint32_t) sockets[i].protocol));
-        for (size_t i = 0; r == 0 && i < ULV_ARRAY_SIZE(netlinks); i++)
-                if (netlinks[i].protocol == NETLINK_ROUTE || ((rights & LXC_INIT) && netlinks[i].wide) ||
-                    ((rights & LXC_NESTING) && netlinks[i].nesting))
-                        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, is(0, AF_NETLINK), is(2, netlinks[i].protocol));
+        for (size_t i = 0; r == 0 && i < ULV_ARRAY_SIZE(door_sockets); i++) {
+                const struct door_socket *s = &door_sockets[i];
+                struct scmp_arg_cmp args[3] = { is(0, (uint32_t) s->family) };
+                unsigned n = 1;
+
+                if (s->type != DOOR_ANY)
+                        args[n++] = masked(1, SOCKET_TYPE, (uint32_t) s->type);
+                if (s->protocol != DOOR_ANY)
+                        args[n++] = is(2, (uint32_t) s->protocol);
+                if (s->rights == 0 || s->rights & rights)
+                        r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), n, args);
+        }
         return r;
 }
 
@@ -183,18 +174,20 @@ static int add_rules(scmp_filter_ctx ctx, unsigned rights) {
 }
 
 /* Refused commands of an allowed call: the library has no way to say "all but these, in the low 32 bits", and
- * to compare all 64 is a known hole (CVE-2019-10063). So this goes before its program. TIOCSTI types for who
- * looks at the same terminal, TIOCLINUX pastes, TIOCSETD loads line disciplines. */
+ * to compare all 64 is a known hole (CVE-2019-10063). So this goes before its program. */
 #define OFFSET_ARG1 (offsetof(struct seccomp_data, args) + sizeof(uint64_t))
-static const struct sock_filter no_ioctl[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 5),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, OFFSET_ARG1),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TIOCSTI, 2, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TIOCLINUX, 1, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TIOCSETD, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-};
+#define N_IOCTLS ULV_ARRAY_SIZE(door_ioctls)
+
+static void print_one(struct sock_filter f) { printf("{%u,%u,%u,%#x},\n", f.code, f.jt, f.jf, f.k); }
+
+static void print_no_ioctl(void) {
+        print_one((struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
+        print_one((struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, N_IOCTLS + 2));
+        print_one((struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, OFFSET_ARG1));
+        for (size_t i = 0; i < N_IOCTLS; i++)
+                print_one((struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, door_ioctls[i], (uint8_t) (N_IOCTLS - 1 - i), i + 1 == N_IOCTLS));
+        print_one((struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+}
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "OFFSET_ARG1 is the low half");
 
 /* The library gives the program away through an fd only. */
@@ -207,10 +200,9 @@ static int print(scmp_filter_ctx ctx, unsigned rights) {
         if (r < 0 || lseek(fd, 0, SEEK_SET) < 0)
                 return r < 0 ? r : -errno;
         printf("static const struct sock_filter filter_%u[] = {\n", rights);
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(no_ioctl); i++)
-                printf("{%u,%u,%u,%#x},\n", no_ioctl[i].code, no_ioctl[i].jt, no_ioctl[i].jf, no_ioctl[i].k);
+        print_no_ioctl();
         while ((n = read(fd, &f, sizeof(f))) == sizeof(f))
-                printf("{%u,%u,%u,%#x},\n", f.code, f.jt, f.jf, f.k);
+                print_one(f);
         printf("};\n_Static_assert(sizeof(filter_%u) / sizeof(filter_%u[0]) <= BPF_MAXINSNS, \"too long\");\n", rights, rights);
         return n < 0 ? -errno : 0;
 }
