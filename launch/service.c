@@ -396,7 +396,9 @@ void service_exited(struct launch *l, struct service *s, int status) {
 
         s->pid = 0;
         s->pidfd = ulv_close(s->pidfd);
-        if (!clean)
+        if (!clean && !s->role && WIFEXITED(status) && WEXITSTATUS(status) == ULV_MONITOR_RENEWED)
+                say(6, "monitor of %s makes room for a new one", s->name);
+        else if (!clean)
                 say(s->unwanted && s->role ? 6 : 4, "%s%s %s", s->role ? "" : "monitor of ", s->name, exit_text(status, text));
         if (s->role && (clean || s->unwanted))
                 return role_ended(l, s);

@@ -158,6 +158,7 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
  * The console's log is ROOT/var/log/ultravisor/NAME.log.0, .1 and .first, root:command 0640, made by the monitor. */
 
 #define ULV_MONITOR_FAILED 3
+#define ULV_MONITOR_RENEWED 75  /* Renew: no failure, and to be started again */
 
 #define ULV_RUN "run/ultravisor"                /* below ROOT: sockets and what lives as long as the instance */
 #define ULV_RUN_TYPE ULV_RUN "/uvd/type"

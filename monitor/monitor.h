@@ -138,6 +138,10 @@ struct ulv_monitor {
 
         struct rotation *rotation;      /* credential.c: the one under way */
 
+        /* renew.c */
+        sd_bus_message *renewal;        /* the call, while uv-port writes down what it has read */
+        sd_event_source *renew_timer;
+
         /* Last, for of these the first few are used: a page that is never written is no partition's memory. */
         struct kept kept[MONITOR_FDS_MAX];
         struct exec_request execs[MONITOR_EXECS_MAX];
@@ -195,6 +199,11 @@ void link_done(struct ulv_monitor *m);
 /* credential.c */
 int credential_rotate(struct ulv_monitor *m, sd_bus_message *call);     /* as port_exec(); -EBUSY: one is under way */
 
+/* renew.c */
+int renew_begin(struct ulv_monitor *m, sd_bus_message *call, sd_bus_error *error);      /* the method; answers now or later */
+bool renew_goes_on(struct ulv_monitor *m);              /* uv-port is gone: true if that was asked of it */
+void renew_forget(struct ulv_monitor *m);               /* the connection that it was asked over is gone */
+
 /* fd-store.c */
 int store_begin(struct ulv_monitor *m);
 void store_notify(const char *text);
@@ -206,5 +215,7 @@ void port_payload_started(struct ulv_monitor *m);       /* our copy of init's en
 int port_exec(struct ulv_monitor *m, sd_bus_message *call);     /* takes a reference; 0 or -errno */
 int port_console(struct ulv_monitor *m, sd_bus_message *call);  /* as port_exec() */
 int port_signal(struct ulv_monitor *m, int signo);
+bool port_retire(struct ulv_monitor *m);                /* uv-port is to write down what it has read, and to end; true if there is one */
+void port_close(struct ulv_monitor *m);                 /* it ends now */
 void port_forget_execs(struct ulv_monitor *m);          /* the connection they came over is gone */
 void port_done(struct ulv_monitor *m);

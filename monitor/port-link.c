@@ -213,7 +213,7 @@ static void on_record(struct ulv_monitor *m, const struct ulv_port_record *r) {
 
 /* --- the process ------------------------------------------------------------------------------------- */
 
-static void port_close(struct ulv_monitor *m) {
+void port_close(struct ulv_monitor *m) {
         siginfo_t si;
 
         m->port_watch = sd_event_source_disable_unref(m->port_watch);
@@ -250,6 +250,8 @@ static int on_port(ULV_UNUSED sd_event_source *s, int fd, ULV_UNUSED uint32_t re
                 on_record(m, &r);
                 return 0;
         }
+        if (n <= 0 && renew_goes_on(m))
+                return 0;
         if (m->port_wanted && m->payload == PAYLOAD_RUNNING)
                 ulv_log(ULV_LOG_WARNING, "uv-port of %s %s: started again", m->name, n > 0 ? "speaks nonsense" : "is gone");
         port_close(m);
@@ -324,6 +326,8 @@ int port_begin(struct ulv_monitor *m) {
                 return r;
         return m->port_fd >= 0 ? 0 : port_start(m);
 }
+
+bool port_retire(struct ulv_monitor *m) { return m->port_fd >= 0 && shutdown(m->port_fd, SHUT_WR) == 0; }
 
 /* The payload is gone: console and sockets end with it. */
 void port_done(struct ulv_monitor *m) {

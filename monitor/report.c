@@ -96,14 +96,16 @@ static bool is_resumed(const struct ulv_monitor *m) {
 
 static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
         const struct seen *s = &m->seen;
+        bool new_code = !ulv_streq(s->build, ulv_build);        /* an upgrade was between the report before and us */
 
-        if (s->state == ULV_PAUSING && s->wanted == ULV_PAUSED && m->frozen == FROZEN_YES) {
+        if (s->wanted == ULV_PAUSED && m->frozen == FROZEN_YES && (s->state == ULV_PAUSING || (s->state == ULV_PAUSED && new_code))) {
                 ulv_op_begin(b, "state", "partition", m->name, "-");
                 ulv_op_add(b, "state", "paused");
+                ulv_op_add(b, "build", ulv_build);
                 add_incarnation(m, b);
                 ulv_op_end(b);
         } else if (s->state == ULV_STARTING || is_resumed(m) ||
-                   (s->state == ULV_RUNNING && (s->leader != (uint64_t) m->leader || s->start != m->leader_start || !ulv_streq(s->build, ulv_build)))) {
+                   (s->state == ULV_RUNNING && (s->leader != (uint64_t) m->leader || s->start != m->leader_start || new_code))) {
                 ulv_op_begin(b, "state", "partition", m->name, "-");
                 ulv_op_add(b, "state", "running");
                 ulv_op_add_u64(b, "leader", (uint64_t) m->leader);

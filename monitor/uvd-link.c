@@ -33,6 +33,7 @@ static void link_lost(struct ulv_monitor *m) {
         m->hello_slot = sd_bus_slot_unref(m->hello_slot);
         m->report_slot = sd_bus_slot_unref(m->report_slot);
         port_forget_execs(m);
+        renew_forget(m);
         ulv_strbuf_reset(&m->report);
         m->bus = sd_bus_close_unref(m->bus);
         if (had) {
@@ -191,26 +192,7 @@ static int on_rotate(sd_bus_message *call, void *userdata, sd_bus_error *error) 
         return 1;       /* answered when it is done */
 }
 
-/* To its payload this is the death of a monitor, at a moment of our choice. The next one is the program as it is on disk. */
-static int on_renew(sd_bus_message *call, void *userdata, sd_bus_error *error) {
-        struct ulv_monitor *m = userdata;
-        uint32_t flags;
-        int r;
-
-        r = sd_bus_message_read(call, "u", &flags);
-        if (r < 0)
-                return r;
-        if (m->payload != PAYLOAD_RUNNING || m->stop)
-                return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
-        if ((m->n_execs > 0 || m->rotation) && !(flags & ULV_FLAG_FORCE))
-                return sd_bus_error_setf(error, ULV_ERROR_CONFLICT, "the monitor of %s is in use\nwho runs a program or types in it would lose the connection\n"
-                                                                    "again when that has ended, or --force", m->name);
-        r = sd_bus_reply_method_return(call, NULL);
-        if (r < 0)
-                return r;
-        ulv_log(ULV_LOG_NOTICE, "%s gets a new monitor", m->name);
-        return sd_event_exit(m->event, EXIT_FAILURE);   /* its starter revives what failed; main() flushes the answer */
-}
+static int on_renew(sd_bus_message *call, void *userdata, sd_bus_error *error) { return renew_begin(userdata, call, error); }
 
 static const sd_bus_vtable control_vtable[] = {
         SD_BUS_VTABLE_START(0),

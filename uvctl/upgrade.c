@@ -19,9 +19,9 @@
 #include "uvctl/part.h"
 
 #define STEP_USEC 20000u
-#define PATIENCE_USEC UINT64_C(20000000)        /* for one process to be back */
+#define PATIENCE_USEC UINT64_C(10000000)        /* for one process to be back */
 
-struct upgrade { struct uvctl *u; struct json j; unsigned done, left; };
+struct upgrade { struct uvctl *u; struct json j; unsigned left; };
 
 /* Who was to be replaced, over the life of a set of rows. */
 struct target { char name[ULV_NAME_MAX + 1]; uint64_t leader, start; };
@@ -79,7 +79,10 @@ static int systemctl_restart(const char *unit) {
         return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
 
-/* 0: of this build, and as it was; 1: not yet; 2: its first process is another one, or it runs no more. */
+enum { NEW, NOT_YET, STOPPED, LOST };
+
+/* What became of it: NEW is of this build, and what it was; STOPPED was wanted by somebody, LOST by nobody. A monitor
+ * that reports at all has adopted its partition or has told of its end; -exit code. */
 static int look(struct uvctl *u, const struct target *t, bool role) {
         struct rows rows;
         const struct part *p;
@@ -88,32 +91,33 @@ static int look(struct uvctl *u, const struct target *t, bool role) {
         if (r != 0)
                 return -r;
         p = rows_part(&rows, t->name);
-        if (!p || (!role && (!p->running || p->leader != t->leader || row_u64(&p->op, "start") != t->start)))
-                r = p && p->old_code && p->running ? 1 : 2;
+        if (role || (p && p->leader == t->leader && row_u64(&p->op, "start") == t->start))
+                r = p && !p->old_code && p->leader > 0 ? NEW : NOT_YET;
         else
-                r = p->old_code || !p->running ? 1 : 0;
+                r = !p || ulv_streq(row_str(&p->op, "wanted"), "defined") ? STOPPED : LOST;
         rows_done(&rows);
         return r;
 }
 
 /* As look(); what can't be reached for a moment is asked again. */
 static int wait_until_new(struct uvctl *u, const struct target *t, bool role) {
-        int r = 1;
+        int r = NOT_YET;
 
-        for (uint64_t waited = 0; r == 1 && waited < PATIENCE_USEC; waited += STEP_USEC) {
+        for (uint64_t waited = 0; r == NOT_YET && waited < PATIENCE_USEC; waited += STEP_USEC) {
                 (void) usleep(STEP_USEC);
                 r = look(u, t, role);
                 if (r == -ULV_EXIT_UNREACHABLE && (client_reconnect(u) == 0 || waited + STEP_USEC < PATIENCE_USEC)) {
                         u->diag = (struct ulv_diag) { 0 };
-                        r = 1;
+                        r = NOT_YET;
                 }
         }
         return r;
 }
 
 static int failed(struct uvctl *u, const struct target *t, const char *why, const char *try_) {
-        (void) fail(u, ULV_EXIT_FAILED, "", why, try_);
         ulv_diag_what(&u->diag, ULV_EXIT_FAILED, "%s could not be upgraded; nothing after it was touched", t->name);
+        ulv_diag_why(&u->diag, "%s", why);
+        ulv_diag_try(&u->diag, "%s", try_);
         return ULV_EXIT_FAILED;
 }
 
@@ -124,22 +128,34 @@ static int upgrade_role(struct upgrade *g, const struct target *t, const char *u
         if (given(g->u, OPT_DRY_RUN))
                 return told(g, t, "would be restarted", "");
         r = installed ? systemctl_restart(unit) : kill_exactly(t);
-        if (r < 0)
-                return failed(g->u, t, r == -EPERM ? "only root may restart it" : strerror(-r), installed ? "sudo systemctl restart uvd uv-operations uv-command" : "sudo");
+        if (r < 0 && r != -ESRCH)       /* dead already, it comes back anyway */
+                return failed(g->u, t, r == -EPERM ? "only root may restart it" : r == -EIO ? "systemctl failed; it says above why" : strerror(-r), installed ? "sudo systemctl restart uvd uv-operations uv-command" : "sudo");
         r = wait_until_new(g->u, t, true);
-        if (r != 0)
+        if (r != NEW)
                 return r < 0 ? -r : failed(g->u, t, "it runs the old code, restarted or not: is this uvctl the one that was installed with it?", "systemctl status; uvctl list -a -o json");
-        g->done++;
         return told(g, t, "restarted", "");
 }
 
+/* After the roles were restarted, or a monitor has died, its connection takes a moment to be there again. */
+static int ask_to_renew(struct uvctl *u, const struct target *t) {
+        for (uint64_t waited = 0;; waited += STEP_USEC) {
+                _cleanup_message_ sd_bus_message *reply = NULL;
+                int r = client_call(u, &reply, "Renew", "su", t->name, given(u, OPT_FORCE) ? ULV_FLAG_FORCE : 0);
+
+                if (r != ULV_EXIT_UNREACHABLE || waited >= PATIENCE_USEC)
+                        return r;
+                u->diag = (struct ulv_diag) { 0 };
+                client_disconnect(u);
+                (void) usleep(STEP_USEC);
+        }
+}
+
 static int upgrade_monitor(struct upgrade *g, const struct target *t) {
-        _cleanup_message_ sd_bus_message *reply = NULL;
         int r;
 
         if (given(g->u, OPT_DRY_RUN))
                 return told(g, t, "would get a new monitor", "");
-        r = client_call(g->u, &reply, "Renew", "su", t->name, given(g->u, OPT_FORCE) ? ULV_FLAG_FORCE : 0);
+        r = ask_to_renew(g->u, t);
         if (r == ULV_EXIT_CONFLICT) {
                 g->left++;
                 return told(g, t, "left as it is", ": somebody runs a program or types in it");
@@ -149,12 +165,13 @@ static int upgrade_monitor(struct upgrade *g, const struct target *t) {
         if (r != 0)
                 return r;
         r = wait_until_new(g->u, t, false);
-        if (r == 1)
-                return failed(g->u, t, "its new monitor hasn't reported in time, or is of the old code", "uvctl status, and the journal of its monitor");
-        if (r != 0 && r != 2)
+        if (r < 0)
                 return -r;
-        g->done++;
-        return r == 2 ? told(g, t, "ended meanwhile", "") : told(g, t, "new monitor", ", the partition as it was");
+        if (r == LOST)
+                return failed(g->u, t, "its first process isn't the one that it was: it didn't outlive its old monitor", "uvctl status, uvctl logs, and the journal of its monitor");
+        if (r == NOT_YET)
+                return failed(g->u, t, "its new monitor hasn't reported in time, or is of the old code", "uvctl status, and the journal of its monitor");
+        return r == STOPPED ? told(g, t, "ended meanwhile", "") : told(g, t, "new monitor", ", the partition as it was");
 }
 
 static bool is_selected(const struct part *p, int argc, char **argv) {

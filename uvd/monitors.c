@@ -271,6 +271,9 @@ static int on_answer(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error 
         sd_bus_message *reply = NULL;
         int r;
 
+        if (e && ulv_streq0(e->name, SD_BUS_ERROR_UNKNOWN_METHOD))
+                return reply_diag_simple(f->asked, ULV_EXIT_FAILED, "its monitor doesn't know how to do that", "it is of an older version",
+                                         "systemctl kill -s KILL --kill-whom=main uv-partition@NAME: a new monitor takes over");
         if (e) {
                 (void) sd_bus_reply_method_error(f->asked, e);
                 return 1;

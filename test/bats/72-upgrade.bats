@@ -4,17 +4,17 @@ load ../lib/uv
 # A set of programs that differ in what they say they are, and in nothing else.
 build_named() { # build_named DIR ID
     local f old
-    old=$("$ULV_BIN/uvctl" --root /nonexistent version -o json | jq -r .Build)
-    mkdir -p "$1"; cp -a "$ULV_BIN/." "$1/"
+    old=$("$BUILT/uvctl" --root /nonexistent version -o json | jq -r .Build)
+    mkdir -p "$1"
     for f in uvctl uvd uv-command uv-operations uv-monitor-lxc uv-monitor-sim; do
-        sed "s/$old/$2/g" "$ULV_BIN/$f" >"$1/$f.new" && grep -q "$2" "$1/$f.new" && chmod 755 "$1/$f.new"
+        sed "s/$old/$2/g" "$BUILT/$f" >"$1/$f.new" && grep -q "$2" "$1/$f.new" && chmod 755 "$1/$f.new"
     done
 }
 # As a package does it: a new file in the place of the old one, which whoever runs it keeps.
 install_build() { local f; for f in "$1"/*.new; do mv "$f" "$ROOT/bin/$(basename "$f" .new)"; done; }
 
 setup_file() {
-    export NEXT=$BATS_FILE_TMPDIR/next
+    export NEXT=$BATS_FILE_TMPDIR/next BUILT=$ULV_BIN
     instance_make "$PART"
     mkdir "$ROOT/bin"; cp -a "$ULV_BIN/." "$ROOT/bin/"
     build_named "$NEXT" 1111111111111111
@@ -104,6 +104,75 @@ monitors() { pids_of uv-monitor-lxc | sort | xargs; }        # (a sim payload is
     diff <(seq 0 $(($(wc -l <"$BATS_FILE_TMPDIR/log") - 1))) "$BATS_FILE_TMPDIR/log" >&2
 }
 
+@test "a paused partition gets its new monitor, and stays paused" {
+    grep -q cgroup2 /proc/mounts || skip "no cgroup v2: pause needs it"
+    build_named "$BATS_FILE_TMPDIR/paused" 4444444444444444
+    uv pause -q one
+    who_paused() { uv list -o json | jq -c '[.[] | select(.Name == "one") | [.State, .Leader, .Incarnation]]'; }
+    who_paused >"$BATS_TEST_TMPDIR/paused"
+    install_build "$BATS_FILE_TMPDIR/paused"
+    run uv upgrade
+    [ "$status" = 0 ]
+    [[ "$output" == *"one "*"new monitor, the partition as it was"* ]]
+    [ "$(old)" = "" ]
+    [ "$(who_paused)" = "$(cat "$BATS_TEST_TMPDIR/paused")" ]
+    uv resume -q one
+    who >"$BATS_FILE_TMPDIR/who"
+}
+
+@test "what uv-port has read of the console is in the log before a new monitor comes, however slow the disk" {
+    local i tracer last
+    for i in 5 6; do
+        build_named "$BATS_FILE_TMPDIR/slow$i" $i$i$i$i$i$i$i$i$i$i$i$i$i$i$i$i
+        install_build "$BATS_FILE_TMPDIR/slow$i"
+        # Between its read() and its pwrite(), where a kill would lose what it holds.
+        for p in $(pids_of uv-port); do
+            strace -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:delay_enter=200000 -p "$p" 3>&- & tracer="${tracer:-} $!"
+        done
+        sleep 0.3
+        uv upgrade -q
+    done
+    wait $tracer || true
+    [ "$(old)" = "" ]
+    last=$(uv logs one --lines 100000 | tr -d '\r' | sed -n 's/^line //p' | tee "$BATS_TEST_TMPDIR/log" | tail -n 1)
+    diff <(seq $((last + 1 - $(wc -l <"$BATS_TEST_TMPDIR/log"))) "$last") "$BATS_TEST_TMPDIR/log" >&2
+}
+
+@test "kill -9 of uvd, uv-command and monitors in the middle of it: upgrade, perhaps again, and nobody noticed" {
+    local i victim
+    who >"$BATS_TEST_TMPDIR/who"
+    build_named "$BATS_FILE_TMPDIR/killed" 8888888888888888
+    install_build "$BATS_FILE_TMPDIR/killed"
+    for i in 2 3 4; do
+        uv upgrade >/dev/null 2>&1 3>&- & victim=$!
+        sleep "0.0$i"
+        case $((i % 3)) in
+        0) kill -KILL $(pids_of uvd) ;;
+        1) kill -KILL $(pids_of uv-command) ;;
+        2) kill -KILL $(pids_of uv-monitor-lxc) ;;
+        esac 2>/dev/null || true
+        wait $victim || true
+    done
+    wait_for 10 uv upgrade
+    [ "$(old)" = "" ]
+    [ "$(who)" = "$(cat "$BATS_TEST_TMPDIR/who")" ]
+}
+
+@test "a monitor of a version that can't make room is named, and what helps" {
+    build_named "$BATS_FILE_TMPDIR/mute" 9999999999999999
+    sed -i 's/Renew\x00/Renex\x00/' "$BATS_FILE_TMPDIR/mute/uv-monitor-sim.new"
+    build_named "$BATS_FILE_TMPDIR/after" aaaaaaaaaaaaaaaa
+    install_build "$BATS_FILE_TMPDIR/mute"
+    uv upgrade -q
+    install_build "$BATS_FILE_TMPDIR/after"
+    run uv upgrade three
+    [ "$status" = 1 ]
+    [[ "$output" == *"older version"*"systemctl kill"* ]]
+    kill -KILL $(pids_of uv-monitor-sim | grep -vx "$(field three Leader)")
+    wait_for 5 sh -c "'$ROOT/bin/uvctl' --root '$ROOT' list three -o json | jq -e 'all(.OldCode | not)'"
+    uv upgrade -q
+}
+
 @test "a monitor whose new program can't be run is no reason to touch the others, and runs again when it can" {
     build_named "$BATS_FILE_TMPDIR/fourth" 3333333333333333
     rm "$BATS_FILE_TMPDIR"/fourth/uv-monitor-{lxc,sim}.new
@@ -113,8 +182,25 @@ monitors() { pids_of uv-monitor-lxc | sort | xargs; }        # (a sim payload is
     install_build "$BATS_FILE_TMPDIR/fourth"
     run uv upgrade
     [ "$status" = 1 ]
-    [[ "$output" == *"one could not be upgraded; nothing after it was touched"* ]]
+    [[ "$output" == *"one could not be upgraded; nothing after it was touched"*"hasn't reported in time"*"try: "* ]]
     mv "$BATS_FILE_TMPDIR/good" "$ROOT/bin/uv-monitor-lxc"
     wait_for 10 uv exec one -- true
     [ "$(who)" = "$(cat "$BATS_FILE_TMPDIR/who")" ]
+}
+
+@test "control: a partition that doesn't outlive its old monitor stops the upgrade, and the next one isn't touched" {
+    local leader next
+    leader=$(field one Leader) next=$(who | jq -c '.[] | select(.[0] == "two")')
+    build_named "$BATS_FILE_TMPDIR/deadly" bbbbbbbbbbbbbbbb
+    mv "$BATS_FILE_TMPDIR/deadly/uv-monitor-lxc.new" "$ROOT/bin/uv-monitor-lxc.real"
+    printf '#!/bin/sh\n[ "$1" != one ] || kill -9 %s\nexec %s/bin/uv-monitor-lxc.real "$@"\n' "$leader" "$ROOT" >"$BATS_FILE_TMPDIR/deadly/uv-monitor-lxc.new"
+    chmod 755 "$BATS_FILE_TMPDIR/deadly/uv-monitor-lxc.new"
+    install_build "$BATS_FILE_TMPDIR/deadly"
+    monitors >"$BATS_TEST_TMPDIR/monitors"
+    run uv upgrade
+    [ "$status" = 1 ]
+    [[ "$output" == *"one could not be upgraded; nothing after it was touched"*"didn't outlive its old monitor"* ]]
+    [ "$(field one State)" = failed ]
+    [ "$(who | jq -c '.[] | select(.[0] == "two")')" = "$next" ]
+    [[ "$(old)" == *two* ]]
 }

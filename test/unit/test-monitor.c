@@ -112,6 +112,13 @@ static void what_the_view_knows_is_not_said(ULV_UNUSED void **state) {
         expect("state partition a - state=running leader=78 start=1234 build=0123456789abcdef contain=simulated incarnation=3\n");
 }
 
+static void a_paused_partition_is_paused_to_a_monitor_of_another_build(ULV_UNUSED void **state) {
+        fresh(PAYLOAD_RUNNING, "row partition a - state=paused wanted=paused incarnation=3 leader=77 start=1234 build=ffffffffffffffff\n");
+        expect("");             /* it doesn't know yet whether it is held */
+        m.frozen = FROZEN_YES;
+        expect("state partition a - state=paused build=0123456789abcdef incarnation=3\n");
+}
+
 static void a_monitor_of_another_build_says_so(ULV_UNUSED void **state) {
         fresh(PAYLOAD_RUNNING, "row partition a - state=running incarnation=3 leader=77 start=1234 build=ffffffffffffffff\n");
         expect("state partition a - state=running leader=77 start=1234 build=0123456789abcdef contain=simulated incarnation=3\n");
@@ -174,7 +181,7 @@ static void a_pause_is_said_when_proved_and_a_resume_too(ULV_UNUSED void **state
         m.frozen = FROZEN_UNKNOWN;
         expect("");
         m.frozen = FROZEN_YES;
-        expect("state partition a - state=paused incarnation=3\n");
+        expect("state partition a - state=paused build=0123456789abcdef incarnation=3\n");
         fresh(PAYLOAD_RUNNING, "row partition a - state=paused wanted=paused incarnation=3 leader=77 start=1234 build=0123456789abcdef\n");
         m.frozen = FROZEN_YES;
         expect("");
@@ -193,7 +200,7 @@ int main(void) {
                 cmocka_unit_test(a_bad_view_changes_nothing),
                 cmocka_unit_test(a_start_is_one_report),
                 cmocka_unit_test(what_the_view_knows_is_not_said),
-                cmocka_unit_test(a_monitor_of_another_build_says_so),
+                cmocka_unit_test(a_monitor_of_another_build_says_so), cmocka_unit_test(a_paused_partition_is_paused_to_a_monitor_of_another_build),
                 cmocka_unit_test(limits_are_granted_and_each_is_reported_by_its_own_how),
                 cmocka_unit_test(a_shrink_is_let_go_when_enforced_and_refused_when_not),
                 cmocka_unit_test(nothing_is_said_of_a_grant_that_is_not_enforced_yet),

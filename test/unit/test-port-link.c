@@ -26,6 +26,7 @@ int ulv_monitor_forget_fd(ULV_UNUSED struct ulv_monitor *m, const char *name) {
         return 0;
 }
 
+bool renew_goes_on(ULV_UNUSED struct ulv_monitor *m) { return false; }
 void monitor_ready(ULV_UNUSED struct ulv_monitor *m) { }
 void monitor_turn(ULV_UNUSED struct ulv_monitor *m) { }
 void ulv_monitor_start_failed(ULV_UNUSED struct ulv_monitor *m, ULV_UNUSED const struct ulv_diag *d) { }
