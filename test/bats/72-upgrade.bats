@@ -193,11 +193,18 @@ monitors() { pids_of uv-monitor-lxc | sort | xargs; }        # (a sim payload is
     leader=$(field one Leader) next=$(who | jq -c '.[] | select(.[0] == "two")')
     build_named "$BATS_FILE_TMPDIR/deadly" bbbbbbbbbbbbbbbb
     mv "$BATS_FILE_TMPDIR/deadly/uv-monitor-lxc.new" "$ROOT/bin/uv-monitor-lxc.real"
-    printf '#!/bin/sh\n[ "$1" != one ] || kill -9 %s\nexec %s/bin/uv-monitor-lxc.real "$@"\n' "$leader" "$ROOT" >"$BATS_FILE_TMPDIR/deadly/uv-monitor-lxc.new"
+    cat >"$BATS_FILE_TMPDIR/deadly/uv-monitor-lxc.new" <<-END
+	#!/bin/sh
+	if [ "\$1" = one ]; then
+	    kill -9 $leader; while grep -q '^State:.[^Z]' /proc/$leader/status; do sleep 0.05; done 2>/dev/null
+	fi
+	exec $ROOT/bin/uv-monitor-lxc.real "\$@"
+	END
     chmod 755 "$BATS_FILE_TMPDIR/deadly/uv-monitor-lxc.new"
     install_build "$BATS_FILE_TMPDIR/deadly"
     monitors >"$BATS_TEST_TMPDIR/monitors"
     run uv upgrade
+    echo "$status: $output"
     [ "$status" = 1 ]
     [[ "$output" == *"one could not be upgraded; nothing after it was touched"*"didn't outlive its old monitor"* ]]
     [ "$(field one State)" = failed ]
