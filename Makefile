@@ -38,7 +38,7 @@ MONITOR_SRC := $(wildcard monitor/*.c)
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 musl = $(patsubst %.c,$(B)/musl/%.o,$(1))
 
-PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-sim
+PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-sim uv-metrics
 SRC_uvctl := $(wildcard uvctl/*.c) $(COPY_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvctl := -lsystemd
 SRC_uvd := $(wildcard uvd/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
@@ -73,6 +73,9 @@ LIBS_uv-monitor-lxc := -Wl,-Bstatic -lnl-route-3 -lnl-3 -lcap -Wl,-Bdynamic -lsy
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-sim := -lsystemd
 
+SRC_uv-metrics := $(wildcard metrics/*.c) lib/bus.c lib/bus-error.c model/op.c model/quantity.c $(BASE_SRC)
+LIBS_uv-metrics := -lsystemd -lmicrohttpd
+
 BINS := $(addprefix $(B)/bin/,$(PROGRAMS))
 
 # libultravisor: libc only, for guests too. What isn't in its header is hidden, in the archive as in the shared object.
@@ -90,15 +93,15 @@ $(B)/lib/libultravisor.a: $(call obj,$(CHANNEL_SRC))
 all: $(BINS) $(LIBRARY)
 
 # lib/build.h: of which build a program is.
-BUILD_OF := $(sort $(filter-out test/% bench/% build/% examples/% channel/% $(B)/%,$(wildcard *.mk */*.[ch] */*/*.[ch])))
+BUILD_OF := $(sort $(filter-out test/% bench/% build/% examples/% channel/% $(B)/%,$(wildcard *.mk */*.[ch] */*/*.[ch] */*/*/*.[ch])))
 $(B)/gen/build.c: $(BUILD_OF) Makefile
 	@mkdir -p $(@D)
-	id=$$( (echo '$(VERSION) $(HARDEN) $(CFLAGS)'; $(CC) --version; cat $(BUILD_OF)) | sha256sum | cut -c 1-16) && \
+	@id=$$( (echo '$(VERSION) $(HARDEN) $(CFLAGS)'; $(CC) --version; cat $(BUILD_OF)) | sha256sum | cut -c 1-16) && \
 	printf '#include "lib/build.h"\nconst char ulv_build[ULV_BUILD_LEN + 1] = "%s";\n' $$id >$@
 $(B)/obj/build.o: $(B)/gen/build.c lib/build.h
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
-$(addprefix $(B)/bin/,uvctl uvd uv-command uv-operations uv-monitor-lxc uv-monitor-sim): $(B)/obj/build.o
+$(addprefix $(B)/bin/,uvctl uvd uv-command uv-operations uv-monitor-lxc uv-monitor-sim uv-metrics): $(B)/obj/build.o
 
 .SECONDEXPANSION:
 # A sanitizer wants to be a shared library, and glibc.
@@ -137,10 +140,10 @@ include install.mk
 
 # Packages (Debian 12). Installed only when one is missing; STAMP keeps a second run quick.
 BUILD_PACKAGES := gcc libc6-dev pkg-config libsystemd-dev libsqlite3-dev libseccomp-dev libcap-dev \
-        libnl-3-dev libnl-route-3-dev uthash-dev musl-tools
+        libnl-3-dev libnl-route-3-dev libmicrohttpd-dev uthash-dev musl-tools
 RUN_PACKAGES := $(BUILD_PACKAGES) busybox-static
 TEST_PACKAGES := $(RUN_PACKAGES) clang libcmocka-dev bats jq strace sqlite3 groff mandoc binutils procps iproute2 \
-        util-linux busybox-static mmdebstrap qemu-system-x86 e2fsprogs squashfs-tools zsh apparmor
+        util-linux busybox-static mmdebstrap qemu-system-x86 e2fsprogs squashfs-tools zsh apparmor python3-prometheus-client curl graphviz
 
 run-deps:
 	@launch/packages.sh $(RUN_PACKAGES)

@@ -16,7 +16,8 @@ installed)
         systemctl try-restart uvd.service uv-operations.service uv-command.service
         ;;
 removing)
-        systemctl -q disable --now ultravisor.target
+        systemctl -q disable --now uv-metrics.socket ultravisor.target
+        systemctl -q stop uv-metrics.service
         ;;
 removed)
         systemctl daemon-reload

@@ -13,7 +13,7 @@ declare -A may=(
     [lib]="lib" [channel]="channel" [model]="model lib" [monitor]="monitor model lib" [plugins/lxc]="plugins/lxc monitor model lib"
     [plugins/lxc/attach]="plugins/lxc"
     [plugins/sim]="plugins/sim monitor model lib" [uvd]="uvd model lib" [command]="command model lib"
-    [operations]="operations model lib" [uvctl]="uvctl model lib" [launch]="launch model/inventory.h lib/protocol.h lib/nameform.h lib/image.h lib/base.h lib/diag.h lib/strbuf.h model/quantity.h"
+    [operations]="operations model lib" [metrics]="metrics model lib" [uvctl]="uvctl model lib" [launch]="launch model/inventory.h lib/protocol.h lib/nameform.h lib/image.h lib/base.h lib/diag.h lib/strbuf.h model/quantity.h"
 )
 for d in "${!may[@]}"; do
     grep -HoE '^#include "[^"]+"' "$d"/*.[ch] 2>/dev/null | sed 's/:#include "/ /; s/"$//' | while read -r file inc; do

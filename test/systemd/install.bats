@@ -20,9 +20,9 @@ denied() { # denied USER METHOD...: refused, and for that reason
     is "$said" ""
 }
 
-@test "the three roles are below 1.5 on systemd's scale of exposure" {
+@test "the three roles, and uv-metrics, are below 1.5 on systemd's scale of exposure" {
     local figure
-    for u in $ROLES; do
+    for u in $ROLES uv-metrics; do
         figure=$(systemd-analyze security --no-pager $u.service | sed -nE 's/.*exposure level for .*: ([0-9.]+) .*/\1/p')
         echo "# $u $figure" >&3
         awk -v f="$figure" 'BEGIN { exit !(f != "" && f < 1.5) }'
@@ -95,4 +95,39 @@ denied() { # denied USER METHOD...: refused, and for that reason
     [ $((ready - began)) -lt 1000000 ]
     wait_for 5 uvctl list
     is "$(uvctl list -o name | grep -c '^p')" 1000
+}
+
+metrics() { # GET /metrics, without a program for it
+    exec 4<>/dev/tcp/127.0.0.1/9719
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' >&4
+    cat <&4
+    exec 4>&-
+}
+
+@test "metrics are served when an administrator wants it, by an account that may look and nothing else" {
+    local pid set got
+    not systemctl -q is-enabled uv-metrics.socket
+    not systemctl -q is-active uv-metrics.socket
+    systemctl start ultravisor.target uv-metrics.socket
+    not systemctl -q is-active uv-metrics.service
+    container seen; uvctl apply -y -q; uvctl start -q seen
+    metrics >/tmp/metrics
+    grep -qx 'ultravisor_up 1' /tmp/metrics
+    grep -qx 'ultravisor_partition_state{partition="seen",state="running"} 1' /tmp/metrics
+    grep -q '^ultravisor_partition_cpu_seconds_total{partition="seen"} ' /tmp/metrics
+    is "$(tail -n 1 /tmp/metrics)" '# EOF'
+    pid=$(main_pid uv-metrics)
+    is "$(ps -o user:32= -p "$pid")" uv-metrics
+    for set in CapInh CapPrm CapEff CapBnd CapAmb; do is "$set $(status_of uv-metrics $set)" "$set 0000000000000000"; done
+    not as uv-metrics uvctl stop seen
+    is "$(field seen State)" running
+    # Without the planner it says that, and partitions have no samples.
+    systemctl stop uv-command
+    sleep 1.1
+    metrics >/tmp/metrics
+    grep -qx 'ultravisor_up 0' /tmp/metrics
+    not grep -q 'partition="seen"' /tmp/metrics
+    systemctl start ultravisor.target uv-command
+    wait_for 5 uvctl stop seen
+    systemctl stop uv-metrics.socket uv-metrics.service
 }

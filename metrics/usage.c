@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the kernel counts for a partition: the files of its cgroup, found by its leader (Documentation/admin-guide/cgroup-v2.rst
+ * has their forms). The leader of an image's own init stands in a cgroup further down; the partition's is the one that
+ * has its name. */
+
+#include "metrics/metrics.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "lib/fd.h"
+#include "lib/log.h"
+
+#define FILE_MAX ((size_t) 64 * 1024)
+
+uint64_t usage_key(const char *text, const char *key, bool *ret_found) {
+        size_t n = strlen(key);
+
+        for (const char *p = text; p && *p; p = strchr(p, '\n'), p = p ? p + 1 : NULL)
+                if (strncmp(p, key, n) == 0 && p[n] == ' ') {
+                        *ret_found = true;
+                        return strtoull(p + n, NULL, 10);
+                }
+        return 0;
+}
+
+uint64_t usage_pressure(const char *text, const char *kind, bool *ret_found) {
+        size_t n = strlen(kind);
+
+        for (const char *p = text, *end; p && *p; p = *end ? end + 1 : NULL) {
+                const char *total;
+
+                end = strchrnul(p, '\n');
+                if (strncmp(p, kind, n) != 0 || p[n] != ' ' || !(total = strstr(p, " total=")) || total >= end)
+                        continue;
+                *ret_found = true;
+                return strtoull(total + strlen(" total="), NULL, 10);
+        }
+        return 0;
+}
+
+uint64_t usage_io(const char *text, const char *key, bool *ret_found) {
+        char pattern[32];
+        uint64_t sum = 0;
+
+        (void) snprintf(pattern, sizeof(pattern), " %.16s=", key);
+        *ret_found = true;      /* no line: nothing was read or written */
+        for (const char *p = text; (p = strstr(p, pattern)); )
+                sum += strtoull(p += strlen(pattern), NULL, 10);
+        return sum;
+}
+
+/* --- the cgroup ----------------------------------------------------------------------------------------- */
+
+static const char *cgroup_mount(void) {
+        static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+        struct statfs fs;
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(places); i++)
+                if (statfs(places[i], &fs) >= 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
+                        return places[i];
+        return NULL;
+}
+
+static int cgroup_open(const char *partition, uint64_t leader) {
+        _cleanup_free_ char *text = NULL;
+        char file[64], name[160], path[4200];
+        const char *mount = cgroup_mount(), *at;
+        size_t len;
+
+        (void) snprintf(file, sizeof(file), "/proc/%" PRIu64 "/cgroup", leader);
+        if (!mount || ulv_read_file_at(AT_FDCWD, file, FILE_MAX, &text, &len) < 0)
+                return -ENOENT;
+        at = ulv_startswith(text, "0::") ? text : strstr(text, "\n0::");
+        if (!at)
+                return -ENOENT;
+        at = strchr(at, '/');
+        (void) snprintf(path, sizeof(path), "%s%.*s/", mount, at ? (int) ULV_MIN(strcspn(at, "\n"), (size_t) 4000) : 0, at ? at : "");
+        for (unsigned i = 0; i < 2; i++) {
+                char *found;
+
+                (void) snprintf(name, sizeof(name), i == 0 ? "/ultravisor-%.64s.scope/" : "/partition-%.64s/", partition);
+                found = strstr(path, name);
+                if (found) {
+                        found[strlen(name)] = 0;
+                        return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                }
+        }
+        return -ENOENT;
+}
+
+/* A source of one file: which fields of it become which of ours. */
+enum form { FORM_NUMBER, FORM_KEY, FORM_PRESSURE, FORM_IO };
+static const struct entry { const char *file; enum form form; const char *key; enum usage_field field; } entries[] = {
+        { "cpu.stat", FORM_KEY, "usage_usec", USAGE_CPU },
+        { "cpu.stat", FORM_KEY, "nr_periods", USAGE_PERIODS },
+        { "cpu.stat", FORM_KEY, "nr_throttled", USAGE_THROTTLED_PERIODS },
+        { "cpu.stat", FORM_KEY, "throttled_usec", USAGE_THROTTLED },
+        { "memory.current", FORM_NUMBER, "", USAGE_MEMORY },
+        { "memory.events", FORM_KEY, "oom_kill", USAGE_OOM_KILLS },
+        { "pids.current", FORM_NUMBER, "", USAGE_TASKS },
+        { "io.stat", FORM_IO, "rbytes", USAGE_READ },
+        { "io.stat", FORM_IO, "wbytes", USAGE_WRITTEN },
+        { "cpu.pressure", FORM_PRESSURE, "some", USAGE_CPU_SOME },
+        { "cpu.pressure", FORM_PRESSURE, "full", USAGE_CPU_FULL },
+        { "memory.pressure", FORM_PRESSURE, "some", USAGE_MEMORY_SOME },
+        { "memory.pressure", FORM_PRESSURE, "full", USAGE_MEMORY_FULL },
+        { "io.pressure", FORM_PRESSURE, "some", USAGE_IO_SOME },
+        { "io.pressure", FORM_PRESSURE, "full", USAGE_IO_FULL },
+};
+
+/* These files say that they are empty, and can't be sought in: read once, to the end. */
+static char *read_text(int dir, const char *name) {
+        _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+        char *text = fd < 0 ? NULL : malloc(FILE_MAX);
+        size_t len = 0;
+        ssize_t n = 1;
+
+        while (text && n > 0 && len < FILE_MAX - 1 && (n = read(fd, text + len, FILE_MAX - 1 - len)) > 0)
+                len += (size_t) n;
+        if (text && n < 0) {    /* pressure that is switched off says so here */
+                free(text);
+                return NULL;
+        }
+        if (text)
+                text[len] = 0;
+        return text;
+}
+
+void usage_read(const char *partition, uint64_t leader, struct usage *ret) {
+        _cleanup_close_ int dir = cgroup_open(partition, leader);
+        _cleanup_free_ char *text = NULL;
+
+        for (size_t i = 0; dir >= 0 && i < ULV_ARRAY_SIZE(entries); i++) {
+                const struct entry *e = &entries[i];
+                bool *known = &ret->known[e->field];
+
+                if (i == 0 || !ulv_streq(e->file, entries[i - 1].file)) {
+                        free(text);
+                        text = read_text(dir, e->file);
+                }
+                if (!text)
+                        continue;
+                switch (e->form) {
+                case FORM_NUMBER: ret->value[e->field] = strtoull(text, NULL, 10); *known = true; break;
+                case FORM_KEY: ret->value[e->field] = usage_key(text, e->key, known); break;
+                case FORM_PRESSURE: ret->value[e->field] = usage_pressure(text, e->key, known); break;
+                case FORM_IO: ret->value[e->field] = usage_io(text, e->key, known); break;
+                }
+        }
+}
+
+/* The eighth number of /proc/stat's first line, in ticks: time that the hypervisor below us gave to others. */
+void steal_read(struct snapshot *s) {
+        unsigned long long ticks;
+        FILE *f = fopen("/proc/stat", "re");
+
+        if (f && fscanf(f, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &ticks) == 1) {
+                s->steal_usec = ticks * 1000000u / (uint64_t) sysconf(_SC_CLK_TCK);
+                s->steal_known = true;
+        }
+        if (f)
+                (void) fclose(f);
+}
