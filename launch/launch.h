@@ -68,7 +68,8 @@ struct launch {
         int host_lock, root_lock;       /* -1: none */
         char host_lock_path[128];
         struct service *services;
-        unsigned n_services;
+        unsigned n_services, state_appended;    /* lines of launch.state since it was made */
+        bool state_whole;
         struct client clients[CLIENTS_MAX];
         enum phase phase;
         bool hurry;                     /* second SIGINT: kill */
@@ -126,5 +127,7 @@ void cgroup_remove(struct launch *l);
 int lock_root(struct launch *l);
 int lock_host(struct launch *l);
 void unlock(struct launch *l);
-int state_write(struct launch *l);      /* 0 or -errno */
+int state_write(struct launch *l);      /* whole; 0 or -errno */
+int state_started(struct launch *l, const struct service *s);
+void state_ended(struct launch *l, const char *monitor);
 int state_adopt(struct launch *l);

@@ -265,11 +265,11 @@ static void spawned(struct service *s, pid_t pid, int pidfd) {
 }
 
 /* Lets the child go once it is in the state file; 0 when it runs its program, else -errno. */
-static int let_go(struct launch *l, int go, int error) {
+static int let_go(struct launch *l, const struct service *s, int go, int error) {
         int r, e = 0;
         ssize_t n;
 
-        r = state_write(l);
+        r = state_started(l, s);
         if (r < 0)
                 return r;
         if (write(go, "", 1) != 1)
@@ -312,7 +312,7 @@ int service_start(struct launch *l, struct service *s) {
                 return r;
         }
         spawned(s, pid, pidfd);
-        r = let_go(l, go_write, error_read);
+        r = let_go(l, s, go_write, error_read);
         if (r < 0) {
                 go_write = ulv_close(go_write);
                 (void) waitpid(pid, NULL, 0);
@@ -379,8 +379,8 @@ static void monitor_ended(struct launch *l, struct service *s, int number) {
         control_tell(l, "exited %s %d", s->name, number);
         cgroup_leaf_remove(l, s);
         tree_partition_dir_remove(l, s->name);
+        state_ended(l, s->name);
         service_free(l, s);
-        (void) state_write(l);
 }
 
 /* A monitor's end that is no accident: see ULV_MONITOR_FAILED. */

@@ -3,8 +3,10 @@
 /* What lets a new uv-launch take over from one that was killed.
  *
  * run/ultravisor/launch.state (root only) names every process that we started: pid, its start time (a
- * reused pid has another, in the same boot), and a monitor's token. It is replaced whole before a child
- * is let go. After a reboot it says nothing any more.
+ * reused pid has another, in the same boot), and a monitor's token. It is written before a child is let go:
+ * a line more for a monitor, for there may be thousands, and what is said of one last counts; whole for a
+ * role, or when half of it may be of monitors that ended. A line without its end is of a child that was
+ * never let go. After a reboot it says nothing any more.
  * The new uv-launch opens a pidfd for each that is still the same process: an old role is killed (it was
  * dying anyway), a monitor is kept, watched by its pidfd, and its fd store fills when it sees the new
  * notification socket. Whether such a monitor ended well can't be reaped; it says STOPPING=1 before it
@@ -31,6 +33,8 @@
 
 #define STATE "launch.state"
 #define LINE_SIZE 4200
+#define APPENDED_MIN 256        /* lines before the file is worth to be made anew */
+#define ENDED "-"               /* the token of a monitor that isn't to come again */
 
 /* The id of this boot; "-" where the kernel doesn't tell. */
 static void boot_id(char id[40]) {
@@ -52,7 +56,12 @@ static bool of_this_boot(FILE *f) {
 
 /* --- the state file ---------------------------------------------------------------------------------- */
 
-int state_write(struct launch *l) {
+static int print_service(FILE *f, const struct service *s) {
+        return fprintf(f, "%s %s %d %llu %s\n", s->role ? "role" : "monitor", s->name, (int) s->pid, (unsigned long long) s->start_ticks,
+                       s->token[0] ? s->token : "-");
+}
+
+static int write_whole(struct launch *l) {
         int fd = openat(l->run_fd, STATE ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
         FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
         char boot[40];
@@ -68,12 +77,48 @@ int state_write(struct launch *l) {
         (void) fprintf(f, "boot %s\ncgroup %s\n", boot, l->cgroup);
         for (const struct service *s = l->services; s; s = s->next)
                 if (!s->role || s->pid > 0)
-                        (void) fprintf(f, "%s %s %d %llu %s\n", s->role ? "role" : "monitor", s->name, (int) s->pid,
-                                       (unsigned long long) s->start_ticks, s->token[0] ? s->token : "-");
+                        (void) print_service(f, s);
         bad = ferror(f);
         if (fclose(f) != 0 || bad)
                 return -EIO;
         return renameat(l->run_fd, STATE ".new", l->run_fd, STATE) < 0 ? -errno : 0;
+}
+
+int state_write(struct launch *l) {
+        int r = write_whole(l);
+
+        l->state_appended = 0;
+        l->state_whole = r >= 0;
+        return r;
+}
+
+/* What can't be added whole would spoil the next line: the file is made anew. */
+static int append(struct launch *l, const char *line, size_t n) {
+        _cleanup_close_ int fd = -1;
+
+        if (l->state_whole && l->state_appended < l->n_services + APPENDED_MIN)
+                fd = openat(l->run_fd, STATE, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || write(fd, line, n) != (ssize_t) n)
+                return state_write(l);
+        l->state_appended++;
+        return 0;
+}
+
+int state_started(struct launch *l, const struct service *s) {
+        char line[NAME_SIZE + TOKEN_SIZE + 64];
+        int n;
+
+        if (s->role)
+                return state_write(l);
+        n = snprintf(line, sizeof(line), "monitor %s %d %llu %s\n", s->name, (int) s->pid, (unsigned long long) s->start_ticks, s->token);
+        return append(l, line, (size_t) n);
+}
+
+void state_ended(struct launch *l, const char *monitor) {
+        char line[NAME_SIZE + 64];
+        int n = snprintf(line, sizeof(line), "monitor %s 0 0 " ENDED "\n", monitor);
+
+        (void) append(l, line, (size_t) n);
 }
 
 /* A pidfd of the process that the line names, or -1 if that one is gone. */
@@ -112,33 +157,63 @@ static int adopt_monitor(struct launch *l, const char *name, const char *token, 
         return watch(l, s->pidfd, EPOLLIN, s);
 }
 
+struct line { char kind[16], name[NAME_SIZE], token[TOKEN_SIZE]; int pid; unsigned long long ticks; };
+
+/* Of lines about one process the last counts. */
+static int collect(FILE *f, struct launch *l, struct line **ret, size_t *ret_n) {
+        struct line *lines = NULL, one;
+        char text[LINE_SIZE];
+        size_t n = 0, i;
+
+        while (fgets(text, sizeof(text), f)) {
+                (void) sscanf(text, "cgroup %4095[^\n]", l->cgroup);
+                if (!strchr(text, '\n') || sscanf(text, "%15s %63s %d %llu %32s", one.kind, one.name, &one.pid, &one.ticks, one.token) != 5 ||
+                    !ulv_name_form_ok(one.name))
+                        continue;
+                for (i = 0; i < n && !(ulv_streq(lines[i].kind, one.kind) && ulv_streq(lines[i].name, one.name)); i++)
+                        ;
+                if (i == n) {
+                        struct line *more = reallocarray(lines, n + 1, sizeof(*lines));
+
+                        if (!more) {
+                                free(lines);
+                                return -ENOMEM;
+                        }
+                        lines = more;
+                        n++;
+                }
+                lines[i] = one;
+        }
+        *ret = lines;
+        *ret_n = n;
+        return 0;
+}
+
 int state_adopt(struct launch *l) {
         int fd = openat(l->run_fd, STATE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), r = 0;
         FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
-        char line[LINE_SIZE], kind[16], name[NAME_SIZE], token[TOKEN_SIZE];
-        unsigned long long ticks;
-        unsigned n = 0;
-        bool current;
-        int pid;
+        _cleanup_free_ struct line *lines = NULL;
+        size_t n = 0;
+        unsigned adopted = 0;
 
         if (!f) {
                 (void) ulv_close(fd);
                 return 0;
         }
-        current = of_this_boot(f);
-        while (current && r >= 0 && fgets(line, sizeof(line), f)) {
-                (void) sscanf(line, "cgroup %4095[^\n]", l->cgroup);
-                if (sscanf(line, "%15s %63s %d %llu %32s", kind, name, &pid, &ticks, token) != 5 || !ulv_name_form_ok(name))
-                        continue;
-                if (ulv_streq(kind, "monitor")) {
-                        r = adopt_monitor(l, name, token, pid, ticks);
-                        n++;
-                } else if ((pid = same_process(pid, ticks)) >= 0)
-                        end_old_role(name, pid);
-        }
+        if (of_this_boot(f))
+                r = collect(f, l, &lines, &n);
         (void) fclose(f);
-        if (n > 0)
-                say(5, "adopted %u monitor%s of an earlier uv-launch", n, n == 1 ? "" : "s");
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                const struct line *x = &lines[i];
+
+                if (ulv_streq(x->kind, "monitor") && !ulv_streq(x->token, ENDED)) {
+                        r = adopt_monitor(l, x->name, x->token, x->pid, x->ticks);
+                        adopted++;
+                } else if (!ulv_streq(x->kind, "monitor") && (fd = same_process(x->pid, x->ticks)) >= 0)
+                        end_old_role(x->name, fd);
+        }
+        if (adopted > 0)
+                say(5, "adopted %u monitor%s of an earlier uv-launch", adopted, adopted == 1 ? "" : "s");
         return r;
 }
 

@@ -249,11 +249,14 @@ static void start(struct ulv_monitor *m) {
         if (m->scope[0])
                 r = scope_place(m, m->seen.grant.n_cores > 0);
         if (r == 0 && !ulv_plugin.no_port)
-                r = port_begin(m);
+                r = port_open(m);
         if (r == 0)
                 r = enforce(m, &d);
         if (r == 0 && (r = monitor_arm(m, &m->start_timer, m->seen.definition->start_timeout, on_start_timeout)) >= 0)
                 r = ulv_plugin.start(m, m->seen.definition, &m->seen.grant, &d);
+        /* What the payload says waits for it in the sockets. */
+        if (r == 0 && !ulv_plugin.no_port)
+                r = port_begin(m);
         if (r == 0)
                 return;
         if (!d.what[0]) {

@@ -210,6 +210,7 @@ void store_notify(const char *text);
 int store_find(const struct ulv_monitor *m, const char *name);
 
 /* port-link.c */
+int port_open(struct ulv_monitor *m);                   /* console and socket to init: all that a backend needs to start */
 int port_begin(struct ulv_monitor *m);                  /* console, socket to init, uv-port; idempotent */
 void port_payload_started(struct ulv_monitor *m);       /* our copy of init's end can go */
 int port_exec(struct ulv_monitor *m, sd_bus_message *call);     /* takes a reference; 0 or -errno */

@@ -259,6 +259,7 @@ static int on_port(ULV_UNUSED sd_event_source *s, int fd, ULV_UNUSED uint32_t re
         return 0;
 }
 
+/* Shares our memory until it executes: what it writes is its own frame's. */
 static void port_child(const struct ulv_monitor *m, int fd, const char *path, const char *uid) {
         const char *argv[] = { "uv-port", m->name, "--uid", uid, NULL };
         char root[MONITOR_ROOT_MAX + 32], *env[] = { root, NULL };      /* so that one sees whose it is */
@@ -300,7 +301,7 @@ static int port_start(struct ulv_monitor *m) {
         (void) snprintf(uid, sizeof(uid), "%u", ULV_UID_BASE + m->seen.grant.uids);
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 return -errno;
-        pid = fork();
+        pid = vfork();
         if (pid == 0)
                 port_child(m, pair[1], path, uid);
         (void) ulv_close(pair[1]);
@@ -318,13 +319,17 @@ static int port_start(struct ulv_monitor *m) {
         return r;
 }
 
+int port_open(struct ulv_monitor *m) {
+        int r = console_open(m);
+
+        return r < 0 ? r : init_open(m);
+}
+
 int port_begin(struct ulv_monitor *m) {
-        int r;
+        int r = port_open(m);
 
         m->port_wanted = true;
-        if ((r = console_open(m)) < 0 || (r = init_open(m)) < 0)
-                return r;
-        return m->port_fd >= 0 ? 0 : port_start(m);
+        return r < 0 || m->port_fd >= 0 ? r : port_start(m);
 }
 
 bool port_retire(struct ulv_monitor *m) { return m->port_fd >= 0 && shutdown(m->port_fd, SHUT_WR) == 0; }

@@ -363,7 +363,7 @@ int lxc_attach_begin(struct lxc *c) {
         cgroup = lxc_cgroup_open(ulv_monitor_cgroup(c->m), false);
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
                 return -errno;
-        pid_t pid = fork();
+        pid_t pid = vfork();         /* it shares our memory until it executes */
         if (pid == 0)
                 become_helper(c, ends[1], user_ns, cgroup);
         r = pid < 0 ? -errno : 0;

@@ -46,6 +46,24 @@ monitors() { local p; for p in $(pids_of uv-monitor-sim); do grep -qx "Name:	uv-
     [ "$(identity a; identity b)" = "$before" ]
 }
 
+@test "of a monitor the last line of launch.state counts, and a line cut off doesn't: a new uv-launch takes over what runs" {
+    file=$ROOT/run/ultravisor/launch.state
+    inode=$(stat -c %i "$file")
+    uv stop a b; wait_for 5 eval '[ -z "$(monitors)" ]'
+    uv start a
+    [ "$(stat -c %i "$file")" = "$inode" ]      # a start adds a line: a thousand don't write a thousand each
+    [ "$(grep -c '^monitor a ' "$file")" = 3 ]
+    before=$(identity a)
+    kill -9 "$LAUNCH"; wait "$LAUNCH" || true
+    printf 'monitor b 1 1 feed' >>"$file"
+    instance_start
+    wait_for 5 eval '[ "$(field a State)" = running ]'
+    [ "$(identity a)" = "$before" ]
+    grep -q 'adopted 1 monitor of' "$ROOT/log"
+    [ "$(field b State)" = defined ]
+    uv stop a
+}
+
 @test "SIGTERM stops the partitions with uvd hanging; the next life finds out" {
     pids=$(field a Leader; field b Leader)
     kill -STOP $(pids_of uvd)
