@@ -144,9 +144,11 @@ static void single(struct ulv_strbuf *b, const char *name, bool counter, const c
 }
 
 static void roles(struct ulv_strbuf *b, const struct snapshot *s) {
-        header(b, "ultravisor_role_up", "gauge", "1: the role is there, as the planner says.");
-        ulv_strbuf_addf(b, "ultravisor_role_up{role=\"uvd\"} %d\n", s->ledger);
+        header(b, "ultravisor_role_up", "gauge", "1: the role is there; of the others the planner (uv-command) says it.");
         ulv_strbuf_addf(b, "ultravisor_role_up{role=\"uv-command\"} %d\n", s->up);
+        if (!s->up)
+                return;
+        ulv_strbuf_addf(b, "ultravisor_role_up{role=\"uvd\"} %d\n", s->ledger);
         ulv_strbuf_addf(b, "ultravisor_role_up{role=\"uv-operations\"} %d\n", s->operations);
 }
 

@@ -12,6 +12,7 @@ LIBS_test-store := -lsqlite3
 LIBS_test-migrate := -lsqlite3
 LIBS_test-monitor := -lsystemd
 LIBS_test-port-link := -lsystemd
+LIBS_test-metrics := -lsystemd -lmicrohttpd
 # Lets test/lib/fail-alloc.inc fail the Nth allocation.
 WRAP_ALLOC := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 LIBS_test-ledger := $(WRAP_ALLOC)
@@ -31,7 +32,7 @@ $(UNIT): $(B)/test/%: test/unit/%.c $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $< $(filter %.o,$^) $(LIBS_$*) -lcmocka
 
 # What says which build it is of.
-$(B)/test/test-port-link: $(B)/obj/build.o
+$(B)/test/test-port-link $(B)/test/test-metrics: $(B)/obj/build.o
 
 $(SIM): $(B)/test/%: test/sim/%.c $(wildcard test/sim/*.inc) $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
