@@ -6,11 +6,8 @@
 #include <systemd/sd-journal.h>
 
 #include "command/access.h"
-#include "lib/log.h"
+#include "lib/event.h"
 #include "lib/protocol.h"
-
-/* In systemd/ultravisor.catalog, too. */
-#define MESSAGE_ACCESS "MESSAGE_ID=4d5c1f0e8a0b4b0f9b6f2a7c3d9e1a54"
 
 static bool add_name(struct question *q, const char *name) {
         size_t n = strlen(q->object);
@@ -71,7 +68,7 @@ void access_audit(const struct question *q, uid_t uid, const char *sender, const
         (void) snprintf(line, sizeof(line), "uid %u: %s%s%s: %s%s%s", (unsigned) uid, q->verb, object[0] ? " " : "", object, outcome,
                         why[0] ? ": " : "", why);
         if (access("/run/systemd/journal/socket", F_OK) == 0)
-                r = sd_journal_send(MESSAGE_ACCESS, "PRIORITY=5", "ULTRAVISOR_UID=%u", (unsigned) uid, "ULTRAVISOR_SENDER=%s", sender,
+                r = sd_journal_send("%s", ulv_event_field(ulv_streq(outcome, "refused") ? ULV_EVENT_REFUSED : ULV_EVENT_AUDIT), "PRIORITY=5", "ULTRAVISOR_UID=%u", (unsigned) uid, "ULTRAVISOR_SENDER=%s", sender,
                                     "ULTRAVISOR_VERB=%s", q->verb, "ULTRAVISOR_OBJECT=%s", object, "ULTRAVISOR_OUTCOME=%s", outcome,
                                     "MESSAGE=%s", line, NULL);
         if (r < 0)

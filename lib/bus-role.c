@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <systemd/sd-daemon.h>
 
-#include "lib/log.h"
+#include "lib/event.h"
 
 /* 0; 1 = nothing more to do; -EINVAL. *ret_root points into argv or the environment. */
 static int parse_options(int argc, char **argv, const char *name, const char *help, const char **ret_root) {
@@ -113,6 +113,7 @@ int ulv_role_init(struct ulv_role *r, int argc, char **argv, const char *name, c
 
 void ulv_role_ready(const char *status) {
         (void) sd_notifyf(false, "READY=1\nSTATUS=%s", status);
+        ulv_event(ULV_EVENT_ROLE, ULV_LOG_INFO, NULL, "ready: it %s", status);
 }
 
 void ulv_role_done(struct ulv_role *r) {

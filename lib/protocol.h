@@ -28,6 +28,7 @@
  *   Console(s partition, u flags, q rows, q columns, h input) -> ()   forwarded
  *   Usage(s partition) -> (t cpu_usec, t memory, t tasks, b summed)   forwarded
  *   Signal(s partition, i signal) -> ()  forwarded
+ *   Enforce(s partition) -> ()   forwarded
  *   RotateCredential(s partition, s credential) -> ()   forwarded
  *   Refuse(s partition, u code, s what, s why, s try) -> ()   the answer to StartWanted that isn't a transaction
  *   Renew(s partition, u flags) -> ()    forwarded
@@ -53,6 +54,7 @@
  *   Console(u flags, q rows, q columns, h input) -> ()
  *   Usage() -> (t cpu_usec, t memory, t tasks, b summed)   cpu_usec: since its start; summed: over its processes
  *   Signal(i signal) -> ()
+ *   Enforce() -> ()   as Recheck(), and tells how it ended
  *   RotateCredential(s credential) -> ()   reads it (or all: "") again from the definition's path; no secret goes over any bus
  *   Renew(u flags) -> ()     ends, and its starter brings a new one, from the program on disk, which adopts the payload; Conflict
  *        while Exec or Console is under way, but with flag 2

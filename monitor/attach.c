@@ -98,7 +98,7 @@ static void failed(struct ulv_monitor *m, const char *key, bool keep, int r) {
         }
         ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot %s %s", keep ? "attach" : "detach", strchr(key, ' ') + 1);
         ulv_diag_why(&d, "%s", strerror(-r));
-        ulv_diag_try(&d, "uvctl check");
+        ulv_diag_try(&d, "dmesg: the kernel may say more");
         refuse(m, key, keep, &d);
         monitor_turn(m);
 }

@@ -26,7 +26,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "lib/fd.h"
-#include "lib/log.h"
+#include "lib/event.h"
 #include "lib/protocol.h"
 
 #define GIVE_UP_USEC (2 * 1000 * 1000u)
@@ -124,7 +124,10 @@ static void say_status(const struct ulv_monitor *m) {
 }
 
 static void running(struct ulv_monitor *m) {
+        if (m->payload == PAYLOAD_STARTING)
+                ulv_event(ULV_EVENT_STARTED, ULV_LOG_INFO, m->name, "%s runs, leader %d", m->name, (int) m->leader);
         m->payload = PAYLOAD_RUNNING;
+        oom_watch(m);
         (void) sd_event_source_set_enabled(m->start_timer, SD_EVENT_OFF);
         m->may_freeze = ulv_plugin.freeze && ulv_plugin.may_freeze(m);
         m->frozen = FROZEN_UNKNOWN;
@@ -312,7 +315,7 @@ static void adopt(struct ulv_monitor *m) {
         if (r == 0 && fd >= 0) {
                 if (m->leader_pidfd < 0)
                         take_leader(m, fd, pidfd_pid(fd));
-                ulv_log(ULV_LOG_NOTICE, "%s runs on: adopted, leader %d", m->name, (int) m->leader);
+                ulv_event(ULV_EVENT_ADOPTED, ULV_LOG_NOTICE, m->name, "%s runs on: adopted, leader %d", m->name, (int) m->leader);
                 if (!ulv_plugin.no_port && (r = port_begin(m)) < 0)
                         ulv_log_errno(r, "console and exec of %s are lost", m->name);
                 if (m->payload == PAYLOAD_UNKNOWN)

@@ -97,6 +97,7 @@ struct ulv_monitor {
         uint64_t leader_start;
         uint64_t incarnation;           /* of the payload, 0 = not known */
         sd_event_source *leader_watch;
+        sd_event_source *oom; uint64_t oom_kills;
         bool stop;                      /* SIGTERM: stop the payload, uvd or not */
         bool end_only;                  /* started to end what is left, and to tell uvd */
         bool stop_asked, killed;
@@ -175,6 +176,9 @@ void end_kill(struct ulv_monitor *m);
 void end_prove(struct ulv_monitor *m);                  /* ENDING: ask the backend until it says gone */
 void end_result(struct ulv_monitor *m, bool failed, const char *fmt, ...) ULV_PRINTF(3, 4);
 void leader_status(struct ulv_monitor *m);              /* the leader is dead: how did it end? */
+/* oom.c: from when it runs until it is gone */
+void oom_watch(struct ulv_monitor *m);
+void oom_done(struct ulv_monitor *m);
 uint64_t leader_start_ticks(pid_t pid);
 pid_t pidfd_pid(int pidfd);                             /* 0: dead */
 bool pidfd_dead(int pidfd);

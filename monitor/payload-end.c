@@ -19,7 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
-#include "lib/log.h"
+#include "lib/event.h"
 
 #define GONE_FIRST_USEC 1000u
 #define GONE_MAX_USEC (200 * 1000u)
@@ -116,6 +116,7 @@ void leader_status(struct ulv_monitor *m) {
 }
 
 static void forget_leader(struct ulv_monitor *m) {
+        oom_done(m);
         m->leader_watch = sd_event_source_disable_unref(m->leader_watch);
         m->leader_pidfd = ulv_close(m->leader_pidfd);
         m->leader = 0;
@@ -216,7 +217,8 @@ void end_prove(struct ulv_monitor *m) {
         m->payload = m->found_nothing ? PAYLOAD_NONE : PAYLOAD_ENDED;
         if (m->payload == PAYLOAD_ENDED) {
                 end_result(m, true, "unknown");
-                ulv_log(ULV_LOG_INFO, "%s is gone: %s", m->name, m->result);
+                ulv_event(m->failed ? ULV_EVENT_FAILED : ULV_EVENT_STOPPED, m->failed ? ULV_LOG_WARNING : ULV_LOG_INFO, m->name,
+                          m->failed ? "%s has failed: %s" : "%s is gone: %s", m->name, m->result);
         }
         monitor_turn(m);
 }

@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-#include "lib/log.h"
+#include "lib/event.h"
 #include "lib/protocol.h"
 
 #define PATIENCE_USEC (5 * UINT64_C(1000000))   /* with a uv-port that doesn't end: a flood on the console takes its time */
@@ -22,7 +22,7 @@ static int finish(struct ulv_monitor *m) {
 
         (void) sd_event_source_set_enabled(m->renew_timer, SD_EVENT_OFF);
         if (m->payload == PAYLOAD_RUNNING && !m->exited[0]) {
-                ulv_log(ULV_LOG_NOTICE, "a new monitor takes over %s", m->name);
+                ulv_event(ULV_EVENT_UPGRADED, ULV_LOG_NOTICE, m->name, "a new monitor takes over %s", m->name);
                 (void) sd_bus_reply_method_return(call, NULL);
                 r = sd_event_exit(m->event, ULV_MONITOR_RENEWED);         /* main() sends the answer before it ends */
         } else {

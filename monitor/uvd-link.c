@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "lib/bus.h"
-#include "lib/log.h"
+#include "lib/event.h"
 #include "lib/protocol.h"
 
 #define DELAY_MIN_USEC (20 * 1000u)
@@ -65,12 +65,14 @@ static int on_view_changed(ULV_UNUSED sd_bus_message *message, void *userdata, U
         return 0;
 }
 
-static int on_recheck(ULV_UNUSED sd_bus_message *message, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        struct ulv_monitor *m = userdata;
-
+static void enforce_again(struct ulv_monitor *m) {
         if (m->payload == PAYLOAD_RUNNING)
                 m->enforcement = ENFORCED_NOT;
         monitor_turn(m);
+}
+
+static int on_recheck(ULV_UNUSED sd_bus_message *message, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        enforce_again(userdata);
         return 0;
 }
 
@@ -194,12 +196,25 @@ static int on_rotate(sd_bus_message *call, void *userdata, sd_bus_error *error) 
 
 static int on_renew(sd_bus_message *call, void *userdata, sd_bus_error *error) { return renew_begin(userdata, call, error); }
 
+/* What a person asked for: the same as a Recheck, and how it ended. */
+static int on_enforce(sd_bus_message *call, void *userdata, sd_bus_error *error) {
+        struct ulv_monitor *m = userdata;
+
+        if (m->payload != PAYLOAD_RUNNING)
+                return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
+        enforce_again(m);
+        if (m->enforcement == ENFORCED_DONE)
+                return sd_bus_reply_method_return(call, NULL);
+        return sd_bus_error_setf(error, ULV_ERROR_FAILED, "what %s was given can't be enforced\n%s\nuvctl restart %s", m->name, m->refusal, m->name);
+}
+
 static const sd_bus_vtable control_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Exec", "asasssah", "i", on_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Console", "uqqh", "", on_console, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Usage", "", "tttb", on_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "i", "", on_signal, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Enforce", "", "", on_enforce, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RotateCredential", "s", "", on_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Renew", "u", "", on_renew, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,

@@ -19,7 +19,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "lib/fd.h"
-#include "lib/log.h"
+#include "lib/event.h"
 #include "lib/protocol.h"
 
 static const char help[] =
@@ -194,6 +194,7 @@ static int serve(struct uvd *u, struct ulv_diag *d) {
         if ((r = sandbox_enter()) < 0)
                 return r;
         (void) sd_notifyf(false, "READY=1\nSTATUS=generation %llu", (unsigned long long) ulv_ledger_generation(u->ledger));
+        ulv_event(ULV_EVENT_ROLE, ULV_LOG_INFO, NULL, "ready: the ledger is at generation %llu", (unsigned long long) ulv_ledger_generation(u->ledger));
         r = sd_event_loop(u->event);
         (void) sd_notify(false, "STOPPING=1");
         if (r > 0) {

@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "lib/log.h"
+#include "lib/event.h"
 #include "lib/protocol.h"
 
 struct request {
@@ -270,7 +270,7 @@ static void answer_unknown(const struct request *q) {
 static void say_failed(struct uvd *u, int r) {
         const char *text = store_error_text(u->store);
 
-        ulv_log(ULV_LOG_ERR, "cannot write the ledger's log in %s: %s (%s)", u->state_dir, text, strerror(-r));
+        ulv_event(ULV_EVENT_LEDGER, ULV_LOG_ERR, NULL, "cannot write the ledger's log in %s: %s (%s)", u->state_dir, text, strerror(-r));
         ulv_log(ULV_LOG_ERR, "changes of this moment were answered \"outcome unknown\"; partitions run on, nothing acknowledged is lost");
         ulv_log(ULV_LOG_ERR, "try: df %s; uvd reads the log again at its next start", u->state_dir);
 }
