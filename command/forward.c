@@ -132,6 +132,10 @@ int method_renew(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
         return forward(userdata, call, "Renew", MINUTE, false);
 }
 
+int method_enforce(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return forward(userdata, call, "Enforce", MINUTE, false);
+}
+
 int method_rotate_credential(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         return forward(userdata, call, "RotateCredential", 2 * MINUTE, false);
 }

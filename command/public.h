@@ -88,6 +88,7 @@ int method_restore(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_exec(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_console(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_usage(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_enforce(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_rotate_credential(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_renew(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_signal(sd_bus_message *call, void *userdata, sd_bus_error *error);

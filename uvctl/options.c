@@ -16,7 +16,7 @@ const struct verb uvctl_verbs[] = {
         { "show", verb_show, "NAME...", "properties and the definition in force", 1, -1, OPT_OUTPUT },
         { "resources", verb_resources, "", "the ledger's sum: who has what (-a: unit by unit)", 0, 0, OPT_OUTPUT | OPT_ALL },
         { "graph", verb_graph, "", "who owns what, as a picture for dot(1)", 0, 0, 0 },
-        { "check", verb_check, "[NAME...]", "the ledger against the machine (exit 9: differs)", 0, -1, OPT_OUTPUT },
+        { "check", verb_check, "[NAME...]", "the ledger against the machine (exit 9: differs)", 0, -1, OPT_OUTPUT | OPT_NAGIOS | OPT_DRY_RUN | OPT_REPAIR | OPT_STATUS_SAYS_IT },
         { "top", verb_top, "", "what they use now, beside what they have", 0, 0, OPT_OUTPUT | OPT_WAIT },
         { "verify", verb_verify, "[FILE|DIR...]", "check definitions and policies, without a daemon", 0, -1, OPT_OUTPUT },
         { "plan", verb_plan, "[FILE|DIR]", "what apply would change", 0, 1, OPT_OUTPUT | OPT_EXPLAIN | OPT_PRUNE },
@@ -59,7 +59,7 @@ const struct verb uvctl_verbs[] = {
 static const struct option_word {
         const char *name; char letter; int has_arg; const char *arg, *help; unsigned bit;
 } options[] = {
-        { "output", 'o', required_argument, "FORM", "table, wide, json, name", OPT_OUTPUT },
+        { "output", 'o', required_argument, "FORM", "table, wide, json, name, nagios", OPT_OUTPUT },
         { "no-legend", 'L', no_argument, NULL, "no header, no last line", 0 },
         { "dry-run", 'n', no_argument, NULL, "say what would change", OPT_DRY_RUN },
         { "explain", 'e', no_argument, NULL, "and each constraint looked at", OPT_EXPLAIN },
@@ -88,6 +88,7 @@ static const struct option_word {
         { "writable", 'B', required_argument, "WORD", "kept or ephemeral", OPT_FRESH },
         { "start", 'Z', no_argument, NULL, "and start it", OPT_FRESH },
         { "purge", 'X', no_argument, NULL, "and what it wrote (Writable=kept)", OPT_PURGE },
+        { "repair", 'A', no_argument, NULL, "mend what is safe", OPT_REPAIR },
         { "quiet", 'q', no_argument, NULL, "errors only", 0 },
         { "root", 'D', required_argument, "DIR", "instance ($ULTRAVISOR_ROOT)", 0 },
         { "help", 'h', optional_argument, NULL, "this, or of a verb", 0 },
@@ -209,14 +210,14 @@ static int bad_value(struct uvctl *u, const char *option, const char *value, con
 }
 
 static int read_output(struct uvctl *u, const char *value) {
-        static const char *const forms[] = { "table", "wide", "json", "name" };
+        static const char *const forms[] = { "table", "wide", "json", "name", "nagios" };
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(forms); i++)
                 if (ulv_streq(value, forms[i])) {
                         u->output = (enum output) i;
                         return 0;
                 }
-        return bad_value(u, "output", value, "table, wide, json or name");
+        return bad_value(u, "output", value, "table, wide, json, name or nagios");
 }
 
 static int read_signal(struct uvctl *u, const char *value) {
@@ -296,6 +297,12 @@ static int check_options(struct uvctl *u, const struct verb *v) {
                 ulv_diag_what(&u->diag, ULV_EXIT_USAGE, "uvctl %s doesn't answer with names", v->name);
                 ulv_diag_why(&u->diag, "--output=name is for list, history and image list");
                 ulv_diag_try(&u->diag, "uvctl list -o name");
+                return ULV_EXIT_USAGE;
+        }
+        if (u->output == OUTPUT_NAGIOS && !(v->options & OPT_NAGIOS)) {
+                ulv_diag_what(&u->diag, ULV_EXIT_USAGE, "uvctl %s is no plugin of a monitoring system", v->name);
+                ulv_diag_why(&u->diag, "--output=nagios is for check");
+                ulv_diag_try(&u->diag, "uvctl check -o nagios");
                 return ULV_EXIT_USAGE;
         }
         if (given(u, OPT_NO_BLOCK) && given(u, OPT_WAIT))

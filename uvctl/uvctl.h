@@ -14,7 +14,7 @@
 #include "uvctl/json.h"
 #include "uvctl/table.h"
 
-enum output { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_NAME };
+enum output { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_NAME, OUTPUT_NAGIOS };
 
 /* Options, as bits: a verb says which of them mean something to it. */
 enum option_bit {
@@ -23,9 +23,9 @@ enum option_bit {
         OPT_FORCE = 1 << 8, OPT_PRUNE = 1 << 9, OPT_RUNTIME = 1 << 10, OPT_FOLLOW = 1 << 11,
         OPT_RAW = 1 << 12, OPT_LINES = 1 << 13, OPT_SIGNAL = 1 << 14, OPT_USER = 1 << 15,
         OPT_ENV = 1 << 16, OPT_CHDIR = 1 << 17, OPT_OUTPUT = 1 << 18, OPT_WATCH = 1 << 19,
-        OPT_FRESH = 1 << 24, OPT_PURGE = 1 << 25,
-        /* no options, but traits of a verb: it knows -o name; its exit status may be an answer, not a failure */
-        OPT_NAMES = 1 << 28, OPT_STATUS_SAYS_IT = 1 << 29,
+        OPT_FRESH = 1 << 24, OPT_PURGE = 1 << 25, OPT_REPAIR = 1 << 26,
+        /* no options, but traits of a verb: it knows -o name, -o nagios; its exit status may be an answer, not a failure */
+        OPT_NAGIOS = 1 << 27, OPT_NAMES = 1 << 28, OPT_STATUS_SAYS_IT = 1 << 29,
         OPT_TOLD_ABOVE = 1 << 30,       /* --help of all says it in the line of the verb before */
         /* what every verb that changes something takes */
         OPT_CHANGE = OPT_DRY_RUN | OPT_EXPLAIN | OPT_WAIT | OPT_NO_BLOCK | OPT_REASON | OPT_OUTPUT,

@@ -182,6 +182,13 @@ static int method_signal(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         return r < 0 ? r : monitors_forward(userdata, m, name, "Signal");
 }
 
+static int method_enforce(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name;
+        int r = sd_bus_message_read(m, "s", &name);
+
+        return r < 0 ? r : monitors_forward(userdata, m, name, "Enforce");
+}
+
 static int method_rotate(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         const char *name;
         int r = sd_bus_message_read(m, "s", &name);
@@ -270,6 +277,7 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Console", "suqqh", "", method_console, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Enforce", "s", "", method_enforce, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RotateCredential", "ss", "", method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Renew", "su", "", method_renew, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Refuse", "susss", "", method_refuse, SD_BUS_VTABLE_UNPRIVILEGED),

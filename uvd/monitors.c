@@ -255,6 +255,8 @@ static const sd_bus_vtable monitor_vtable[] = {
 
 /* --- calls passed on ---------------------------------------------------------------------------------- */
 
+#define ANSWER_USEC 120000000u  /* as long as uv-command waits at most */
+
 struct forward { struct uvd *uvd; sd_bus_message *asked; };
 
 static void forward_free(void *userdata) {
@@ -306,8 +308,9 @@ static int forward_call(struct uvd *u, sd_bus_message *m, const struct guest *g,
         }
         *f = (struct forward) { .uvd = u, .asked = sd_bus_message_ref(m) };
         u->n_forwards++;
-        /* What runs may run for ever; the end of either connection ends the wait. */
-        r = sd_bus_call_async(g->peer->bus, &slot, call, on_answer, f, UINT64_MAX);
+        /* What runs may run for ever; the end of either connection ends the wait. All else a monitor that is held
+         * (SIGSTOP) must not pile up here. */
+        r = sd_bus_call_async(g->peer->bus, &slot, call, on_answer, f, ulv_streq(member, "Exec") || ulv_streq(member, "Console") ? UINT64_MAX : ANSWER_USEC);
         sd_bus_message_unref(call);
         if (r < 0) {
                 forward_free(f);

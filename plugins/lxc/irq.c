@@ -18,7 +18,7 @@
 #include "plugins/lxc/lxc.h"
 
 #define IRQS "/proc/irq"
-#define NOTE "/" ULV_RUN "/interrupts"  /* lines: NUMBER CPUS */
+#define NOTE "/" ULV_RUN "/interrupts"  /* lines: NUMBER CPUS, and " fixed" behind one that can't be moved: for `uvctl check` */
 #define NOTE_MAX (1024u * 1024)
 #define LIST_MAX 4096
 
@@ -26,8 +26,9 @@ struct fitting {
         struct ulv_cpus taken, left;    /* cores that are somebody's own; online CPUs that aren't */
         const char *noted;              /* the file as it was */
         struct ulv_strbuf keep;         /* as it is to be */
+        struct ulv_strbuf marked;       /* keep, with the words about what is stuck */
         struct ulv_strbuf moves;        /* lines: NUMBER CPUS */
-        struct ulv_strbuf stuck;        /* numbers */
+        struct ulv_strbuf stuck;        /* lines: NUMBER 0 */
 };
 
 static bool meets(const struct ulv_cpus *a, const struct ulv_cpus *b) {
@@ -129,8 +130,26 @@ static int move_line(const char *line, size_t len, void *userdata) {
                 return 0;
         (void) snprintf(file, sizeof(file), IRQS "/%u/smp_affinity_list", n);
         if (lxc_cgroup_write(AT_FDCWD, file, list) < 0)
-                ulv_strbuf_addf(&f->stuck, " %u", n);
+                ulv_strbuf_addf(&f->stuck, "%u 0\n", n);
         return 0;
+}
+
+static int mark_line(const char *line, size_t len, void *userdata) {
+        struct fitting *f = userdata;
+        struct ulv_cpus none;
+
+        ulv_strbuf_add_len(&f->marked, line, len);
+        ulv_strbuf_add(&f->marked, find_line(ulv_strbuf_str(&f->stuck), (unsigned) strtoul(line, NULL, 10), &none) ? " fixed\n" : "\n");
+        return 0;
+}
+
+static void say_stuck(const struct fitting *f) {
+        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+
+        for (const char *s = ulv_strbuf_str(&f->stuck); *s; s += strcspn(s, "\n") + 1)
+                ulv_strbuf_addf(&b, " %.*s", (int) strcspn(s, " "), s);
+        if (b.len > 0)
+                ulv_log(ULV_LOG_NOTICE, "interrupts that the kernel doesn't let anybody move from cores of partitions:%s", ulv_strbuf_str(&b));
 }
 
 /* In memory that only the call has: a monitor lives long, and does this seldom. */
@@ -155,12 +174,14 @@ void lxc_irq_fit(const struct ulv_cpus *taken) {
         if (r == 0)
                 (void) ulv_op_each_line(ulv_strbuf_str(&f.moves), f.moves.len, move_line, &f);
         if (r == 0)
-                r = write_note(&f.keep);
+                r = ulv_op_each_line(ulv_strbuf_str(&f.keep), f.keep.len, mark_line, &f);
+        if (r == 0)
+                r = ulv_strbuf_error(&f.marked) < 0 ? ulv_strbuf_error(&f.marked) : write_note(&f.marked);
         if (r < 0)
                 ulv_log_errno(r, "interrupts can't be kept off the cores of partitions");
-        if (f.stuck.len > 0)
-                ulv_log(ULV_LOG_NOTICE, "interrupts that the kernel doesn't let anybody move from cores of partitions:%s", ulv_strbuf_str(&f.stuck));
+        say_stuck(&f);
         ulv_strbuf_done(&f.keep);
+        ulv_strbuf_done(&f.marked);
         ulv_strbuf_done(&f.moves);
         ulv_strbuf_done(&f.stuck);
 }

@@ -286,3 +286,60 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     is "$(find /sys/fs/cgroup/uvpool.slice -mindepth 1 -type d 2>/dev/null | xargs)" ""
     is "$(ls /run/ultravisor/uvd/type | xargs)" ""
 }
+
+# bats test_tags=check
+@test "uvctl check: units that the ledger doesn't know, and partitions whose unit is gone, are found; nothing is made up while they come and go" {
+    local kinds='.[] | .Kind + " " + .Name'
+    is "$(uvctl check -o json)" "[]"
+    systemd-run -q --scope --slice=uvpool.slice --unit=ultravisor-ghost.scope sleep 1000 3>&- &
+    wait_for 5 systemctl is-active ultravisor-ghost.scope
+    is "$(uvctl check -o json | jq -r "$kinds" | sort | xargs)" "stray ghost unit ghost"
+    not uvctl check --repair
+    systemctl is-active ultravisor-ghost.scope
+    systemctl stop ultravisor-ghost.scope
+    wait_for 5 uvctl check
+    (for i in 1 2 3 4 5; do uvctl -q stop web; uvctl -q start web; done) 3>&- &
+    while kill -0 $! 2>/dev/null; do uvctl check || return 1; done
+    is "$(uvctl check -o nagios | cut -d' ' -f1-2)" "ULTRAVISOR OK"
+    systemctl stop uvd.service
+    run uvctl check -o nagios
+    systemctl start uvd.service
+    is "$status" 3
+    [[ "$output" == "ULTRAVISOR UNKNOWN - "* ]]
+}
+
+# happened SUBJECT [FIELD=VALUE]: `journalctl -x` shows an event of this entry of the catalogue, with its subject in words.
+happened() {
+    local id; id=$(awk -v s="$1" '/^-- / { id = $2 } /^Subject: / && index($0, s) { print id }' /usr/lib/systemd/catalog/ultravisor.catalog)
+    is "${#id}" 32
+    journalctl -q -b -x --no-pager MESSAGE_ID="$id" ${2:+"$2"} >"$BATS_TEST_TMPDIR/journal"
+    grep -qF "Subject: ${3:-$1}" "$BATS_TEST_TMPDIR/journal" && grep -qF 'Defined-By: Ultravisor' "$BATS_TEST_TMPDIR/journal" ||
+        { echo "not in the journal: $*"; cat "$BATS_TEST_TMPDIR/journal"; return 1; }
+}
+
+# bats test_tags=check
+@test "journalctl -x explains what happened to a partition, to a change and to a role, by the catalogue" {
+    container fails "" /bin/false
+    uvctl apply -y -q
+    uvctl -q start fails || true
+    uvctl -q stop web; uvctl -q start web
+    kill -KILL "$(monitor)"
+    wait_for 10 uvctl exec web -- true
+    not uvctl set web memory=900G
+    kill -KILL "$(main_pid uvd)"
+    wait_for 10 uvctl check
+    systemd-run -q --scope --slice=uvpool.slice --unit=ultravisor-ghost.scope sleep 1000 3>&- &
+    wait_for 5 systemctl is-active ultravisor-ghost.scope
+    not uvctl check
+    systemctl stop ultravisor-ghost.scope
+    journalctl --sync
+    happened "ULTRAVISOR_PARTITION@ runs" ULTRAVISOR_PARTITION=web "Partition web runs"
+    happened "has ended" ULTRAVISOR_PARTITION=web "Partition web has ended"
+    happened "has failed" ULTRAVISOR_PARTITION=fails "Partition fails has failed"
+    happened "has taken over" ULTRAVISOR_PARTITION=web "A new monitor has taken over partition web"
+    happened "A change was refused" ULTRAVISOR_OBJECT=web
+    happened "Somebody asked the Ultravisor for a change" ULTRAVISOR_VERB=Start
+    for u in $ROLES; do happened "A part of the Ultravisor is ready" _SYSTEMD_UNIT=$u.service; done
+    happened "The machine differs from the ledger" ULTRAVISOR_KIND=stray
+    rm /etc/ultravisor/partitions/fails.partition; uvctl -q apply -y --prune
+}

@@ -32,6 +32,7 @@ _uvctl() {
         -o | --output)
                 case $verb in
                 '' | list | history | image) names=name ;;      # the others don't answer with names
+                check) names=nagios ;;
                 esac
                 mapfile -t COMPREPLY < <(compgen -W "table wide json $names" -- "$cur")
                 return

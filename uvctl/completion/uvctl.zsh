@@ -19,7 +19,7 @@ _uvctl() {
         done
 
         case $words[CURRENT-1] in
-        -o | --output) compadd -- table wide json ${${(M)verb:#(|list|history|image)}:+name} ; return ;;
+        -o | --output) compadd -- table wide json ${${(M)verb:#(|list|history|image)}:+name} ${${(M)verb:#check}:+nagios} ; return ;;
         --image) compadd -- busybox debian-12 debian-13 host ${(f)"$(uvctl $root image list -o name 2>/dev/null)"}; return ;;
         --writable) compadd -- kept ephemeral; return ;;
         --root | --chdir) _files -/; return ;;

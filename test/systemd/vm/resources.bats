@@ -74,6 +74,10 @@ filtered() { uvctl show mem -o json | grep -E '"Contain": "[^"]* devices'; }
     [ "$(awk '/^oom_kill / { print $2 }' "$(scope mem)/memory.events")" -ge 1 ]
     is "$(leader mem) $(field mem State)" "$before running"
     is "$(unit_state uv-partition@mem) $(unit_state ultravisor-mem.scope)" "active active"
+    # And it is an event of the journal's, about that partition.
+    local id; id=$(awk '/^-- / { id = $2 } /^Subject: .*has used all of its memory/ { print id }' /usr/lib/systemd/catalog/ultravisor.catalog)
+    journalctl --sync
+    [ "$(journalctl -q -b -o cat MESSAGE_ID="$id" ULTRAVISOR_PARTITION=mem | wc -l)" -ge 1 ]
 }
 
 @test "cores of its own: a valid cpuset partition below a valid ultravisor.slice, and nobody of the host on them" {
@@ -110,6 +114,44 @@ filtered() { uvctl show mem -o json | grep -E '"Contain": "[^"]* devices'; }
     echo "# $n interrupts kept off; those that can't be moved: $(journalctl -q -o cat -u uv-partition@core | grep -o "move from.*" | head -n 1)" >&3
     [ "$n" -gt 0 ]
     [ -s /run/ultravisor/interrupts ]
+}
+
+# kinds: what `uvctl check` finds, as "KIND NAME", each once.
+kinds() { uvctl check -o json "$@" | jq -r '.[] | .Kind + " " + .Name' | sort -u | xargs; }
+
+# bats test_tags=check
+@test "uvctl check: limits, cpusets, interrupts and host tasks that were changed by hand are found, and --repair mends them" {
+    local d m irq c; d=$(scope core) m=$(scope mem) c=$(cpus "$(scope core)/cpuset.cpus.effective" | cut -d' ' -f1)
+    is "$(kinds)" ""
+    systemctl set-property --runtime ultravisor-mem.scope MemoryMax=500M
+    echo 77 >"$m/pids.max"
+    echo "10000 100000" >"$m/cpu.max"
+    echo "$(lsblk -ndo MAJ:MIN /dev/vda | tr -d ' ') wbps=max" >"$m/io.max"
+    irq=$(movable | tail -n 1 | cut -d' ' -f1); echo "$c" >"/proc/irq/$irq/smp_affinity_list"
+    echo member >"$SLICE/cpuset.cpus.partition"
+    uvctl check -n --repair -o json >"$BATS_TEST_TMPDIR/out" || is $? 9
+    is "$(jq -r '.[] | .Kind + " " + .Name + " " + .Repair' "$BATS_TEST_TMPDIR/out" | sort -u | xargs)" "interrupt core would limit core would limit mem would task core would"
+    is "$(jq -r '.[] | select(.Name == "mem") | .Object' "$BATS_TEST_TMPDIR/out" | sort | xargs)" "/dev/vda cpu.max memory.max pids.max"
+    is "$(cat "$m/pids.max")" 77
+    uvctl check --repair
+    is "$(cat "$m/memory.max") $(cat "$m/pids.max") $(cat "$m/cpu.max") $(cat "$d/cpuset.cpus.partition")" "67108864 50 50000 100000 root"
+    echo "$c" >"$d/cpuset.cpus"
+    is "$(kinds core)" "limit core"
+    uvctl check --repair core
+}
+
+# bats test_tags=check
+@test "uvctl check: a drop-in of a scope, and a limit of the slice that holds down all, are told and left alone" {
+    mkdir -p /run/systemd/system/ultravisor-mem.scope.d
+    printf '[Scope]\nCPUWeight=7\n' >/run/systemd/system/ultravisor-mem.scope.d/mine.conf
+    systemctl set-property --runtime uvpool.slice CPUQuota=30%
+    systemctl daemon-reload
+    not uvctl check --repair >$BATS_TEST_TMPDIR/out
+    grep -q "^mem  unit  /run/systemd/system/ultravisor-mem.scope.d/mine.conf changes its scope" $BATS_TEST_TMPDIR/out
+    grep -q "uvpool.slice is 30000 100000, which holds down" $BATS_TEST_TMPDIR/out
+    grep -q "try: systemctl revert uvpool.slice" $BATS_TEST_TMPDIR/out
+    rm -r /run/systemd/system/ultravisor-mem.scope.d; systemctl revert uvpool.slice
+    is "$(kinds)" ""
 }
 
 @test "it survives daemon-reload, daemon-reexec, a drop-in of the slice and a killed monitor" {

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* check, of one partition: its first process, its cgroup, its monitor, and each limit that the ledger says is enforced. */
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "uvctl/check.h"
+
+#define PERIOD_USEC 100000      /* of cpu.max: 1/1000 thread is 100 us of it */
+#define QUOTA_MIN_USEC 1000
+#define ANSWER_USEC 2000000u
+
+static void add_tree(struct check *c, const char *below) {
+        char tree[sizeof(c->trees[0])];
+
+        (void) snprintf(tree, sizeof(tree), "%s%s", c->mount, below);
+        for (unsigned i = 0; i < c->n_trees; i++)
+                if (ulv_streq(c->trees[i], tree))
+                        return;
+        if (c->n_trees < TREES_MAX)
+                memcpy(c->trees[c->n_trees++], tree, sizeof(tree));
+}
+
+/* The cgroup of a partition by that of its first process, and below what it lies. false: it has none of its own. */
+static bool find_cgroup(struct check *c, const struct part *p, char *ret, size_t size) {
+        _cleanup_free_ char *text = NULL;
+        char path[64], word[2][96];
+
+        (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/cgroup", p->leader);
+        text = check_read_all(path);
+        if (!c->mount[0] || !text)
+                return false;
+        (void) snprintf(word[0], sizeof(word[0]), "/partition-%.63s", p->name);
+        (void) snprintf(word[1], sizeof(word[1]), "/ultravisor-%.63s.scope", p->name);
+        for (char *line = text, *next; line && *line; line = next) {
+                next = strchr(line, '\n');
+                if (next)
+                        *next++ = 0;
+                for (unsigned i = 0; i < 2 && ulv_startswith(line, "0::"); i++) {
+                        char *at = strstr(line, word[i]);
+
+                        if (!at || (at[strlen(word[i])] != 0 && at[strlen(word[i])] != '/'))
+                                continue;
+                        *at = 0;
+                        add_tree(c, line + 3);
+                        return (size_t) snprintf(ret, size, "%s%s%s", c->mount, line + 3, word[i]) < size;
+                }
+        }
+        return false;
+}
+
+/* --- values ----------------------------------------------------------------------------------------------- */
+
+static void compare(struct check *c, const struct part *p, const char *cgroup, const char *file, const char *want) {
+        _cleanup_free_ char *have = NULL;
+        char path[1024];
+
+        (void) snprintf(path, sizeof(path), "%s/%s", cgroup, file);
+        have = check_read(path);
+        c->limits++;
+        if (!have)
+                (void) check_find(c, CHECK_LIMIT, p->name, file, "%s can't be read, and by the ledger it is %s", path, want);
+        else if (!ulv_streq(have, want))
+                (void) check_find(c, CHECK_LIMIT, p->name, file, "%s is %s, and by the ledger %s", file, have, want);
+}
+
+/* The same of what not every kernel has. */
+static void compare_if_there(struct check *c, const struct part *p, const char *cgroup, const char *file, const char *want) {
+        char path[1024];
+
+        (void) snprintf(path, sizeof(path), "%s/%s", cgroup, file);
+        if (access(path, F_OK) == 0)
+                compare(c, p, cgroup, file, want);
+}
+
+/* Whoever holds the directory above down holds down all in it: nobody of ours sets anything there. */
+static void check_above(struct check *c, const struct part *p, const char *cgroup) {
+        static const struct { const char *file, *free; } files[] = {
+                { "cpu.max", "max 100000" }, { "memory.max", "max" }, { "memory.high", "max" }, { "pids.max", "max" },
+        };
+        char above[768];
+        const char *name;
+
+        (void) snprintf(above, sizeof(above), "%.*s", (int) (strrchr(cgroup, '/') - cgroup), cgroup);
+        name = strrchr(above, '/') + 1;
+        if (!ulv_streq(name, "ultravisor.slice") && !ulv_streq(name, "uvpool.slice"))
+                return;
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(files); i++) {
+                char path[1024], object[64];
+                struct finding *f;
+
+                (void) snprintf(path, sizeof(path), "%s/%s", above, files[i].file);
+                _cleanup_free_ char *have = check_read(path);
+                if (!have || ulv_streq(have, files[i].free))
+                        continue;
+                (void) snprintf(object, sizeof(object), "%.20s %.20s", name, files[i].file);
+                f = check_find(c, CHECK_LIMIT, p->name, object, "%s of %s is %.32s, which holds down all partitions in it", files[i].file, name, have);
+                if (f) {
+                        f->mend = MEND_NOT;
+                        (void) snprintf(f->try_, sizeof(f->try_), "systemctl revert %s", name);
+                }
+        }
+}
+
+static void check_limits(struct check *c, const struct part *p, const char *cgroup) {
+        const char *at = row_str(&p->op, "limits");
+        struct part_limit l;
+        char text[32];
+
+        if (ulv_streq(row_str(&p->op, "memory-how"), "limit") && p->memory_wanted == p->memory_reached) {
+                (void) snprintf(text, sizeof(text), "%" PRIu64, p->memory_reached);
+                compare(c, p, cgroup, "memory.max", text);
+                compare_if_there(c, p, cgroup, "memory.min", text);
+                compare_if_there(c, p, cgroup, "memory.swap.max", "0");
+                compare_if_there(c, p, cgroup, "memory.high", "max");
+        }
+        while (part_next_limit(&at, &l))
+                if (l.limit.what == ULV_LIMIT_TASKS && ulv_streq(l.how, "limit") && l.limit.amount == l.reached) {
+                        (void) snprintf(text, sizeof(text), "%" PRIu64, l.reached);
+                        compare(c, p, cgroup, "pids.max", text);
+                }
+}
+
+/* The line of io.max about the disk behind a path; several limits of one disk stand in one line. */
+static void check_disks(struct check *c, const struct part *p, const char *cgroup) {
+        static const char *const keys[] = { [ULV_LIMIT_IO_READ] = "rbps", [ULV_LIMIT_IO_WRITE] = "wbps", [ULV_LIMIT_IOPS_READ] = "riops", [ULV_LIMIT_IOPS_WRITE] = "wiops" };
+        const char *limits = row_str(&p->op, "limits");
+        _cleanup_free_ char *have = NULL;
+        struct part_limit l;
+        char path[1024];
+
+        (void) snprintf(path, sizeof(path), "%s/io.max", cgroup);
+        have = check_read_all(path);
+        while (have && part_next_limit(&limits, &l)) {
+                char want[64], line[256] = "", disk[32];
+                const char *at;
+                struct stat st;
+
+                /* Of a file that lies on a partition of a disk, only the monitor knows the disk. */
+                if (l.limit.what == ULV_LIMIT_TASKS || !ulv_streq(l.how, "limit") || l.limit.amount != l.reached || stat(l.limit.path, &st) < 0 || !S_ISBLK(st.st_mode))
+                        continue;
+                c->limits++;
+                (void) snprintf(disk, sizeof(disk), "%u:%u ", major(st.st_rdev), minor(st.st_rdev));
+                (void) snprintf(want, sizeof(want), " %s=%" PRIu64 " ", keys[l.limit.what], l.reached);
+                at = ulv_startswith(have, disk) ? have : NULL;
+                for (const char *s = strchr(have, '\n'); s && !at; s = strchr(s + 1, '\n'))
+                        if (ulv_startswith(s + 1, disk))
+                                at = s + 1;
+                if (at)
+                        (void) snprintf(line, sizeof(line), "%.*s ", (int) strcspn(at, "\n"), at);
+                if (!strstr(line, want))
+                        (void) check_find(c, CHECK_LIMIT, p->name, l.limit.path, "io.max of %.64s is %s, and by the ledger%s", l.limit.path, at ? line : "not set", want);
+        }
+}
+
+/* --- CPUs --------------------------------------------------------------------------------------------------- */
+
+static bool is_outside(pid_t tid, const struct ulv_cpus *cores, unsigned *ret_cpu) {
+        cpu_set_t set;
+
+        CPU_ZERO(&set);
+        if (sched_getaffinity(tid, sizeof(set), &set) < 0)
+                return false;
+        for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+                if (CPU_ISSET(cpu, &set) && !ulv_cpus_has(cores, cpu)) {
+                        *ret_cpu = cpu;
+                        return true;
+                }
+        return false;
+}
+
+/* The first thread of a cgroup, and of those that a container's own init made below, that may run elsewhere. */
+static pid_t find_outside(const char *cgroup, const struct ulv_cpus *cores, unsigned depth, unsigned *ret_cpu) {
+        _cleanup_free_ char *threads = NULL;
+        char path[1280];
+        pid_t found = 0;
+        DIR *d;
+
+        (void) snprintf(path, sizeof(path), "%s/cgroup.threads", cgroup);
+        threads = check_read_all(path);
+        for (const char *s = threads; s && *s; s += strcspn(s, "\n"), s += *s == '\n') {
+                pid_t tid = (pid_t) strtol(s, NULL, 10);
+
+                if (tid > 0 && is_outside(tid, cores, ret_cpu))
+                        return tid;
+        }
+        d = depth > 0 ? opendir(cgroup) : NULL;
+        for (struct dirent *e; found == 0 && d && (e = readdir(d)); )
+                if (e->d_type == DT_DIR && e->d_name[0] != '.' && (size_t) snprintf(path, sizeof(path), "%s/%s", cgroup, e->d_name) < sizeof(path))
+                        found = find_outside(path, cores, depth - 1, ret_cpu);
+        if (d)
+                (void) closedir(d);
+        return found;
+}
+
+static void check_affinity(struct check *c, const struct part *p, const char *cgroup, const struct ulv_cpus *cores) {
+        unsigned cpu = 0;
+        pid_t tid = is_outside((pid_t) p->leader, cores, &cpu) ? (pid_t) p->leader : cgroup[0] ? find_outside(cgroup, cores, CGROUP_DEPTH, &cpu) : 0;
+        char object[32];
+
+        c->limits++;
+        (void) snprintf(object, sizeof(object), "process %d", (int) tid);
+        if (tid > 0)
+                (void) check_find(c, CHECK_AFFINITY, p->name, object, "%s may run on CPU %u, which isn't of its cores", object, cpu);
+}
+
+static void check_cpu(struct check *c, const struct part *p, const char *cgroup) {
+        const char *how = row_str(&p->op, "cpu-how");
+        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+        struct ulv_cpus cores;
+        char text[64];
+
+        if (p->has_share && ulv_streq(how, "limit") && p->share_wanted == p->share_reached && cgroup[0]) {
+                (void) snprintf(text, sizeof(text), "%" PRIu64 " %d", ULV_MAX(p->share_reached * (PERIOD_USEC / 1000), (uint64_t) QUOTA_MIN_USEC), PERIOD_USEC);
+                compare(c, p, cgroup, "cpu.max", text);
+        }
+        if (!p->has_cores || p->cores_wanted != p->cores_reached)
+                return;
+        check_cores(c, p, &cores);
+        if (ulv_streq(how, "affinity"))
+                check_affinity(c, p, cgroup, &cores);
+        else if (cgroup[0] && (ulv_streq(how, "limit") || ulv_streq(how, "isolated"))) {
+                ulv_cpus_format(&b, &cores);
+                compare(c, p, cgroup, "cpuset.cpus.effective", ulv_strbuf_str(&b));
+                (void) snprintf(text, sizeof(text), "max %d", PERIOD_USEC);
+                compare_if_there(c, p, cgroup, "cpu.max", text);
+        }
+        if (cgroup[0] && ulv_streq(how, "isolated"))         /* the ledger's word for the kernel's cpuset partition */
+                compare(c, p, cgroup, "cpuset.cpus.partition", "root");
+}
+
+/* --- who sees to it ---------------------------------------------------------------------------------------- */
+
+/* A question that only its monitor can answer. */
+static void check_monitor(struct check *c, const struct part *p) {
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+        int r = client_new(c->u, "Usage", &m);
+
+        if (r == 0 && sd_bus_message_append(m, "s", p->name) >= 0)
+                r = client_send(c->u, m, ANSWER_USEC, &reply);
+        if (r == ULV_EXIT_TIMEOUT || r == ULV_EXIT_UNREACHABLE)
+                (void) check_find(c, CHECK_MONITOR, p->name, "", r == ULV_EXIT_TIMEOUT ? "its monitor doesn't answer" : "it has no monitor");
+        c->u->diag = (struct ulv_diag) { 0 };
+}
+
+bool check_partition(struct check *c, const struct part *p) {
+        uint64_t recorded = row_u64(&p->op, "start"), ticks = process_start_ticks(p->leader);
+        char cgroup[768] = "";
+
+        c->partitions++;
+        check_monitor(c, p);
+        if (ticks == 0 || (recorded != 0 && ticks != recorded)) {
+                (void) check_find(c, CHECK_PROCESS, p->name, "", ticks == 0 ? "its first process, %" PRIu64 ", isn't there" :
+                                  "process %" PRIu64 " is another one than the ledger's: its number was given again", p->leader);
+                return false;
+        }
+        if (ulv_streq(p->type, "sim"))
+                return true;
+        if (!find_cgroup(c, p, cgroup, sizeof(cgroup)) && c->mount[0])
+                (void) check_find(c, CHECK_CGROUP, p->name, "", "process %" PRIu64 " isn't in a cgroup of the partition", p->leader);
+        if (c->rows->imagined)
+                return true;
+        check_cpu(c, p, cgroup);
+        if (cgroup[0]) {
+                check_limits(c, p, cgroup);
+                check_disks(c, p, cgroup);
+                check_above(c, p, cgroup);
+        }
+        return true;
+}
