@@ -72,6 +72,25 @@ teardown_file() { systemctl stop ultravisor.target; }
     wait_for 10 uvctl list
 }
 
+# bats test_tags=check
+@test "a role that can't start is given up, visibly, without burning the CPU; and is back when its reason is gone" {
+    local used
+    chmod 000 /var/lib/ultravisor/operations; chown root:root /var/lib/ultravisor/operations
+    systemctl kill -s KILL uv-operations
+    wait_for 60 sh -c "journalctl -q -b -u uv-operations -o cat | grep -q 'Start request repeated too quickly'"
+    sleep 0.5
+    systemctl is-failed uv-operations
+    systemctl --failed --no-legend | grep -q uv-operations.service
+    used=$(journalctl -q -b -u uv-operations --since=-60s -o cat | grep -c 'var/lib/ultravisor/operations')
+    echo "# given up after $used starts" >&3
+    [ "$used" -ge 5 ] && [ "$used" -le 31 ]
+    uvctl list                                   # the others go on
+    chown uv-operations:uv-operations /var/lib/ultravisor/operations; chmod 700 /var/lib/ultravisor/operations
+    systemctl reset-failed uv-operations
+    systemctl start ultravisor.target
+    wait_for 10 connected
+}
+
 @test "stopping the target stops the roles, and starting it brings all back" {
     systemctl stop ultravisor.target
     for u in $ROLES; do wait_for 5 sh -c "[ \$(systemctl is-active $u) = inactive ]"; done  # PID 1 answers when the target is down
