@@ -16,7 +16,7 @@ enum { PASS_PARTITION, PASS_HOLDINGS, PASS_MAX_ };
 static int refuse(struct adoption *a, const struct ulv_op *op, const char *why) {
         ulv_diag_what(a->ld.reterr, ULV_EXIT_CONFLICT, "cannot adopt %s", a->p ? a->p->name : op->id);
         ulv_diag_why(a->ld.reterr, "%s %s: %s", op->kind, op->id, why);
-        ulv_diag_try(a->ld.reterr, "uvctl check, and stop one of those who have it");
+        ulv_diag_try(a->ld.reterr, "stop one of those who have it (systemctl stop uv-partition@NAME), then again");
         return 1;
 }
 
@@ -207,7 +207,7 @@ static int adopt_all(struct adoption *a, const char *view, size_t len) {
                 return 0;
         ulv_diag_what(a->ld.reterr, ULV_EXIT_CAPACITY, "cannot adopt %s", a->p->name);
         ulv_diag_why(a->ld.reterr, "the pool is too small for its share");
-        ulv_diag_try(a->ld.reterr, "uvctl check, and stop one of those who have a share");
+        ulv_diag_try(a->ld.reterr, "stop one of those who have a share (systemctl stop uv-partition@NAME), then again");
         return 1;
 }
 

@@ -271,7 +271,7 @@ int ulv_shift(struct step *s, struct resource *r, struct partition *from, struct
         if (r->b.missing && !to->infra) {
                 ulv_refuse(s, ULV_REFUSED_UNKNOWN, "cannot give %s %s to %s", ulv_kinds[r->kind].noun, r->id, to->name);
                 ulv_diag_why(s->reterr, "the machine doesn't have it any more (missing)");
-                ulv_diag_try(s->reterr, "uvctl check");
+                ulv_diag_try(s->reterr, "uvctl resources -a");
                 return ULV_REFUSED_UNKNOWN;
         }
         q = check_source(s, r, from, to, n);

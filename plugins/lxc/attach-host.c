@@ -118,7 +118,7 @@ static int map_ids(int mnt, const char *source, bool read_only, int user_ns, str
         if (mount_setattr(mnt, "", AT_EMPTY_PATH, &a, sizeof(a)) == 0)
                 return 0;
         if (errno != EINVAL || uname(&u) < 0 || fstatfs(mnt, &fs) < 0)
-                return because(d, -errno, "mapping its ids", "uvctl check");
+                return because(d, -errno, "mapping its ids", "dmesg: the kernel may say more");
         (void) snprintf(text, sizeof(text), "the file system of %.300s (type 0x%lx) can't show its files under other ids on kernel %.60s",
                         source, (unsigned long) fs.f_type, u.release);
         return because(d, 0, text, "a directory on ext4, xfs or btrfs");
@@ -132,7 +132,7 @@ static int enter_scratch(struct ulv_diag *d) {
         _cleanup_close_ int mnt = r < 0 ? -1 : fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 
         if (mnt < 0 || move_mount(mnt, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 || fchdir(mnt) < 0)
-                return because(d, -errno, "a place to lock it", "uvctl check");
+                return because(d, -errno, "a place to lock it", "dmesg: the kernel may say more");
         return 0;
 }
 
@@ -142,13 +142,13 @@ static int make_node(const struct lxc_node *n, uid_t uid_base, struct ulv_diag *
 
         (void) umask(0);
         if (mknod("it", mode, makedev(n->major, n->minor)) < 0 || lchown("it", n->read_only ? 0 : uid_base, uid_base) < 0)
-                return because(d, -errno, "a node of it", "uvctl check");
+                return because(d, -errno, "a node of it", "dmesg: the kernel may say more");
         return 0;
 }
 
 static int hang_in(int mnt, struct ulv_diag *d) {
         if (mkdir("it", 0700) < 0 || move_mount(mnt, "", AT_FDCWD, "it", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-                return because(d, -errno, "hanging it up to lock it", "uvctl check");
+                return because(d, -errno, "hanging it up to lock it", "dmesg: the kernel may say more");
         return 0;
 }
 
@@ -160,7 +160,7 @@ static int clone_locked(int user_ns, struct ulv_diag *d) {
             unshare(CLONE_NEWNS) == 0)
                 mnt = open_tree(AT_FDCWD, "it", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
         if (mnt < 0)
-                (void) because(d, -errno, "locking it", "uvctl check");
+                (void) because(d, -errno, "locking it", "dmesg: the kernel may say more");
         return mnt;
 }
 
@@ -168,7 +168,7 @@ int lxc_attach_prepare(const char *source, const struct lxc_node *node, bool rea
         _cleanup_close_ int mnt = -1;
 
         if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-                (void) because(d, -errno, "a mount namespace", "uvctl check");
+                (void) because(d, -errno, "a mount namespace", "dmesg: the kernel may say more");
                 return -1;
         }
         if (!node && ((mnt = open_directory(source, d)) < 0 || map_ids(mnt, source, read_only, user_ns, d) != 0))

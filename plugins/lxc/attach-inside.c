@@ -57,7 +57,7 @@ static int open_directory(int root, const char *path, size_t n) {
 
 static int attach(const char *target, int mnt, int point, struct ulv_diag *d) {
         if (move_mount(mnt, "", point, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-                return because(d, -errno, target, "attaching it at", "uvctl check");
+                return because(d, -errno, target, "attaching it at", "dmesg: the kernel may say more");
         return 0;
 }
 
@@ -86,7 +86,7 @@ int lxc_attach_place(const char *target, bool device, int mnt, struct ulv_diag *
         int point, r;
 
         if (root < 0)
-                return because(d, -errno, target, "opening the root for", "uvctl check");
+                return because(d, -errno, target, "opening the root for", "dmesg: the kernel may say more");
         (void) umask(022);
         if (device)
                 return place_node(root, target, mnt, d);

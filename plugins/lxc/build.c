@@ -90,7 +90,7 @@ _Noreturn void lxc_build_refuse(struct lxc_build *b, const struct ulv_diag *d) {
 }
 
 static _Noreturn void fail_kernel(struct lxc_build *b, const char *call) {
-        lxc_build_fail(b, -errno, call, "uvctl check; dmesg, if the kernel lacks what it needs");
+        lxc_build_fail(b, -errno, call, "dmesg: the kernel may lack what it needs");
 }
 
 /* The event loop's blocked signals and the like aren't for children. */

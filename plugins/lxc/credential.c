@@ -222,10 +222,10 @@ void lxc_credentials_open(struct lxc_build *b) {
         if (b->credentials < 0)
                 b->credentials = make_memory("ramfs", false);
         if (b->credentials < 0 || fchownat(b->credentials, "", id, id, AT_EMPTY_PATH) < 0)
-                lxc_build_fail(b, -errno, "a file system in memory for its credentials", "uvctl check");
+                lxc_build_fail(b, -errno, "a file system in memory for its credentials", "dmesg: the kernel may say more");
         int r = lxc_credentials_rotate(d, b->uid_base, b->instance_root, b->credentials, "", &diag);
         if (r < 0)
-                lxc_build_fail(b, r, "writing its credentials", "uvctl check");
+                lxc_build_fail(b, r, "writing its credentials", "dmesg: the kernel may say more");
         if (r > 0) {
                 char why[1024];
                 (void) snprintf(why, sizeof(why), "%.200s: %.500s", diag.what + strlen("cannot read the "), diag.why);
@@ -239,6 +239,6 @@ int lxc_credentials_share(struct lxc_build *b) {
         int writable = open_tree(b->credentials, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 
         if (writable < 0 || mount_setattr(b->credentials, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0)
-                lxc_build_fail(b, -errno, "sharing its credentials", "uvctl check");
+                lxc_build_fail(b, -errno, "sharing its credentials", "dmesg: the kernel may say more");
         return writable;
 }

@@ -35,7 +35,7 @@
 #define INIT_SOCKET_FD 3        /* what ULV_INIT_FD says, plugin.c */
 
 static _Noreturn void fail(struct lxc_build *b, const char *what) {
-        lxc_build_fail(b, -errno, what, "uvctl check");
+        lxc_build_fail(b, -errno, what, "dmesg: the kernel may say more");
 }
 
 /* One word of the builder's, with an fd or without. */

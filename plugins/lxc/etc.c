@@ -73,11 +73,11 @@ static void find_id(struct lxc_build *b) {
 
         (void) snprintf(path, sizeof(path), "%s/" ULV_MACHINE_IDS, b->instance_root);
         if (mkdir(path, 0755) < 0 && errno != EEXIST)
-                fail(b, "making the directory", path, "uvctl check");
+                fail(b, "making the directory", path, "dmesg: the kernel may say more");
         _cleanup_close_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         int r = dir < 0 ? -errno : read_id(dir, b->name, b->machine_id) ? 0 : make_id(dir, b->name, b->machine_id);
         if (r < 0)
-                lxc_build_fail(b, r, "its machine-id", "uvctl check");
+                lxc_build_fail(b, r, "its machine-id", "dmesg: the kernel may say more");
 }
 
 /* --- in the host's mount namespace ------------------------------------------------------------------------ */
@@ -113,7 +113,7 @@ static int make_file(struct lxc_build *b, int scratch, const char *name) {
         int fd = openat(scratch, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
 
         if (fd < 0 || fchown(fd, b->uid_base, b->uid_base) < 0)
-                fail(b, "making /etc/", name, "uvctl check");
+                fail(b, "making /etc/", name, "dmesg: the kernel may say more");
         return fd;
 }
 
@@ -127,7 +127,7 @@ static void write_zone(struct lxc_build *b, int to) {
         for (off_t left = st.st_size; left > 0; ) {
                 ssize_t n = sendfile(to, b->zone, NULL, (size_t) left);
                 if (n <= 0)
-                        fail(b, "copying the time zone", b->definition->time_zone, "uvctl check");
+                        fail(b, "copying the time zone", b->definition->time_zone, "dmesg: the kernel may say more");
                 left -= n;
         }
 }
@@ -152,7 +152,7 @@ static void write_text(struct lxc_build *b, int scratch, const char *name, const
         _cleanup_close_ int fd = make_file(b, scratch, name);
 
         if (write(fd, text, strlen(text)) != (ssize_t) strlen(text))
-                fail(b, "writing, for /etc:", name, "uvctl check");
+                fail(b, "writing, for /etc:", name, "dmesg: the kernel may say more");
 }
 
 /* The name in the tree's /etc, a link itself if it is one; made if it isn't there, by us or at the same moment by the
@@ -187,7 +187,7 @@ static void cover(struct lxc_build *b, int etc, int scratch, const char *name) {
         _cleanup_close_ int mnt = open_tree(scratch, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
         if (mnt < 0 || mount_setattr(mnt, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0 ||
             move_mount(mnt, "", point, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-                fail(b, "mounting in /etc:", name, "uvctl check");
+                fail(b, "mounting in /etc:", name, "dmesg: the kernel may say more");
 }
 
 /* A root without an /etc, or with a link for it, is a program's and not a system's: it gets what it asks for, or
@@ -223,5 +223,5 @@ void lxc_etc_furnish(struct lxc_build *b) {
                 cover(b, etc, scratch, "localtime");
         }
         if (fchdir(scratch) < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-                fail(b, "removing", "the place for the files of /etc", "uvctl check");
+                fail(b, "removing", "the place for the files of /etc", "dmesg: the kernel may say more");
 }

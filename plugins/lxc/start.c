@@ -114,7 +114,7 @@ static void finish(struct lxc *c) {
         if (!c->failed) {
                 ulv_diag_what(&c->diag, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
                 ulv_diag_why(&c->diag, "the processes that build it were killed");
-                ulv_diag_try(&c->diag, "a larger memory size, or uvctl check");
+                ulv_diag_try(&c->diag, "a larger memory size; dmesg tells who killed them");
         }
         int r = lxc_undo(m);
         if (r < 0)
@@ -333,7 +333,7 @@ int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struc
         if (r < 0 && !*reterr->why)
                 ulv_diag_why(reterr, "%s", strerror(-r));
         if (r < 0 && !*reterr->try_)
-                ulv_diag_try(reterr, "uvctl check");
+                ulv_diag_try(reterr, "dmesg: the kernel may say more");
         ulv_strv_free(words);
         return r;
 }

@@ -58,7 +58,7 @@ static _Noreturn void fail_at(struct lxc_build *b, int r, const char *doing, con
         char text[256];
 
         snprintf(text, sizeof(text), "%s %s", doing, name);
-        lxc_build_fail(b, r, text, "uvctl check");
+        lxc_build_fail(b, r, text, "dmesg: the kernel may say more");
 }
 
 /* --- in the host's mount namespace ------------------------------------------------------------------- */

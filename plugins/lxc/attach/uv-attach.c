@@ -62,7 +62,7 @@ static int set_filter(const struct lxc_attach_ask *q, struct ulv_diag *d) {
         if (r == 0)
                 return 0;
         ulv_diag_why(d, "the device filter of its cgroup: %s", strerror(-r));
-        ulv_diag_try(d, "uvctl check");
+        ulv_diag_try(d, "dmesg: the kernel may say more");
         return 1;
 }
 
