@@ -44,6 +44,7 @@ static void wait_free(struct wait *w) {
 static void job_free(struct job *j) {
         struct jobs *s = j->m->jobs;
 
+        job_object_tell(j, NEWS_REMOVED);
         if (j->previous)
                 j->previous->next = j->next;
         else
@@ -211,6 +212,8 @@ static void answer(struct job *j, const char *id) {
 }
 
 void job_answer(struct job *j) {
+        if (j->reply)
+                job_object_tell(j, NEWS_ADDED);
         answer(j, j->id);
 }
 
@@ -250,6 +253,7 @@ static void finish(struct job *j, const char *state) {
                 wait_answer(w);
                 wait_free(w);
         }
+        job_object_tell(j, NEWS_CHANGED);
         public_tell_job(j->m, j->id, j->state, j->text ? j->text : "");
         ulv_bundle_free(ulv_steal(j->candidate));
         j->bundle = ulv_close(j->bundle);

@@ -66,6 +66,7 @@ struct job {
         struct ulv_diag refusal;                /* for this reason */
         char *text;                             /* of the end */
         const char *state;                      /* NULL while it runs */
+        bool shown;                             /* it is on the bus (job-objects.c) */
         bool plain;                             /* it has ended, and no definitions came with it */
         unsigned busy;                          /* calls under way that hold a pointer to it */
         struct wait *waits;

@@ -229,6 +229,8 @@ int objects_add(struct public_peer *pp) {
                 r = sd_bus_add_fallback_vtable(bus, NULL, ULV_PATH_PARTITION, ULV_IF_PARTITION, vtable, find, pp);
         if (r >= 0)
                 r = sd_bus_add_node_enumerator(bus, NULL, ULV_PATH_PARTITION, enumerate, pp);
+        if (r >= 0)
+                r = job_objects_add(pp);
         if (r >= 0 && !pp->peer)        /* who listens on the system bus isn't known: it is always told */
                 follow(pp);
         return r < 0 ? r : 0;
@@ -236,16 +238,15 @@ int objects_add(struct public_peer *pp) {
 
 /* --- changes ------------------------------------------------------------------------------------------ */
 
-enum news { NEWS_ADDED, NEWS_CHANGED, NEWS_REMOVED };
-struct telling { struct manager *m; const char *path; enum news what; char last[ULV_NAME_MAX + 1]; };
+struct emission { const char *path, *interface; char **changing; enum news what; };
 
-static void emit(sd_bus *bus, const struct telling *t) {
+static void emit(sd_bus *bus, const struct emission *t) {
         if (t->what == NEWS_ADDED)
-                (void) sd_bus_emit_interfaces_added(bus, t->path, ULV_IF_PARTITION, NULL);
+                (void) sd_bus_emit_interfaces_added(bus, t->path, t->interface, NULL);
         else if (t->what == NEWS_CHANGED)
-                (void) sd_bus_emit_properties_changed_strv(bus, t->path, ULV_IF_PARTITION, changing);
+                (void) sd_bus_emit_properties_changed_strv(bus, t->path, t->interface, t->changing);
         else
-                (void) sd_bus_emit_interfaces_removed(bus, t->path, ULV_IF_PARTITION, NULL);
+                (void) sd_bus_emit_interfaces_removed(bus, t->path, t->interface, NULL);
 }
 
 static int emit_to(struct ulv_bus_peer *p, void *userdata) {
@@ -258,18 +259,23 @@ static int emit_to(struct ulv_bus_peer *p, void *userdata) {
         return 0;
 }
 
-static void tell(struct telling *t, const char *name, enum news what) {
-        const struct public_peer *system = system_peer(t->m);
+void objects_emit(struct manager *m, const char *path, const char *interface, char **properties, enum news what) {
+        struct emission e = { .path = path, .interface = interface, .changing = properties, .what = what };
+        const struct public_peer *system = system_peer(m);
+
+        if (m->listener)
+                (void) ulv_bus_listener_each(m->listener, emit_to, &e);
+        if (system)
+                emit(system->bus, &e);
+}
+
+struct telling { struct manager *m; char last[ULV_NAME_MAX + 1]; };
+
+static void tell(const struct telling *t, const char *name, enum news what) {
         _cleanup_free_ char *path = NULL;
 
-        if (sd_bus_path_encode(ULV_PATH_PARTITION, name, &path) < 0)
-                return;
-        t->path = path;
-        t->what = what;
-        if (t->m->listener)
-                (void) ulv_bus_listener_each(t->m->listener, emit_to, t);
-        if (system)
-                emit(system->bus, t);
+        if (sd_bus_path_encode(ULV_PATH_PARTITION, name, &path) >= 0)
+                objects_emit(t->m, path, ULV_IF_PARTITION, changing, what);
 }
 
 static void look(struct telling *t, const char *name) {

@@ -267,9 +267,9 @@ void public_done(struct manager *m) {
 
 /* --- telling ------------------------------------------------------------------------------------------ */
 
-struct news { uint64_t generation; const char *changes, *job, *state, *text; };
+struct told { uint64_t generation; const char *changes, *job, *state, *text; };
 
-static int tell_bus(sd_bus *bus, const struct news *n) {
+static int tell_bus(sd_bus *bus, const struct told *n) {
         if (n->job)
                 return sd_bus_emit_signal(bus, ULV_PATH, ULV_IF_MANAGER, "JobChanged", "sss", n->job, n->state, n->text);
         return sd_bus_emit_signal(bus, ULV_PATH, ULV_IF_MANAGER, "Changed", "ts", n->generation, n->changes);
@@ -283,7 +283,7 @@ static int tell(struct ulv_bus_peer *p, void *userdata) {
         return 0;
 }
 
-static void tell_all(struct manager *m, struct news n) {
+static void tell_all(struct manager *m, struct told n) {
         const struct public_peer *system = system_peer(m);
 
         if (m->listener)
@@ -293,10 +293,10 @@ static void tell_all(struct manager *m, struct news n) {
 }
 
 void public_tell_changed(struct manager *m, uint64_t generation, const char *changes) {
-        tell_all(m, (struct news) { .generation = generation, .changes = changes });
+        tell_all(m, (struct told) { .generation = generation, .changes = changes });
         objects_tell(m, changes);
 }
 
 void public_tell_job(struct manager *m, const char *job, const char *state, const char *text) {
-        tell_all(m, (struct news) { .job = job, .state = state, .text = text });
+        tell_all(m, (struct told) { .job = job, .state = state, .text = text });
 }

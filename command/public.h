@@ -95,6 +95,13 @@ int method_signal(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
 /* objects.c */
 int objects_add(struct public_peer *pp) ULV_MUST_CHECK;
+enum news { NEWS_ADDED, NEWS_CHANGED, NEWS_REMOVED };
+/* To all who are told of objects; changing: the properties that may have changed. */
+void objects_emit(struct manager *m, const char *path, const char *interface, char **changing, enum news what);
+/* job-objects.c */
+struct job;
+int job_objects_add(struct public_peer *pp) ULV_MUST_CHECK;
+void job_object_tell(struct job *j, enum news what);
 /* Tells every connection that looks at objects what a change of the mirror did to them; changes "" = anything. */
 void objects_tell(struct manager *m, const char *changes);
 void objects_done(struct manager *m);

@@ -177,12 +177,26 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
 
 @test "the object manager's objects are uvctl list's" {
     busctl -j call org.ultravisor1 /org/ultravisor1 org.freedesktop.DBus.ObjectManager GetManagedObjects |
-        jq -S '[.data[0][]["org.ultravisor1.Partition"] | map_values(.data) | {Name, Type, Role, State, Isolation, Zone, Leader, Cores, CoresWanted, CoresReached,
+        jq -S '[.data[0][]["org.ultravisor1.Partition"] | select(.) | map_values(.data) | {Name, Type, Role, State, Isolation, Zone, Leader, Cores, CoresWanted, CoresReached,
             MemoryWanted, MemoryReached}] | sort_by(.Name)' >$T/bus.json
     uvctl list -a -o json | jq -S '[.[] | {Name, Type, Role, State, Isolation, Zone, Leader, Cores, CoresWanted, CoresReached,
             MemoryWanted, MemoryReached}] | sort_by(.Name)' >$T/uvctl.json
     [ "$(jq length $T/bus.json)" -ge 5 ]
     diff $T/bus.json $T/uvctl.json
+}
+
+@test "what a verb began is an object until long after its end, and its end is told" {
+    local id path props
+    id=$(busctl -j call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Start asuts 1 db 0 0 "for the test" | jq -r '.data[0]')
+    path=/org/ultravisor1/job/$(sed -E 's/-/_2d/g; s/^([0-9])/_3\1/' <<<"$id")
+    busctl call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Wait st "$id" 10000000
+    job() { as victor busctl -j get-property org.ultravisor1 "$path" org.ultravisor1.Job "$1" | jq -r '.data | if type == "array" then join(" ") else . end'; }
+    is "$(job Id) $(job Verb) $(job State) $(job Reason)" "$id start done for the test"
+    uvctl history -a -o json | jq -e --arg t "$(job Transactions)" 'any(.[]; .Id == $t)'
+    not as mallory busctl get-property org.ultravisor1 "$path" org.ultravisor1.Job State
+    props=$(busctl introspect --no-legend org.ultravisor1 "$path" org.ultravisor1.Job | awk '$2 == "property" { sub(/^\./, "", $1); print $3, $1 }' | sort | xargs)
+    is "$props" "$(manual_text | awk '/^\.SH/ { on = $2 == "JOBS" } on && /^\.B (s|as) / { print $2, $3 }' | sort | xargs)"
+    uvctl stop db
 }
 
 @test "partitions that come and change are told to those who may look, and to nobody else" {
