@@ -16,10 +16,11 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ultravisor
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
-# dbus-daemon, polkitd and AppArmor look nowhere else, whatever our prefix is.
+# dbus-daemon, polkitd, AppArmor and needrestart look nowhere else, whatever our prefix is.
 DBUSDIR ?= /usr/share/dbus-1/system.d
 POLKITDIR ?= /usr/share/polkit-1
 APPARMORDIR ?= /etc/apparmor.d
+NEEDRESTARTDIR ?= /etc/needrestart/conf.d
 
 # MODE:SOURCE:DESTINATION, one list for install and uninstall. Whoever adds a file to systemd/, man/, policies/ or
 # examples/ need not touch it: the name's end says what a file is.
@@ -38,6 +39,7 @@ INSTALL_LIST = \
         $(call put,644,$(wildcard systemd/*.rules),$(POLKITDIR)/rules.d) \
         $(call put,644,plugins/lxc/apparmor/ultravisor-container,$(APPARMORDIR)) \
         $(call put,644,$(wildcard systemd/*.yml),$(PREFIX)/share/ultravisor) \
+        644:systemd/needrestart.conf:$(NEEDRESTARTDIR)/ultravisor.conf \
         $(foreach s,$(sections),$(call put,644,$(wildcard man/*.$(s)),$(MANDIR)/man$(s))) \
         644:uvctl/completion/uvctl.bash:$(BASHDIR)/uvctl \
         $(patsubst %,644:%:$(ZSHDIR)/_uvctl,$(wildcard uvctl/completion/uvctl.zsh)) \

@@ -12,7 +12,7 @@ installed)
         ! systemctl -q is-active dbus.service || systemctl reload dbus.service
         # A kernel may have AppArmor, and its system not the tools.
         [ ! -e /sys/kernel/security/apparmor/profiles ] || ! command -v apparmor_parser >/dev/null || apparmor_parser -r /etc/apparmor.d/ultravisor-container
-        # After an upgrade the roles run the new code at once; partitions and their monitors run on.
+        # After an upgrade the roles run the new code at once; partitions and their monitors run on (`uvctl upgrade`).
         systemctl try-restart uvd.service uv-operations.service uv-command.service
         ;;
 removing)

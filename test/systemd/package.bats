@@ -34,8 +34,9 @@ partition_pids() { systemctl show -P MainPID 'uv-partition@*.service' | xargs; }
         systemctl start uv-partition@web
     else
         sim web Share=0.1 64M
+        for n in one two three; do container $n "" '/bin/sh -c "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.01; done"'; done
         uvctl apply -y
-        uvctl start web
+        uvctl start web one two three
     fi
     before=$(partition_pids) roles=$(for u in $ROLES; do main_pid $u; done | xargs)
     [ -n "$before" ]
@@ -48,6 +49,43 @@ partition_pids() { systemctl show -P MainPID 'uv-partition@*.service' | xargs; }
         is "$(readlink "/proc/$(main_pid $u)/exe")" "/usr/lib/ultravisor/$u"
     done
     wait_for 5 uvctl list
+}
+
+# The partitions as the kernel and PID 1 have them: process, its start, scope.
+payloads() { local n p; for n in one two three web; do p=$(leader $n); echo "$n $p $(start_ticks "$p") $(systemctl show -P InvocationID ultravisor-$n.scope)"; done; }
+old_code() { uvctl list -a -o json | jq -r '[.[] | select(.OldCode) | .Name] | join(" ")'; }
+
+@test "list marks the monitors that run the old package's code, uvctl upgrade gives each a new one, and no partition notices" {
+    local before roles monitors since n at
+    is "$(old_code)" "one three two web"
+    uvctl list | grep -qE '^one .*running, old code'
+    before=$(payloads) monitors=$(partition_pids) roles=$(for u in $ROLES; do main_pid $u; done | xargs) since=$(date +%s.%N)
+    uvctl upgrade >$BATS_TEST_TMPDIR/said
+    is "$(awk '{ print $1, $2, $3 }' $BATS_TEST_TMPDIR/said | xargs)" "one new monitor, three new monitor, two new monitor, web new monitor,"
+    is "$(old_code)" ""
+    is "$(payloads)" "$before"
+    is "$(for u in $ROLES; do main_pid $u; done | xargs)" "$roles"
+    for n in $(partition_pids); do not grep -qw "$n" <<<"$monitors"; done
+    for n in one two three web; do
+        is "$(unit_state uv-partition@$n) $(systemctl show -P Result uv-partition@$n)" "active success"
+        is "$(readlink "/proc/$(main_pid uv-partition@$n)/exe" | sed 's/-[a-z]*$//')" /usr/lib/ultravisor/uv-monitor
+    done
+    # To an administrator's eye nothing failed.
+    journalctl --sync
+    is "$(journalctl -q -o cat --since "@$since" -u 'uv-partition@*' | grep -c 'Failed with result')" 0
+    for n in one two three; do
+        at=$(uvctl logs --lines 1 $n | tr -dc 0-9)
+        wait_for 5 sh -c "[ \$(uvctl logs --lines 1 $n | tr -dc 0-9) -gt $at ]"
+        uvctl logs --lines 100000 $n | tr -d '\r' | sed -n 's/^line //p' >$BATS_TEST_TMPDIR/log
+        diff <(seq $(wc -l <$BATS_TEST_TMPDIR/log)) $BATS_TEST_TMPDIR/log
+    done
+    run uvctl upgrade
+    is "$status $output" "0 "
+}
+
+@test "needrestart offers no restart of a partition: it would be one of what runs in it" {
+    is "$(perl -e 'our %nrconf = (blacklist_rc => []); eval do { local (@ARGV, $/) = "/etc/needrestart/conf.d/ultravisor.conf"; <> }; die $@ if $@;
+        print join " ", grep { my $rc = $_; !grep { $rc =~ /$_/ } @{$nrconf{blacklist_rc}} } qw(uv-partition@web.service uvd.service ssh.service)')" "uvd.service ssh.service"
 }
 
 @test "removing the package stops what is its own and leaves definitions, ledger and images" {

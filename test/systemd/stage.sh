@@ -8,6 +8,7 @@ payload() { # payload DIR KIND
     package)
         make -s B="$B" deb >&2 && cp "$B"/deb/ultravisor_*.deb "$1/new.deb" &&
             dpkg-deb -R "$1/new.deb" "$1/old" && sed -i 's/^Version: .*/Version: 0.0.1/' "$1/old/DEBIAN/control" &&
+            sed -i "s/$("$B/bin/uvctl" --root /nonexistent version -o json | jq -r .Build)/0000000000000000/" "$1/old/usr/bin/uvctl" "$1"/old/usr/lib/ultravisor/* &&
             dpkg-deb -b "$1/old" "$1/old.deb" >&2 && rm -r "$1/old" ;;
     readme)
         # A clean tree: what git has, nothing built.
