@@ -93,7 +93,7 @@ void bell_clear(const struct bell *b) {
         struct iovec v = { &n, sizeof(n) };
 
         /* EAGAIN: nothing rang. */
-        if (preadv2(b->own, &v, 1, -1, RWF_NOWAIT) < 0)
+        if (syscall(SYS_preadv2, b->own, &v, 1, -1L, -1L, RWF_NOWAIT) < 0)
                 return;
 }
 

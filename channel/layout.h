@@ -55,7 +55,8 @@ struct channel_end {
         _Alignas(128) _Atomic uint64_t head;
         _Alignas(128) _Atomic uint64_t sent;
         _Atomic uint64_t received, bells;
-        _Alignas(128) uint64_t reserved[16];
+        _Alignas(128) _Atomic uint64_t emptied; /* the last epoch for which its ring was emptied: what is in it is of that epoch */
+        uint64_t reserved[15];
 };
 
 struct channel_page {

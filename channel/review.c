@@ -26,6 +26,7 @@ static void empty(struct ulv_channel *c) {
         c->out.reserved = UINT64_MAX;
         c->in.at = c->in.head = c->in.told = c->in.taken = 0;
         atomic_store_explicit(&c->own->head, 0, memory_order_relaxed);
+        atomic_store_explicit(&c->own->emptied, c->epoch, memory_order_release);
 }
 
 /* -1: looks again; else the call's result. */
@@ -60,9 +61,17 @@ static int act(struct ulv_channel *c, enum channel_step step, uint64_t life) {
         }
 }
 
+/* One that opened, sent and left before we looked was connected to us: we had said ATTACHED, so it could open, and its
+ * ring is that of this epoch. (What stands in the ring of one that left before it emptied it was sent to nobody.) */
+static void note_visit(struct ulv_channel *c, enum channel_step step) {
+        if (c->stands == OWN_ATTACHED && (step == STEP_ALONE || step == STEP_FOLLOW) &&
+            atomic_load_explicit(&c->peer->emptied, memory_order_acquire) == c->epoch)
+                c->was_open = true;
+}
+
 /* What the other end sent before it left is received first. */
 bool channel_has_unread(const struct ulv_channel *c) {
-        return c->kind != ULV_KIND_MEMORY && (c->stands == OWN_OPEN || c->stands == OWN_ALONE) && c->was_open && ring_look(&c->in) != 0;
+        return c->kind != ULV_KIND_MEMORY && c->stands != OWN_ATTACHING && c->was_open && ring_look(&c->in) != 0;
 }
 
 int channel_review(struct ulv_channel *c) {
@@ -80,6 +89,7 @@ int channel_review(struct ulv_channel *c) {
                 uint64_t life = atomic_load_explicit(&c->peer->life, memory_order_acquire);
                 enum channel_step step = channel_step(c->stands, channel_look(c->epoch, life));
 
+                note_visit(c, step);
                 if (step == STEP_FOLLOW && channel_has_unread(c))
                         return ULV_PEER_RESTARTED;
                 r = act(c, step, life);

@@ -94,6 +94,34 @@ static void messages_arrive_whole_in_order_once(void **state) {
         done(&p);
 }
 
+/* The whole life of the sender lies between two looks of the receiver. */
+static void what_a_visitor_sent_is_received_before_it_is_said_that_it_left(void **state) {
+        struct pair p;
+        char b[16];
+        size_t len;
+        (void) state;
+
+        open_pair(&p, ULV_KIND_MESSAGE, SIZE);
+        p.end[0] = ulv_channel_close(p.end[0]);
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), ULV_PEER_CLOSED);
+        assert_int_equal(attach_at(&p, 0, 2), 0);
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), ULV_PEER_RESTARTED);
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), ULV_AGAIN);
+        assert_int_equal(p.end[1]->stands, OWN_ATTACHED);
+        assert_int_equal(ulv_channel_send(p.end[0], "visit", 6, 0), 0);
+        p.end[0] = ulv_channel_close(p.end[0]);
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), 0);
+        assert_string_equal(b, "visit");
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), ULV_PEER_CLOSED);
+        /* One that comes and dies before it has emptied its ring: what is there is of another epoch. */
+        assert_int_equal(attach_at(&p, 0, 3), 0);
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), ULV_PEER_RESTARTED);
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), ULV_AGAIN);
+        atomic_store(&p.end[0]->own->life, life_make(3, CHANNEL_GONE));
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), ULV_PEER_GONE);
+        done(&p);
+}
+
 static void a_full_ring_takes_nothing_and_goes_on_when_there_is_room(void **state) {
         unsigned char b[1000] = { 0 };
         struct pair p;
@@ -562,6 +590,7 @@ static void two_threads_that_sleep_and_wake_lose_nothing(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(messages_arrive_whole_in_order_once),
+                cmocka_unit_test(what_a_visitor_sent_is_received_before_it_is_said_that_it_left),
                 cmocka_unit_test(a_full_ring_takes_nothing_and_goes_on_when_there_is_room),
                 cmocka_unit_test(a_message_longer_than_the_buffer_stays),
                 cmocka_unit_test(a_stream_is_bytes),
