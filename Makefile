@@ -38,10 +38,11 @@ MONITOR_SRC := $(wildcard monitor/*.c)
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 musl = $(patsubst %.c,$(B)/musl/%.o,$(1))
 
-PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-sim uv-metrics
+PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-sim uv-metrics uvguest
 SRC_uvctl := $(wildcard uvctl/*.c) $(COPY_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvctl := -lsystemd
-SRC_uvd := $(wildcard uvd/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+# Of the library, what lays a channel out.
+SRC_uvd := $(wildcard uvd/*.c) $(wildcard channel/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvd := -lsystemd -lsqlite3 -lseccomp
 SRC_uv-command := $(wildcard command/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-command := -lsystemd
@@ -51,14 +52,15 @@ SRC_uv-launch := $(wildcard launch/*.c)
 SRC_uv-monitor := $(wildcard monitor/dispatch/*.c)
 SRC_uv-unit := $(wildcard monitor/unit/*.c) $(BUS_SRC) $(BASE_SRC)
 LIBS_uv-unit := -lsystemd
-SRC_uv-port := $(wildcard monitor/port/*.c)
+SRC_uv-port := $(wildcard monitor/port/*.c) channel/bell.c
 SRC_uv-init := $(wildcard plugins/lxc/init/*.c) $(COPY_SRC)
+SRC_uvguest := $(wildcard guest/*.c channel/*.c)
 SRC_uv-attach := $(wildcard plugins/lxc/attach/*.c) plugins/lxc/attach-host.c plugins/lxc/devices.c lib/diag.c
 # Each start executes these, and all but the first stay, one for each partition; uv-init besides has to do where a
 # container's root has no C library. They are static, with musl: glibc's start asks the CPU some 75 times what it is,
 # which takes half a millisecond on a virtual machine, where each answer is the hypervisor's.
-MUSL := uv-monitor uv-port uv-init uv-attach
-MUSL_OF_SAN := uv-init uv-attach
+MUSL := uv-monitor uv-port uv-init uv-attach uvguest
+MUSL_OF_SAN := uv-init uv-attach uvguest
 MUSL_CC ?= musl-gcc
 MULTIARCH := $(shell gcc -print-multiarch)
 MUSL_LIB := /usr/lib/$(subst gnu,musl,$(MULTIARCH))

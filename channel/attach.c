@@ -139,6 +139,7 @@ int ulv_channel_open(const struct ulv_channel_fds *fds, struct ulv_channel **ret
                 (void) close(fds->peer_bell);
                 return -ENOMEM;
         }
+        c->link = -1;
         r = bell_open(&c->bell, fds->memory, fds->bell, fds->peer_bell);
         if (r == 0)
                 r = open_inside(c, fds);
@@ -164,6 +165,8 @@ struct ulv_channel *ulv_channel_close(struct ulv_channel *c) {
                 (void) atomic_compare_exchange_strong(&c->own->life, &life, life_make(c->epoch, CHANNEL_CLOSED));
                 (void) bell_ring(&c->bell);
         }
+        if (c->link >= 0)
+                (void) close(c->link);
         unmap(c);
         bell_close(&c->bell);
         free(c);

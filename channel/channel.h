@@ -23,6 +23,7 @@ struct ulv_channel {
         uint64_t rings_seen;                    /* memory: of the other end's `sent`, which counts its rings */
         unsigned spurious;                      /* wake-ups in a row for nothing */
         struct bell bell;
+        int link;                               /* to who gave this end, which sees by it that we live; -1 */
 
         /* The geometry, as it was checked at attach. */
         enum ulv_kind kind;

@@ -61,6 +61,9 @@ struct ulv_channel;
 /* -EBADMSG: no channel's memory, of another version, or its geometry is wrong; -EPERM: not sealed; -ESTALE: this epoch
  * is over; -errno of mmap(). The other end needn't be there. */
 int ulv_channel_open(const struct ulv_channel_fds *fds, struct ulv_channel **ret);
+/* The end that this partition has in the channel of that name, [Channel "NAME"] of its definition, from inside a
+ * container. -ENOENT: it has none, or not yet; else as above. One program at a time has an end: the last that came. */
+int ulv_channel_join(const char *name, struct ulv_channel **ret);
 /* Tells the other end, and frees; takes NULL. Returns NULL. */
 struct ulv_channel *ulv_channel_close(struct ulv_channel *c);
 void ulv_channel_get_info(struct ulv_channel *c, struct ulv_channel_info *ret);

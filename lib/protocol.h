@@ -47,6 +47,8 @@
  *   Want(s name, s token) -> ()   instead of Hello, of a monitor that PID 1 started by itself (uv-unit want): answered when
  *        the partition is to run; an error: it isn't
  *   Report(t view_generation, s operations) -> (t generation)    one txn of reports; replied after the commit
+ *   Channel(s id) -> (s memory, h memory, h bell of end 0, h bell of end 1)   of a channel in the view: from the other end's
+ *        monitor, else, for the owner, made; memory: its number, for the report
  *   signals from uvd: ViewChanged(t generation)
  *        Recheck()   the starter may have changed what is enforced (daemon-reload): enforce, and read back, again
  * org.ultravisor1.MonitorControl at /org/ultravisor1/control (uvd calls a monitor, same connection)
@@ -55,6 +57,7 @@
  *   Usage() -> (t cpu_usec, t memory, t tasks, b summed)   cpu_usec: since its start; summed: over its processes
  *   Signal(i signal) -> ()
  *   Enforce() -> ()   as Recheck(), and tells how it ended
+ *   Channel(s id) -> (shhh)   as above, for the other end
  *   RotateCredential(s credential) -> ()   reads it (or all: "") again from the definition's path; no secret goes over any bus
  *   Renew(u flags) -> ()     ends, and its starter brings a new one, from the program on disk, which adopts the payload; Conflict
  *        while Exec or Console is under way, but with flag 2

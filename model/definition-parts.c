@@ -2,6 +2,7 @@
 #include "model/definition-parts.h"
 
 #include "model/attachment.h"
+#include "model/channel.h"
 
 /* [Network "lan"] and [Credential "tls.key"]. The same label in a drop-in goes on with the part of that label:
  * a key that is set later wins, lists add up, an empty value unsets. */
@@ -177,7 +178,7 @@ static void reset_network(void *part, size_t key) {
 /* --- reading ------------------------------------------------------------------------------------------- */
 
 bool ulv_parts_have(const char *section) {
-        return ulv_streq(section, "Network") || ulv_streq(section, "Credential") || ulv_attachment_is_section(section);
+        return ulv_streq(section, "Network") || ulv_streq(section, "Credential") || ulv_streq(section, "Channel") || ulv_attachment_is_section(section);
 }
 
 static bool is_network(const struct ulv_ini_item *item) { return ulv_streq(item->section, "Network"); }
@@ -252,6 +253,8 @@ int ulv_parts_take(struct ulv_parts_parser *p, struct ulv_definition *d, const s
 
         if (ulv_attachment_is_section(item->section))
                 return ulv_attachments_take(p, d, item, reterr);
+        if (ulv_streq(item->section, "Channel"))
+                return ulv_channels_take(p, d, item, reterr);
         if (item->type == ULV_INI_SECTION)
                 return (network ? begin_network : begin_credential)(p, d, item, reterr);
         for (size_t i = 0; i < n; i++)
@@ -336,6 +339,8 @@ int ulv_parts_check(struct ulv_parts_parser *p, struct ulv_definition *d, struct
                 r = check_network(p, d, i, reterr);
         for (unsigned i = 0; r == 0 && i < d->n_credentials; i++)
                 r = check_credential(p, d, i, reterr);
+        if (r == 0)
+                r = ulv_channels_check(p, d, reterr);
         return r == 0 ? ulv_attachments_check(p, d, reterr) : r;
 }
 
@@ -373,6 +378,7 @@ void ulv_parts_format(struct ulv_strbuf *b, const struct ulv_definition *d) {
                                 c->encrypted ? "Encrypted" : "Source", c->encrypted ? c->encrypted : c->source ? c->source : "");
         }
         ulv_attachments_format(b, d);
+        ulv_channels_format(b, d);
 }
 
 void ulv_parts_free(struct ulv_definition *d) {
@@ -382,5 +388,6 @@ void ulv_parts_free(struct ulv_definition *d) {
         }
         free(d->credentials);
         free(d->networks);
+        free(d->channels);
         ulv_attachments_free(d);
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 /* The sections of a definition that have a label, of which there may be several: [Network "lan"], [Credential "tls.key"],
- * [Mount "data"], [Device "fuse"] (attachment.c).
+ * [Mount "data"], [Device "fuse"] (attachment.c), [Channel "feed"] (channel.c).
  * Private to model/definition*.c. */
 
 #include "model/config.h"
@@ -11,10 +11,11 @@
 
 /* While a definition is read: which part is written to, and where each key of each part was given. */
 struct ulv_parts_parser {
-        unsigned network, credential, attachment;       /* the current ones, by index */
+        unsigned network, credential, attachment, channel;       /* the current ones, by index */
         struct ulv_key_place networks[ULV_NETWORKS_MAX][PART_KEYS_MAX], credentials[ULV_CREDENTIALS_MAX][PART_KEYS_MAX];
-        struct ulv_key_place attachments[ULV_ATTACHMENTS_MAX][PART_KEYS_MAX];
-        struct ulv_key_place network_at[ULV_NETWORKS_MAX], credential_at[ULV_CREDENTIALS_MAX], attachment_at[ULV_ATTACHMENTS_MAX]; /* the sections */
+        struct ulv_key_place attachments[ULV_ATTACHMENTS_MAX][PART_KEYS_MAX], channels[ULV_CHANNELS_MAX][PART_KEYS_MAX];
+        struct ulv_key_place network_at[ULV_NETWORKS_MAX], credential_at[ULV_CREDENTIALS_MAX], attachment_at[ULV_ATTACHMENTS_MAX],
+                channel_at[ULV_CHANNELS_MAX];   /* the sections */
 };
 
 bool ulv_parts_have(const char *section);

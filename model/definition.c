@@ -45,7 +45,7 @@ struct parser {
 
 static const char *const sections[] = { "Partition", "CPU", "Memory", "Limits", "Container", "Network", "Credential", "Mount", "Device", "Sim" };
 /* What FACE.md shows and later versions serve: told apart from a misspelling. */
-static const char *const later_sections[] = { "VM", "Block", "Channel" };
+static const char *const later_sections[] = { "VM", "Block" };
 static const struct { const char *section, *key; } later_keys[] = {
         { "Partition", "Role" }, { "Partition", "Apart" },
 };

@@ -58,6 +58,14 @@ struct ulv_attachment {
         char *source, *target;          /* owned; on the host; inside (NULL: a device, which stands where it does on the host) */
 };
 
+#define ULV_CHANNELS_MAX 32             /* each is three fds that its monitor keeps */
+/* An end of a channel (model/channel.h). */
+struct ulv_channel_end {
+        char label[ULV_NAME_MAX + 1], peer[ULV_NAME_MAX + 1];
+        char kind[8];                   /* "": the other end owns the memory, and says what it is */
+        uint64_t size;                  /* 0 likewise */
+};
+
 struct ulv_definition {
         char name[ULV_NAME_MAX + 1], zone[ULV_NAME_MAX + 1];
         char type[16];                  /* "container", "sim" */
@@ -93,6 +101,7 @@ struct ulv_definition {
         struct ulv_network *networks; size_t n_networks;
         struct ulv_credential *credentials; size_t n_credentials;
         struct ulv_attachment *attachments; size_t n_attachments;
+        struct ulv_channel_end *channels; size_t n_channels;
 
         struct { struct ulv_place file, type, cores, share, cpu_node, memory, memory_node, isolation, after; } at;
         char *places;                   /* owned: storage of the place's file names */
@@ -118,7 +127,7 @@ void ulv_definition_free(struct ulv_definition *d);
 ULV_DEFINE_CLEANUP(struct ulv_definition, ulv_definition_free)
 
 /* The canonical text: one INI file, defaults left out, in the order above; parse(format(d)) == d but for
- * places. This is what `define ... text=` carries, but for After=: a view names no other partition. */
+ * places. This is what `define ... text=` carries, but for After= and channels: a view names no other partition. */
 int ulv_definition_format(const struct ulv_definition *d, struct ulv_strbuf *b) ULV_MUST_CHECK;
 
 /* Exec= split into words as systemd's Exec lines: spaces, "..." and '...' with \ escapes; no shell. */

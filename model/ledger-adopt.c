@@ -183,6 +183,9 @@ static int adopt_line(const char *line, size_t len, void *userdata) {
                 return 0;
         if (ulv_streq(op.kind, "partition"))
                 return a->ld.pass == PASS_PARTITION ? adopt_partition(a, &op) : 0;
+        /* The view doesn't say who is at the other end: the channel is made anew, by the next apply. */
+        if (ulv_streq(op.kind, "channel"))
+                return 0;
         return a->ld.pass == PASS_HOLDINGS ? adopt_holding(a, &op) : 0;
 }
 

@@ -30,6 +30,10 @@ static int check_resource(const struct ulv_ledger *l, const struct resource *r, 
                 if (sum > 0 && (ulv_uint_parse(r->id, ULV_UID_RANGES, &id) < 0 || id < l->inventory.uids_first || id > l->inventory.uids_last))
                         return broken(d, "resource", r->key, "it isn't in the inventory");
                 return sum <= 1 ? 0 : broken(d, "resource", r->key, "it has more than one owner");
+        case KIND_CHANNEL:
+                if (sum > 0 && !ulv_channel_is_good(l, r))
+                        return broken(d, "resource", r->key, "it can't be that, or not with that other end");
+                return sum <= 1 ? 0 : broken(d, "resource", r->key, "it has more than one owner");
         case KIND_MOUNT:
         case KIND_DEVICE:
                 return sum <= 1 ? 0 : broken(d, "resource", r->key, "it has more than one owner");
@@ -59,7 +63,9 @@ static int check_holding(const struct ulv_ledger *l, const struct holding *h, st
                 return broken(d, "resource", r->key, "nothing is reached of that kind");
         if (ulv_is_implied(l, r, p))
                 return broken(d, "resource", r->key, "idle has it as a row");
-        if ((r->kind == KIND_MOUNT || r->kind == KIND_DEVICE) && h->b.amount > 0 && ulv_attachment_owner(r->id) && !ulv_streq(ulv_attachment_owner(r->id), p->name))
+        if (r->kind != KIND_CHANNEL && (h->b.memory[0] || h->b.epoch))
+                return broken(d, "resource", r->key, "it is no channel, and has a memory");
+        if ((r->kind == KIND_MOUNT || r->kind == KIND_DEVICE || r->kind == KIND_CHANNEL) && h->b.amount > 0 && ulv_attachment_owner(r->id) && !ulv_streq(ulv_attachment_owner(r->id), p->name))
                 return broken(d, "resource", r->key, "it is another partition's");
         if (r->kind == KIND_SHARE && (p == l->infra[INFRA_HOST] || p == l->infra[INFRA_POOL]))
                 return broken(d, "resource", r->key, "the pool has a share of itself");

@@ -34,7 +34,7 @@ static inline unsigned ulv_hash(const void *key, size_t len) {
 #include <utlist.h>
 
 /* In the order of the dump. */
-enum kind { KIND_BLOCK, KIND_CORE, KIND_DEVICE, KIND_LIMIT, KIND_MEMORY, KIND_MOUNT, KIND_NET, KIND_PCI, KIND_SHARE, KIND_UIDS, KIND_MAX_ };
+enum kind { KIND_BLOCK, KIND_CHANNEL, KIND_CORE, KIND_DEVICE, KIND_LIMIT, KIND_MEMORY, KIND_MOUNT, KIND_NET, KIND_PCI, KIND_SHARE, KIND_UIDS, KIND_MAX_ };
 
 struct kind_info {
         const char *name;
@@ -90,6 +90,8 @@ struct holding {
         struct holding_body {
                 uint64_t amount, out, in, reached;      /* out, in: sums of the transfers */
                 char how[24];
+                char memory[17];                        /* of a channel's end: which memory it shares; "" none (yet) */
+                uint64_t epoch;                         /* and when it came to it: each end that comes raises it */
                 struct waits waits;
         } b, old;
         UT_hash_handle hh;
@@ -265,6 +267,16 @@ int ulv_settle(struct ulv_ledger *l, struct transfer *t, uint64_t n);           
 void ulv_drop_transfer(struct ulv_ledger *l, struct transfer *t, uint64_t n);   /* n of it stays with `from`; undone */
 int ulv_give_back(struct ulv_ledger *l, struct partition *p);                   /* all of it: it ended */
 int ulv_move_now(struct ulv_ledger *l, struct resource *r, struct partition *from, struct partition *to, uint64_t n);
+
+/* --- ledger-channel.c ----------------------------------------------------------------------------------- */
+/* What a claim says of a channel's end: peer= end= kind= size=, which its rows repeat. 0; > 0 refused; -ENOMEM. */
+int ulv_channel_claim(struct step *s, const struct ulv_op *op, struct resource *r, const struct partition *from, const struct partition *to);
+/* memory= of a report that it is reached. */
+int ulv_channel_reached(struct step *s, const struct ulv_op *op, struct holding *h);
+/* The other end, if it has an owner; NULL: it hasn't. */
+struct holding *ulv_channel_other(const struct ulv_ledger *l, const struct resource *r);
+bool ulv_channel_is_good(const struct ulv_ledger *l, const struct resource *r); /* its attributes, and those of the other end */
+void ulv_channel_view(const struct ulv_ledger *l, const struct holding *h, struct ulv_strbuf *b);
 
 /* --- serial form: ledger-rows.c ------------------------------------------------------------------------ */
 void ulv_row_of(struct ulv_strbuf *b, const struct object *o);

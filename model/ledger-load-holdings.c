@@ -3,10 +3,11 @@
 /* Rows of holdings and transfers, read for ledger-load.c: who has what, and what is on its way. */
 
 #include "model/attachment.h"
+#include "model/channel.h"
 #include "model/ledger-internal.h"
 
 static bool is_holding_key(const char *key) {
-        static const char *const keys[] = { "node", "threads", "amount", "reached", "how", "txn", "missing" };
+        static const char *const keys[] = { "node", "threads", "amount", "reached", "how", "txn", "missing", "memory", "epoch" };
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(keys); i++)
                 if (ulv_streq(keys[i], key))
@@ -55,7 +56,7 @@ static int read_resource(struct loader *ld, const struct ulv_op *op, enum kind k
         q = ulv_extra_keys(op, is_holding_key, &attrs);
         if (q < 0)
                 return q == -E2BIG ? ulv_bad_row(ld, op, "its keys are too long") : q;
-        if (attrs.len > 0 && !ulv_kinds[kind].device)
+        if (attrs.len > 0 && !ulv_kinds[kind].device && kind != KIND_CHANNEL)
                 return ulv_bad_row(ld, op, "a key that doesn't belong there");
         return ulv_set_string(&r->b.attrs, r->old.attrs, ulv_strbuf_str(&attrs));
 }
@@ -72,6 +73,7 @@ static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum
                     (kind == KIND_LIMIT && ulv_limit_from_id(op->id, &limit) < 0) ||
                     (kind == KIND_CORE && ulv_uint_parse(op->id, ULV_CPU_MAX - 1, &id) < 0) ||
                     (kind == KIND_UIDS && ulv_uint_parse(op->id, ULV_UID_RANGES, &id) < 0) ||
+                    (kind == KIND_CHANNEL && !ulv_channel_id_is_valid(op->id)) ||
                     ((kind == KIND_MOUNT || kind == KIND_DEVICE) && !ulv_attachment_id_is_valid(op->id, kind == KIND_MOUNT)))
                         return ulv_bad_row(ld, op, "not an id of that kind");
                 r = ulv_add_resource(ld->l, kind, op->id);
@@ -113,6 +115,9 @@ int ulv_read_holding(struct loader *ld, const struct ulv_op *op) {
         h->o.told = true;
         if (!ulv_row_word(op, "how", h->b.how, sizeof(h->b.how)))
                 return ulv_bad_row(ld, op, "how= is too long");
+        if (!ulv_row_word(op, "memory", h->b.memory, sizeof(h->b.memory)) || !ulv_row_number(op, "epoch", &h->b.epoch) ||
+            (kind != KIND_CHANNEL && (h->b.memory[0] || h->b.epoch)))
+                return ulv_bad_row(ld, op, "memory= or epoch= can't be that");
         return ulv_read_waits(ld, op, &h->b.waits);
 }
 
@@ -203,7 +208,8 @@ int ulv_gone_holding(struct loader *ld, const struct ulv_op *op) {
         ulv_touch(ld->l, &r->o);
         r->b.total -= h->b.amount;
         h->b.amount = h->b.reached = 0;
-        h->b.how[0] = 0;
+        h->b.how[0] = h->b.memory[0] = 0;
+        h->b.epoch = 0;
         ulv_waits_release(ld->l, &h->b.waits, false);
         h->o.told = false;
         return 0;

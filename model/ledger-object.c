@@ -138,6 +138,14 @@ static void mark_view(struct ulv_ledger *l, struct partition *p) {
         DL_APPEND2(l->view_changed, p, view_prev, view_next);
 }
 
+/* What becomes of one end of a channel stands in the view of who has the other. */
+static void mark_other_end(struct ulv_ledger *l, const struct holding *h) {
+        const struct holding *other = h->key.r->kind == KIND_CHANNEL ? ulv_channel_other(l, h->key.r) : NULL;
+
+        if (other)
+                mark_view(l, other->key.p);
+}
+
 static void unmark_view(struct ulv_ledger *l, struct partition *p) {
         if (p->view_changed)
                 DL_DELETE2(l->view_changed, p, view_prev, view_next);
@@ -171,7 +179,7 @@ static void unlink_object(struct ulv_ledger *l, struct object *o) {
         case OBJECT_HOLDING: {
                 struct holding *h = (struct holding *) o;
 
-                l->unused |= h->key.r->kind == KIND_MOUNT || h->key.r->kind == KIND_DEVICE;
+                l->unused |= h->key.r->kind == KIND_MOUNT || h->key.r->kind == KIND_DEVICE || h->key.r->kind == KIND_CHANNEL;
                 HASH_DEL(l->holdings, h);
                 DL_DELETE2(h->key.p->holdings, h, p_prev, p_next);
                 DL_DELETE2(h->key.r->holdings, h, r_prev, r_next);
@@ -256,6 +264,8 @@ static void commit_object(struct ulv_ledger *l, struct object *o, bool created) 
                 return;
         if (viewer && !viewer->b.gone)
                 mark_view(l, viewer);
+        if (o->type == OBJECT_HOLDING)
+                mark_other_end(l, (struct holding *) o);
         if (!is_over(o)) {
                 if (!o->dirty)
                         DL_APPEND(l->dirty, o);
@@ -325,10 +335,10 @@ void ulv_rollback(struct ulv_ledger *l) {
         l->c = l->old;
 }
 
-/* Mounts and devices that nobody has. Names of uid ranges are few; of these there is no end. Nothing that was
+/* Channels, mounts and devices that nobody has. Names of uid ranges are few; of these there is no end. Nothing that was
  * told points to them any more. */
 static void free_unused(struct ulv_ledger *l) {
-        static const enum kind kinds[] = { KIND_MOUNT, KIND_DEVICE };
+        static const enum kind kinds[] = { KIND_CHANNEL, KIND_MOUNT, KIND_DEVICE };
 
         l->unused = false;
         for (size_t k = 0; k < ULV_ARRAY_SIZE(kinds); k++)

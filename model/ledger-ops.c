@@ -237,11 +237,20 @@ static void write_shift(struct step *s, const char *verb, const struct resource 
         ulv_op_end(&s->undo);
 }
 
+/* A channel's end is claimed again with all that was said of it. */
+static void undo_channel(struct step *s, const struct resource *r, const struct partition *owner) {
+        ulv_op_begin(&s->undo, "claim", "channel", r->id, owner->name);
+        ulv_row_attrs(&s->undo, r);
+        ulv_op_end(&s->undo);
+}
+
 static void undo_shift(struct step *s, const struct resource *r, const struct partition *from, const struct partition *to, uint64_t n) {
         const struct partition *idle = s->l->infra[INFRA_IDLE];
 
         if (from == idle)
                 write_shift(s, "release", r, to, NULL, NULL, n);
+        else if (to == idle && r->kind == KIND_CHANNEL)
+                undo_channel(s, r, from);
         else if (to == idle)
                 write_shift(s, "claim", r, from, NULL, NULL, n);
         else
@@ -279,7 +288,7 @@ static int op_shift(struct step *s, const struct ulv_op *op) {
         int r;
 
         for (unsigned i = 0; i < op->n_kv; i++)
-                if (!ulv_streq(op->kv[i].key, other_key) && !ulv_streq(op->kv[i].key, "amount") && (claim || move || !ulv_streq(op->kv[i].key, "force")))
+                if (!(claim && ulv_streq(op->kind, "channel")) && !ulv_streq(op->kv[i].key, other_key) && !ulv_streq(op->kv[i].key, "amount") && (claim || move || !ulv_streq(op->kv[i].key, "force")))
                         return invalid(s, op, claim ? "its keys are from= and amount=" : "its keys are to=, amount= and, of a release, force=");
         if (move && !other_name)
                 return invalid(s, op, "it needs to=OWNER");
@@ -302,6 +311,8 @@ static int op_shift(struct step *s, const struct ulv_op *op) {
         if (res->kind == KIND_SHARE && (to == s->l->infra[INFRA_HOST] || to == s->l->infra[INFRA_POOL]))
                 return invalid(s, op, "a share is given to a partition, or back to idle");
         if (res->kind == KIND_LIMIT && (r = check_limit(s, op, res, from, to, n)) != 0)
+                return r;
+        if (res->kind == KIND_CHANNEL && (r = ulv_channel_claim(s, op, res, from, to)) != 0)
                 return r;
         r = ulv_shift(s, res, from, to, n);
         if (r == 0 && ulv_streq0(ulv_op_get(op, "force"), "yes"))

@@ -253,7 +253,10 @@ static void view_holding(const struct ulv_ledger *l, const struct holding *h, st
         const struct resource *r = h->key.r;
 
         ulv_op_begin(b, "row", ulv_kinds[r->kind].name, r->id, h->key.p->name);
-        ulv_row_attrs(b, r);
+        if (r->kind == KIND_CHANNEL)
+                ulv_channel_view(l, h, b);
+        else
+                ulv_row_attrs(b, r);
         if (ulv_kinds[r->kind].reached) {
                 ulv_op_add_u64(b, "amount", h->b.amount);
                 ulv_op_add_u64(b, "keep", h->b.amount - h->b.out);

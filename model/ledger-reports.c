@@ -125,6 +125,8 @@ static int op_reached(struct step *s, const struct ulv_op *op) {
                 return invalid(s, op, "more is reported than it has");
         ulv_touch(s->l, &h->o);
         h->b.reached = n;
+        if (res->kind == KIND_CHANNEL && (r = ulv_channel_reached(s, op, h)) != 0)
+                return r;
         return ulv_copy(h->b.how, sizeof(h->b.how), how ? how : "") ? 0 : invalid(s, op, "how= is too long");
 }
 
@@ -173,7 +175,7 @@ static void set_result(struct partition *p, const char *result) {
         p->b.result[n] = 0;
 }
 
-static bool is_attached(const struct resource *r) { return r->kind == KIND_MOUNT || r->kind == KIND_DEVICE || r->kind == KIND_BLOCK; }
+static bool is_attached(const struct resource *r) { return r->kind == KIND_MOUNT || r->kind == KIND_DEVICE || r->kind == KIND_BLOCK || r->kind == KIND_CHANNEL; }
 
 static int op_refused(struct step *s, const struct ulv_op *op) {
         const char *reason = ulv_op_get(op, "reason");

@@ -85,6 +85,8 @@ static void row_holding(struct ulv_strbuf *b, const struct holding *h) {
                 ulv_op_add_u64(b, "amount", h->b.amount);
         add_number(b, "reached", h->b.reached);
         add_text(b, "how", h->b.how);
+        add_text(b, "memory", h->b.memory);
+        add_number(b, "epoch", h->b.epoch);
         add_waits(b, &h->b.waits);
         ulv_op_end(b);
 }
@@ -231,7 +233,7 @@ static int dump_inventory(const struct ulv_ledger *l, struct ulv_strbuf *b) { ul
 
 int ulv_ledger_dump(const struct ulv_ledger *l, const char *kind, struct ulv_strbuf *b) {
         static const struct { const char *kind; int (*f)(const struct ulv_ledger *l, struct ulv_strbuf *b); } table[] = {
-                { "block", NULL }, { "core", NULL }, { "device", NULL }, { "inventory", dump_inventory }, { "ledger", dump_ledger }, { "limit", NULL }, { "memory", NULL },
+                { "block", NULL }, { "channel", NULL }, { "core", NULL }, { "device", NULL }, { "inventory", dump_inventory }, { "ledger", dump_ledger }, { "limit", NULL }, { "memory", NULL },
                 { "mount", NULL }, { "net", NULL }, { "parameter", dump_parameters }, { "partition", dump_partitions }, { "pci", NULL }, { "share", NULL },
                 { "transaction", dump_transactions }, { "transfer", dump_transfers }, { "uids", NULL },
         };

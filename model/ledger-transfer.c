@@ -13,8 +13,10 @@ static void take(struct ulv_ledger *l, struct holding *h, uint64_t n) {
         ulv_touch(l, &h->o);
         h->b.amount -= n;
         h->b.reached = ULV_MIN(h->b.reached, h->b.amount);
-        if (h->b.amount == 0)
-                h->b.how[0] = 0;
+        if (h->b.amount == 0) {
+                h->b.how[0] = h->b.memory[0] = 0;
+                h->b.epoch = 0;
+        }
 }
 
 /* Remembers what a core that comes or goes does to the pool. */

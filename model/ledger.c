@@ -4,10 +4,12 @@
  * ledger-object.c, the theory in ledger-internal.h. */
 
 #include "model/attachment.h"
+#include "model/channel.h"
 #include "model/ledger-internal.h"
 
 const struct kind_info ulv_kinds[KIND_MAX_] = {
         [KIND_BLOCK]  = { .name = "block",  .unit = true, .reached = true, .device = true, .noun = "block device" },
+        [KIND_CHANNEL] = { .name = "channel", .unit = true, .reached = true, .idle_implied = true, .noun = "channel" },
         [KIND_CORE]   = { .name = "core",   .unit = true, .reached = true, .noun = "core" },
         [KIND_DEVICE] = { .name = "device", .unit = true, .reached = true, .idle_implied = true, .noun = "device" },
         [KIND_LIMIT]  = { .name = "limit",  .reached = true, .idle_implied = true, .noun = "limit" },
@@ -178,6 +180,7 @@ bool ulv_may_be_made(const struct ulv_ledger *l, int kind, const char *id) {
 
         return (kind == KIND_UIDS && ulv_is_uid_range(l, id)) ||
                (kind == KIND_LIMIT && ulv_limit_from_id(id, &limit) == 0 && l->sorted[KIND_LIMIT].n < ULV_LIMIT_IDS_MAX) ||
+               (kind == KIND_CHANNEL && ulv_channel_id_is_valid(id)) ||
                ((kind == KIND_MOUNT || kind == KIND_DEVICE) && ulv_attachment_id_is_valid(id, kind == KIND_MOUNT));
 }
 

@@ -41,6 +41,7 @@
  *   row share pool OWNER amount= reached= how= [txn=ID]             (idle's share is derived, not a row)
  *   row uids N OWNER            row pci|net ID OWNER attrs...
  *   row block ID OWNER attrs... [reached=1 how=WORD txn=ID]         row mount|device ID OWNER [reached=1 how=WORD txn=ID]
+ *   row channel LABEL@OWNER OWNER peer= end=0|1 kind= size= [reached=1 how=waiting|shared memory=ID epoch= txn=ID]
  *   row limit ID OWNER amount= reached= how= [txn=ID]       (of partitions only)
  *   row transfer SEQ FROM to=OWNER kind= id= amount= made=GENERATION txn=ID
  *   row transaction ID - subject=    (only while reaching)
@@ -53,6 +54,7 @@
 #include "lib/strbuf.h"
 #include "model/inventory.h"
 #include "model/limits.h"
+#include "model/name.h"
 #include "model/op.h"
 #include "model/partition.h"
 
@@ -138,6 +140,7 @@ int ulv_ledger_set_inventory(struct ulv_ledger *l, const struct ulv_inventory *i
  *   row share pool NAME amount= keep= reached= how= cpus=CPUS-OF-THE-POOL source=host|pool overcommit=1000
  *   row uids N NAME           row pci|net ID NAME attrs...
  *   row block|mount|device ID NAME [attrs...] amount=1 keep=0|1 reached= how=
+ *   row channel ID NAME end= kind= size= memory= [other=here|MEMORY] amount=1 keep=0|1 reached= how=
  * A partition that stops may be asked to let go of things (keep < amount): `ended` answers that too. */
 int ulv_ledger_view(const struct ulv_ledger *l, const char *name, struct ulv_strbuf *b) ULV_MUST_CHECK;
 
@@ -175,6 +178,14 @@ struct ulv_holding_info {
 int ulv_ledger_each_holding(const struct ulv_ledger *l, const char *kind, const char *owner,
                             int (*f)(const struct ulv_holding_info *h, void *userdata), void *userdata);
 int ulv_ledger_holding(const struct ulv_ledger *l, const char *kind, const char *id, const char *owner, struct ulv_holding_info *ret); /* 0 or 1: none */
+/* One end of a channel that somebody has, and what is known of the other. Connected: both have the same memory. */
+struct ulv_joint_info {
+        const char *owner, *how, *memory, *other_id, *other_memory;     /* other_id: "" if the other end isn't there */
+        char peer[ULV_NAME_MAX + 1], kind[8];
+        unsigned end;                   /* 0 owns the memory */
+        uint64_t size, epoch;
+};
+int ulv_ledger_channel(const struct ulv_ledger *l, const char *id, struct ulv_joint_info *ret);       /* 0, or 1: none */
 /* 1000 x threads in the pool x overcommit / 1000: what shares may sum to. */
 uint64_t ulv_ledger_pool_capacity(const struct ulv_ledger *l);
 

@@ -11,6 +11,7 @@
  *   define partition NAME - zone=Z type=T role=R text=TEXT   create or replace a definition
  *   remove partition NAME -                                  its state must be defined or failed
  *   claim KIND ID OWNER [amount=N] [from=OWNER]              from defaults to idle
+ *        of a channel's end also peer= end=0|1 kind= size=
  *   release KIND ID OWNER [amount=N] [to=OWNER] [force=yes]  to defaults to idle; force: of a mount or device, whoever uses it
  *   move KIND ID OWNER to=OWNER [amount=N]
  *   state partition NAME - state=STATE [force=yes] [restore=NAME] ...   extra keys are kept in the row
@@ -20,6 +21,7 @@
  * Reports (from a monitor, about its own partition only; they give back, never claim):
  *   state partition NAME - state=running leader=PID start=TICKS contain=WORDS   (also paused)
  *   reached KIND ID OWNER amount=N how=WORD     the partition now has N, enforced by WORD
+ *        of a channel's end also memory=ID, when it shares one
  *   letgo KIND ID OWNER amount=N                proved: the partition doesn't use these N any more
  *   refused KIND ID OWNER reason=TEXT           a shrink failed: the transfer is taken back; a mount or device that
  *        was never reached: it can't be attached, and goes to idle

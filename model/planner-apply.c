@@ -112,6 +112,8 @@ static int apply_live(struct planner *p, const struct ulv_definition *d, const s
                 r = resize_live(p, d, same_cpu);
         if (r == 0 && info->state != ULV_STOPPING)
                 r = ulv_plan_attach_live(p, d, old);
+        if (r == 0 && info->state != ULV_STOPPING)
+                r = ulv_plan_channels_live(p, d);
         if (r == 0 && keys.len > 0)
                 ulv_plan_line(p, d->name, "change", "at next start", "%s", ulv_strbuf_str(&keys));
         return r;
@@ -170,8 +172,9 @@ static int apply_definition(struct planner *p, const struct ulv_definition *d) {
         /* In a trial it was stopped before. */
         if (ulv_streq0(p->done_to, d->name) && !p->done_values)
                 return 0;
+        /* Whether a channel is to be follows from two definitions, of which this one may be as it was. */
         if (!changed && !p->done_to && is_there(p, d))
-                return 0;
+                return info.state == ULV_STOPPING ? 0 : ulv_plan_channels_live(p, d);
         r = ulv_plan_old_definition(&info, &old);
         return r >= 0 ? apply_live(p, d, old, &info) : r;
 }

@@ -17,6 +17,7 @@
  *   planner-resize.c    set, move, and bringing a live partition to a definition
  *   planner-limits.c    [Limits] of a partition
  *   planner-attach.c    mounts and devices: claimed at a start, and while it runs
+ *   planner-channel.c   channels: made when both definitions say so
  *   planner-apply.c     a whole bundle
  *   planner-policy.c    its host and pool
  *   planner-summary.c   what it takes, in one line
@@ -165,6 +166,11 @@ int ulv_plan_attach_start(struct planner *p, const struct ulv_definition *d) ULV
 /* Claims and releases what differs from what it holds. old: the definition that it runs by, NULL if it can't be read. */
 int ulv_plan_attach_live(struct planner *p, const struct ulv_definition *d, const struct ulv_definition *old) ULV_MUST_CHECK;
 int ulv_plan_attach(struct planner *p) ULV_MUST_CHECK;
+
+/* --- planner-channel.c --------------------------------------------------------------------------- */
+int ulv_plan_channels_start(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK;
+/* Claims and releases what differs from what it holds: 0. */
+int ulv_plan_channels_live(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK;
 
 /* --- planner-refuse.c ---------------------------------------------------------------------------- */
 /* Refuses: `what` is the first line, each shortage a reason, and the first gets a try. d: whose need it is. */

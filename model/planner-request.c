@@ -167,6 +167,8 @@ static int start_defined(struct planner *p, const struct ulv_definition *d) {
                 return r < 0 ? r : ulv_plan_short(p, TEXT("cannot start %s", d->name), d, &s);
         ulv_plan_limits(p, d, NULL);
         r = ulv_plan_attach_start(p, d);
+        if (r == 0)
+                r = ulv_plan_channels_start(p, d);
         if (r != 0)
                 return r;
         ulv_plan_op_state(p, d->name, ULV_STARTING, false);

@@ -171,8 +171,8 @@ int ulv_plan_define(struct planner *p, const struct ulv_definition *d, bool *ret
         bool changed;
         int r;
 
-        /* A view tells no partition of another. Start order is the planner's, who reads it from the bundle. */
-        own.n_after = 0;
+        /* A view tells no partition of another. Start order and channels are the planner's, who reads them from the bundle. */
+        own.n_after = own.n_channels = 0;
         r = ulv_definition_format(&own, &text);
         if (r < 0)
                 return r;

@@ -378,6 +378,7 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
                 follow_grant(m);
                 pause_follow(m);
                 attach_follow(m);
+                channels_follow(m);
         }
         if (m->payload == PAYLOAD_ENDING)
                 end_prove(m);

@@ -26,9 +26,14 @@ enum payload {
         PAYLOAD_ENDED,          /* proved gone and cleaned up; uvd is to be told */
 };
 
+#define CHANNEL_MEMORY_SIZE 17          /* 16 hexadecimal digits: the number of a memory */
+
 struct holding {
         char kind[16], id[128], how[32], node[32];     /* node: of a block device, that of its node */
         uint64_t amount, keep, reached;
+        uint64_t size;                  /* of a channel: its memory, */
+        unsigned end;                   /* which end it is, */
+        char memory[CHANNEL_MEMORY_SIZE], other[CHANNEL_MEMORY_SIZE];   /* what it shares, and what the other end does ("here": nothing yet) */
         bool force;                     /* on its way out, whoever uses it */
 };
 
@@ -129,6 +134,9 @@ struct ulv_monitor {
         size_t n_refused;
         sd_event_source *attach_timer;
 
+        struct channel *channels;       /* channel.c: ULV_CHANNELS_MAX places; owned; NULL: not needed yet */
+        bool channels_adopted;          /* what an earlier life kept has been looked through */
+
         /* port-link.c */
         int port_pidfd, port_fd, console_slave, init_far;
         sd_event_source *port_watch, *port_timer;
@@ -169,6 +177,14 @@ bool attach_is_kind(const char *kind);
 void attach_follow(struct ulv_monitor *m);              /* RUNNING: mounts and devices as the view wants them */
 const char *attach_how(struct ulv_monitor *m, const struct holding *h);         /* NULL: it isn't attached */
 const char *attach_refusal(const struct ulv_monitor *m, const struct holding *h);       /* NULL: none */
+
+/* channel.c */
+void channels_follow(struct ulv_monitor *m);            /* RUNNING: the fds of each end, given to uv-port */
+void channels_unask(struct ulv_monitor *m);             /* the connection that was asked over is gone */
+void channels_tell(struct ulv_monitor *m);              /* a new uv-port: all of them again */
+void channels_end(struct ulv_monitor *m);               /* the payload is gone */
+void channel_report(struct ulv_monitor *m, const struct holding *h, struct ulv_strbuf *b);
+int channel_supply(struct ulv_monitor *m, sd_bus_message *call, sd_bus_error *error);    /* to the other end's monitor */
 
 /* payload-end.c: the ways in which a payload ends, up to the proof that it is gone */
 void end_begin(struct ulv_monitor *m, bool wanted, bool at_once);
@@ -222,5 +238,6 @@ int port_console(struct ulv_monitor *m, sd_bus_message *call);  /* as port_exec(
 int port_signal(struct ulv_monitor *m, int signo);
 bool port_retire(struct ulv_monitor *m);                /* uv-port is to write down what it has read, and to end; true if there is one */
 void port_close(struct ulv_monitor *m);                 /* it ends now */
+int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds);
 void port_forget_execs(struct ulv_monitor *m);          /* the connection they came over is gone */
 void port_done(struct ulv_monitor *m);

@@ -88,6 +88,9 @@ struct ulv_plugin {
         const char *(*attached)(struct ulv_monitor *m, const char *key);
         int (*attach)(struct ulv_monitor *m, const char *key, const struct ulv_attachment *a);
         int (*detach)(struct ulv_monitor *m, const char *key, bool force);
+        /* Optional; called in a child of the monitor. Goes where the memory that the child touches next is counted to the
+         * payload's. 0; -errno. NULL: there is no such place. */
+        int (*join)(struct ulv_monitor *m);
         /* Words for contain= (model/partition.h): what contains the payload that runs. */
         const char *(*contain)(struct ulv_monitor *m);
         /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */
@@ -116,6 +119,8 @@ void ulv_monitor_set_data(struct ulv_monitor *m, void *data);
 int ulv_monitor_console_fd(struct ulv_monitor *m);
 /* The far end of the socket to uv-init, to be inherited by the payload (see monitor/port.h); -1 if none. */
 int ulv_monitor_init_fd(struct ulv_monitor *m);
+/* The socket of channel/ask.h, to be bound and to listen inside; -1 if none. */
+int ulv_monitor_channels_fd(struct ulv_monitor *m);
 /* Payload started: pidfd (taken over), leader's pid in our pid namespace. Monitor stores and watches it. */
 void ulv_monitor_started(struct ulv_monitor *m, int leader_pidfd, pid_t leader);
 void ulv_monitor_start_failed(struct ulv_monitor *m, const struct ulv_diag *d);

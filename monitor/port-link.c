@@ -90,6 +90,18 @@ static int log_open(const struct ulv_monitor *m, const char *which) {
         return ulv_steal_fd(&fd);
 }
 
+/* Where programs of the partition ask for their channels; the backend gives it its place inside. */
+static int channels_open(struct ulv_monitor *m) {
+        _cleanup_close_ int fd = -1;
+
+        if (store_find(m, "channels") >= 0)
+                return 0;
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        return fd < 0 ? -errno : ulv_monitor_store_fd(m, "channels", fd);
+}
+
+int ulv_monitor_channels_fd(struct ulv_monitor *m) { return store_find(m, "channels"); }
+
 int ulv_monitor_console_fd(struct ulv_monitor *m) { return m->console_slave; }
 
 int ulv_monitor_init_fd(struct ulv_monitor *m) {
@@ -102,7 +114,7 @@ void port_payload_started(struct ulv_monitor *m) { m->init_far = ulv_close(m->in
 /* --- records ----------------------------------------------------------------------------------------- */
 
 static int send_record(struct ulv_monitor *m, const struct ulv_port_record *head, const char *text, const int *fds, unsigned n_fds) {
-        union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int) * 5)]; } control = { 0 };
+        union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int) * 6)]; } control = { 0 };
         struct iovec iov[2] = { { (void *) (uintptr_t) head, sizeof(*head) }, { (void *) (uintptr_t) text, head->text_len } };
         struct msghdr h = { .msg_iov = iov, .msg_iovlen = head->text_len > 0 ? 2 : 1 };
 
@@ -124,14 +136,16 @@ static int configure(struct ulv_monitor *m) {
         const struct ulv_definition *d = m->seen.definition;
         struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONFIGURE, .number = (uint32_t) m->seen.incarnation,
                                      .value = (int64_t) (d ? d->log_max : ULV_LOG_MAX) };
-        int fds[5] = { store_find(m, "console"), store_find(m, "init"), log_open(m, "0"), log_open(m, "1"), log_open(m, "first") }, e = 0;
+        int fds[6] = { store_find(m, "console"), store_find(m, "init"), log_open(m, "0"), log_open(m, "1"), log_open(m, "first"), store_find(m, "channels") }, e = 0;
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(fds) && e == 0; i++)
                 e = fds[i] < 0 ? (fds[i] == -1 ? -EBADF : fds[i]) : 0;
         if (e == 0)
                 e = send_record(m, &r, NULL, fds, ULV_ARRAY_SIZE(fds));
-        for (size_t i = 2; i < ULV_ARRAY_SIZE(fds); i++)
+        for (size_t i = 2; i < 5; i++)
                 (void) ulv_close(fds[i]);
+        if (e == 0)
+                channels_tell(m);
         return e;
 }
 
@@ -322,7 +336,9 @@ static int port_start(struct ulv_monitor *m) {
 int port_open(struct ulv_monitor *m) {
         int r = console_open(m);
 
-        return r < 0 ? r : init_open(m);
+        if (r >= 0)
+                r = init_open(m);
+        return r < 0 ? r : channels_open(m);
 }
 
 int port_begin(struct ulv_monitor *m) {
@@ -347,6 +363,8 @@ void port_done(struct ulv_monitor *m) {
         m->init_far = ulv_close(m->init_far);
         (void) ulv_monitor_forget_fd(m, "console");
         (void) ulv_monitor_forget_fd(m, "init");
+        (void) ulv_monitor_forget_fd(m, "channels");
+        channels_end(m);
 }
 
 /* --- requests ---------------------------------------------------------------------------------------- */
@@ -447,6 +465,12 @@ int port_console(struct ulv_monitor *m, sd_bus_message *call) {
                 (void) ioctl(store_find(m, "console"), TIOCSWINSZ, &size);
         m->execs[m->n_execs++] = (struct exec_request) { r.number, sd_bus_message_ref(call), true };
         return 0;
+}
+
+int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds) {
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = kind, .number = end, .text_len = (uint32_t) strlen(label) };
+
+        return send_record(m, &r, label, fds, fds ? 3 : 0);
 }
 
 int port_signal(struct ulv_monitor *m, int signo) {

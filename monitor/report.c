@@ -118,6 +118,9 @@ static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
         for (size_t i = 0; ulv_plugin.attached && i < s->n_holdings; i++)
                 if (attach_is_kind(s->holdings[i].kind))
                         report_attachment(m, &s->holdings[i], b);
+        for (size_t i = 0; i < s->n_holdings; i++)
+                if (ulv_streq(s->holdings[i].kind, "channel"))
+                        channel_report(m, &s->holdings[i], b);
         if (!grant_same(&m->enforced, &s->grant))
                 return;
         for (size_t i = 0; i < s->n_holdings; i++)

@@ -107,6 +107,16 @@ static int grant_add(struct ulv_grant *g, const struct holding *h, const struct 
         return 0;
 }
 
+static bool read_channel(struct holding *h, const struct ulv_op *op) {
+        const char *memory = ulv_op_get(op, "memory"), *other = ulv_op_get(op, "other");
+        uint64_t end;
+
+        if (ulv_op_get_u64(op, "end", &end) != 0 || end > 1 || ulv_op_get_u64(op, "size", &h->size) != 0)
+                return false;
+        h->end = (unsigned) end;
+        return ulv_copy(h->memory, sizeof(h->memory), memory ? memory : "") && ulv_copy(h->other, sizeof(h->other), other ? other : "");
+}
+
 static int parse_holding(struct seen *s, const struct ulv_op *op) {
         struct holding h = { .amount = 1 }, *more;
         const char *how = ulv_op_get(op, "how"), *node = ulv_op_get(op, "name");
@@ -119,6 +129,8 @@ static int parse_holding(struct seen *s, const struct ulv_op *op) {
         (void) snprintf(h.node, sizeof(h.node), "%.31s", node ? node : "");
         h.force = ulv_streq0(ulv_op_get(op, "force"), "yes");
         (void) snprintf(h.how, sizeof(h.how), "%.31s", how ? how : "");
+        if (ulv_streq(h.kind, "channel") && !read_channel(&h, op))
+                return -EBADMSG;
         if (ulv_op_get_u64(op, "amount", &h.amount) < 0 || ulv_op_get_u64(op, "reached", &h.reached) < 0)
                 return -EBADMSG;
         h.keep = h.amount;

@@ -34,8 +34,8 @@ heads uvctl.1 '^.SH OPTIONS' | grep -oE -- '--[a-z-]+' >"$tmp/b"
 compare "uvctl's table" "uvctl(1)" "$tmp/a" "$tmp/b" | check "every option is in uvctl(1), and no other"
 page uvctl.1 | grep -oE -- '--[a-z][a-z-]+' | sort -u | comm -23 - <(sort -u "$tmp/a") | check "uvctl(1) names no option that isn't there"
 
-sed -nE 's/.*KEY\("([A-Za-z]+)", "([A-Za-z]+)".*/[\1] \2/p' model/definition-keys.c model/definition-parts.c model/attachment.c >"$tmp/a"
-for s in Partition CPU Memory Limits Container Network Credential Mount Device Sim; do
+sed -nE 's/.*KEY\("([A-Za-z]+)", "([A-Za-z]+)".*/[\1] \2/p' model/definition-keys.c model/definition-parts.c model/attachment.c model/channel.c >"$tmp/a"
+for s in Partition CPU Memory Limits Container Network Credential Mount Device Channel Sim; do
     heads uv-partition.5 "^.SH .$s.\$" | grep -oE '[A-Za-z]+=' | sed "s/=\$//; s/^/[$s] /"
 done >"$tmp/b"
 compare "model/definition-keys.c" "uv-partition(5)" "$tmp/a" "$tmp/b" | check "every key of definitions is in uv-partition(5), and no other"
@@ -57,7 +57,7 @@ sed -nE 's/^ +(ULV_[A-Z_]+)( = 1)?, +\/\*.*/\1/p' channel/ultravisor.h >"$tmp/a"
 heads libultravisor.3 '^.SH RESULTS' >"$tmp/b"
 compare "channel/ultravisor.h" "libultravisor(3)" "$tmp/a" "$tmp/b" | check "every result of libultravisor is in its page, and no other"
 
-for p in uvctl.1 org.ultravisor1.5 uvd.8 uv-command.8 uv-operations.8 uv-partition.5 uv-policy.5 ultravisor.7 libultravisor.3 uv-channel.7; do
+for p in uvctl.1 org.ultravisor1.5 uvd.8 uv-command.8 uv-operations.8 uv-partition.5 uv-policy.5 ultravisor.7 libultravisor.3 uv-channel.7 uvguest.1; do
     [ -f "man/$p" ] || echo "man/$p is missing"
 done | check "all pages are there"
 if command -v groff >/dev/null; then

@@ -125,7 +125,7 @@ static void add_amount(struct deeds *d, const struct ulv_op *op, const char *own
                 deed->memory += n * amount;
         else if (ulv_streq(op->kind, "limit"))
                 deed->limited = true;
-        else if (ulv_streq(op->kind, "mount") || ulv_streq(op->kind, "device") || ulv_streq(op->kind, "block"))
+        else if (ulv_streq(op->kind, "mount") || ulv_streq(op->kind, "device") || ulv_streq(op->kind, "block") || ulv_streq(op->kind, "channel"))
                 ulv_strbuf_addf(&deed->attached, "%s%c%s %.*s", deed->attached.len > 0 ? ", " : "", n > 0 ? '+' : '-', op->kind,
                                 (int) strcspn(op->id, "@"), op->id);
 }

@@ -134,6 +134,7 @@ int verb_copy(struct uvctl *u, int argc, char **argv);          /* copy.c */
 int verb_shell(struct uvctl *u, int argc, char **argv);
 int verb_console(struct uvctl *u, int argc, char **argv);       /* console.c */
 int verb_top(struct uvctl *u, int argc, char **argv);           /* top.c */
+int verb_channel(struct uvctl *u, int argc, char **argv);       /* channel.c */
 int verb_credential(struct uvctl *u, int argc, char **argv);    /* credential.c */
 int verb_logs(struct uvctl *u, int argc, char **argv);          /* logs.c */
 int verb_events(struct uvctl *u, int argc, char **argv);        /* events.c */

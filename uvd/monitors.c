@@ -243,11 +243,20 @@ static int method_report(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         return r < 0 ? r : 1;
 }
 
+static int method_channel(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct link *l = userdata;
+
+        if (!l->guest || l->uvd->rebuilding)
+                return reply_diag_simple(m, ULV_EXIT_DENIED, "this connection is not bound to a partition", "Hello comes first", "");
+        return join_channel(l->uvd, l->guest, m);
+}
+
 static const sd_bus_vtable monitor_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Hello", "ssss", "th", method_hello, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Want", "ss", "", method_want, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Report", "ts", "t", method_report, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Channel", "s", "shhh", method_channel, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("ViewChanged", "t", 0),
         SD_BUS_SIGNAL("Recheck", "", 0),
         SD_BUS_VTABLE_END
@@ -291,7 +300,8 @@ static int on_answer(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error 
         return 1;
 }
 
-static int forward_call(struct uvd *u, sd_bus_message *m, const struct guest *g, const char *member) {
+/* id NULL: with the rest of m. */
+static int forward_call(struct uvd *u, sd_bus_message *m, const struct guest *g, const char *member, const char *id) {
         sd_bus_message *call = NULL;
         sd_bus_slot *slot = NULL;
         struct forward *f;
@@ -300,7 +310,7 @@ static int forward_call(struct uvd *u, sd_bus_message *m, const struct guest *g,
         r = sd_bus_message_new_method_call(g->peer->bus, &call, NULL, ULV_PATH_CONTROL, ULV_IF_CONTROL, member);
         if (r < 0)
                 return r;
-        r = sd_bus_message_copy(call, m, true);
+        r = id ? sd_bus_message_append(call, "s", id) : sd_bus_message_copy(call, m, true);
         f = r < 0 ? NULL : calloc(1, sizeof(*f));
         if (!f) {
                 sd_bus_message_unref(call);
@@ -343,7 +353,11 @@ int monitors_forward(struct uvd *u, sd_bus_message *m, const char *name, const c
                 return reply_diag_simple(m, ULV_EXIT_UNREACHABLE, "the partition's monitor is not connected", "it is being started again", "again, in a second");
         if (u->n_forwards >= FORWARDS_MAX)
                 return reply_diag_simple(m, ULV_EXIT_CAPACITY, "too many commands run in partitions", "1024 are under way", "end some of them");
-        return forward_call(u, m, g, member);
+        return forward_call(u, m, g, member, NULL);
+}
+
+int monitors_supply(struct uvd *u, sd_bus_message *m, const struct guest *other, const char *id) {
+        return u->n_forwards < FORWARDS_MAX ? forward_call(u, m, other, "Channel", id) : -EBUSY;
 }
 
 static int recheck(struct ulv_bus_peer *p, ULV_UNUSED void *userdata) {

@@ -10,6 +10,7 @@
  *   monitors.c  org.ultravisor1.Monitor             guests.c     what uvd knows of each partition's monitor
  *   identity.c  is this peer that monitor?          views.c      the memfd of each partition
  *   starter*.c  asks for monitors (starter.h)        backup.c     text form of the whole log
+ *   join.c      channels made, and passed on
  *   rebuild.c   --rebuild, --restore                sandbox.c    no privilege, few system calls */
 
 #include <systemd/sd-event.h>
@@ -101,6 +102,9 @@ int transact_report(struct uvd *u, const char *owner, const char *operations) UL
 bool transact_run(struct uvd *u);
 void transact_done(struct uvd *u);
 
+/* --- join.c */
+int join_channel(struct uvd *u, const struct guest *g, sd_bus_message *m);
+
 /* --- publish.c */
 struct published { uint64_t generation; struct ulv_strbuf changes, settled; };
 void publish_commit(struct uvd *u, const struct published *p);
@@ -139,6 +143,8 @@ void monitors_recheck(struct uvd *u);
 /* Command is told (again) of every Want that waits. */
 void monitors_tell_wants(struct uvd *u);
 /* Passes the rest of m on to the partition's monitor as MonitorControl.MEMBER and its answer back. */
+/* Asks the monitor of a channel's other end for its fds, for the answer to m. */
+int monitors_supply(struct uvd *u, sd_bus_message *m, const struct guest *other, const char *id);
 int monitors_forward(struct uvd *u, sd_bus_message *m, const char *name, const char *member);
 /* 0: p is the monitor of g. 1: it isn't, reterr says why. */
 int identity_check(const struct guest *g, const struct ulv_bus_peer *p, const char *token, struct ulv_diag *reterr) ULV_MUST_CHECK;

@@ -16,11 +16,14 @@ static const struct rule {
         bool text;
         int64_t value_min, value_max;
 } rules[] = {
-        { ULV_PORT_CONFIGURE, { true, false, false }, 5, false, 4096, INT64_C(1) << 40 },
+        { ULV_PORT_CONFIGURE, { true, false, false }, 6, false, 4096, INT64_C(1) << 40 },
         { ULV_PORT_EXEC,      { true, false, true },  3, true,  0, 0 },
         { ULV_PORT_SIGNAL,    { true, false, true },  0, false, 0, 0 },
         { ULV_PORT_CONSOLE,   { true, false, false }, 1, false, 0, 1 },
         { ULV_PORT_END,       { true, false, false }, 0, false, 0, 0 },
+        { ULV_PORT_CHANNEL,   { true, false, false }, 3, true,  0, 0 },
+        { ULV_PORT_NO_CHANNEL, { true, false, false }, 0, true, 0, 0 },
+        { ULV_PORT_PEER_GONE, { true, false, false }, 0, true,  0, 0 },
         { ULV_PORT_EXITED,    { false, true, false }, 0, false, 0, 256 + 64 },
         { ULV_PORT_READY,     { false, true, false }, 0, false, 0, 0 },
         { ULV_PORT_FAILED,    { false, true, false }, 0, false, 1, 4095 },
@@ -45,6 +48,10 @@ bool ulv_port_record_valid(const void *buf, size_t len, unsigned n_fds, enum ulv
                 /* Number: a request, 0 only for the partition's own Exec=; of SIGNAL, a signal; of CONFIGURE, a life. */
                 if (r.kind == ULV_PORT_EXEC || r.kind == ULV_PORT_CONSOLE)
                         return r.number != 0;
+                if (r.kind == ULV_PORT_CHANNEL)
+                        return r.number <= 1 && r.text_len < ULV_PORT_LABEL_SIZE;
+                if (r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
+                        return r.text_len < ULV_PORT_LABEL_SIZE;
                 if (r.kind == ULV_PORT_SIGNAL)
                         return r.number >= 1 && r.number <= 64;
                 if (r.kind == ULV_PORT_READY || r.kind == ULV_PORT_END)

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "monitor/port/channels.h"
 #include "monitor/port/confine.h"
 #include "monitor/port/console.h"
 #include "monitor/port/socket.h"
@@ -43,6 +44,7 @@ struct port {
         unsigned unasked;
         struct console console;
         struct typing typing;
+        struct channels channels;
         int64_t window_ms, hangup_ms;           /* the rate limit's second; when the pty may be asked again */
         size_t window_bytes;
 };
@@ -98,6 +100,7 @@ static int configure(struct port *p, const struct ulv_port_record *c) {
         if (p->configured) {
                 console_done(&p->console);
                 (void) close(p->pty);
+                (void) close(p->channels.listening);
                 if (p->init >= 0)
                         (void) close(p->init);
         }
@@ -106,6 +109,7 @@ static int configure(struct port *p, const struct ulv_port_record *c) {
                 return r;
         p->pty = message.fds[0];
         p->init = message.fds[1];
+        p->channels.listening = message.fds[5];
         message.n_fds = 0;      /* all of them are ours now */
         p->configured = true;
         return 0;
@@ -155,6 +159,20 @@ static void from_typing(struct port *p) {
         tell_monitor(ULV_PORT_EXITED, p->typing.number, 0);
 }
 
+static void from_monitor_channel(struct port *p, const struct ulv_port_record *r) {
+        char label[ULV_PORT_LABEL_SIZE] = { 0 };
+
+        memcpy(label, message.buf + sizeof(*r), r->text_len);
+        if (r->kind == ULV_PORT_NO_CHANNEL)
+                channels_remove(&p->channels, label);
+        else if (r->kind == ULV_PORT_PEER_GONE)
+                channels_peer_gone(&p->channels, label);
+        else if (channels_add(&p->channels, label, r->number, message.fds) == 0)
+                message.n_fds = 0;
+        else
+                say(p, "more channels than there can be: one isn't given");
+}
+
 enum { GO_ON, MONITOR_GONE, PARTITION_ENDED };
 
 /* One of these; -errno: the monitor spoke nonsense, or CONFIGURE failed. */
@@ -180,6 +198,8 @@ static int from_monitor(struct port *p) {
                 error = -EPROTO;
         else if (r.kind == ULV_PORT_CONSOLE)
                 start_typing(p, &r);
+        else if (r.kind == ULV_PORT_CHANNEL || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
+                from_monitor_channel(p, &r);
         else if (r.kind != ULV_PORT_END)
                 pass_to_init(p, &r);
         ulv_port_message_done(&message);
@@ -257,7 +277,7 @@ static bool pty_allowed(struct port *p, int64_t now, int *timeout) {
 
 #define LAST_WORDS_MS 50
 
-enum { MONITOR, INIT, PTY, TYPING, FDS };
+enum { MONITOR, INIT, PTY, TYPING, CHANNELS, FDS = CHANNELS + CHANNEL_POLLS };
 
 /* What is waited for now; *timeout: when to look again in any case. */
 static void wishes(struct port *p, struct pollfd fds[FDS], int64_t now, int *timeout) {
@@ -270,6 +290,7 @@ static void wishes(struct port *p, struct pollfd fds[FDS], int64_t now, int *tim
         if (!p->configured)
                 return;
         fds[INIT].fd = p->init;
+        channels_wishes(&p->channels, fds + CHANNELS);
         fds[TYPING].fd = full ? -1 : p->typing.fd;
         fds[PTY].events = (short) ((pty_allowed(p, now, timeout) ? POLLIN : 0) | (full && now >= p->hangup_ms ? POLLOUT : 0));
         fds[PTY].fd = fds[PTY].events ? p->pty : -1;
@@ -293,6 +314,8 @@ static int serve(struct port *p) {
                         typing_write(&p->typing, p->pty);
                 if (fds[TYPING].revents)
                         from_typing(p);
+                if (p->configured)
+                        channels_serve(&p->channels, fds + CHANNELS);
                 if (fds[INIT].revents)
                         from_init(p);
                 if (fds[MONITOR].revents) {
@@ -335,6 +358,7 @@ int main(int argc, char **argv) {
                 return 2;
         }
         p.name = argv[1];
+        channels_init(&p.channels);
         int r = port_confine(uid);
         if (r < 0) {
                 fprintf(stderr, "<3>uv-port %.64s: cannot give up its rights: %s\n", p.name, strerror(-r));

@@ -183,3 +183,11 @@ int lxc_cgroup_delegate(int fd, uid_t uid) {
                         r = -errno;
         return r;
 }
+
+/* A child's way to be counted as the payload. Into a cgroup that was delegated (Init=yes) root can't go without rights
+ * that it has given up: -EACCES. */
+int lxc_cgroup_join(struct ulv_monitor *m) {
+        _cleanup_close_ int fd = *ulv_monitor_cgroup(m) ? lxc_cgroup_open(ulv_monitor_cgroup(m), false) : -1;
+
+        return fd < 0 ? -ENOENT : lxc_cgroup_write(fd, "cgroup.procs", "0");
+}

@@ -79,6 +79,7 @@ int lxc_cgroup_remove(const char *dir);
 int lxc_cgroup_remove_below(const char *dir);
 
 /* Hands a container's own init the directory, not its limits. */
+int lxc_cgroup_join(struct ulv_monitor *m) ULV_MUST_CHECK;       /* this process goes into the payload's cgroup */
 int lxc_cgroup_delegate(int fd, uid_t uid) ULV_MUST_CHECK;
 
 /* --- scope.c: a cgroup that PID 1 keeps ---------------------------------------------------------------- */
@@ -175,7 +176,10 @@ int lxc_set_affinity(pid_t tid, const struct ulv_cpus *cpus);
 /* --- build.c, tree.c, enter.c: between fork and exec ------------------------------------------------- */
 
 /* All that the builder needs, prepared by the monitor; the builder has it by fork. */
+#define LXC_CHANNELS "ultravisor/channels"       /* below /run: the socket of channel/ask.h */
+
 struct lxc_build {
+        int channels;                   /* the socket of channel/ask.h, -1 none */
         const char *name;               /* of the partition */
         const char *hostname, *root;    /* root: as Root= says; "Image=NAME" for messages where that is given */
         const char *image;              /* NULL: Root= */

@@ -269,6 +269,7 @@ const struct ulv_plugin ulv_plugin = {
         .freeze = lxc_freeze,
         .may_freeze = lxc_may_freeze,
         .usage = lxc_usage,
+        .join = lxc_cgroup_join,
         .contain = contain,
         .narrow = lxc_narrow,
 };

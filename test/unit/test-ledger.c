@@ -104,6 +104,68 @@ static void tell(struct ulv_ledger *l, struct ulv_ledger *mirror) {
         assert_string_equal(ulv_strbuf_str(&a), ulv_strbuf_str(&b));
 }
 
+static void both_ends_of_a_channel_agree_and_no_view_names_the_other(void **state) {
+        static const char claim_web[] = "claim channel feed@web web peer=db end=0 kind=message size=65536\n";
+        static const char claim_db[] = "claim channel feed@db db peer=web end=1 kind=message size=65536\n";
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *mirror = NULL;
+        _cleanup_strbuf_ struct ulv_strbuf b = {};
+        struct ulv_joint_info i;
+        (void) state;
+
+        assert_int_equal(ulv_ledger_drain_changes(l, &b), 0);
+        ulv_strbuf_reset(&b);
+        assert_int_equal(ulv_ledger_dump(l, NULL, &b), 0);
+        mirror = load(ulv_strbuf_str(&b));
+        assert_int_equal(txn(l, "x", "claim channel feed@web db peer=web end=0 kind=message size=65536\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@web web peer=web end=0 kind=message size=65536\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@web web peer=db end=2 kind=message size=65536\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@web web peer=db end=0 kind=pigeon size=65536\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@web web peer=db end=0 kind=message size=65537\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@web web peer=db end=0 kind=message size=65536 more=1\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@web web\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "a", claim_web), 0);
+        tell(l, mirror);
+        assert_int_equal(txn(l, "x", "claim channel feed@db db peer=web end=0 kind=message size=65536\n"), ULV_REFUSED_CONFLICT);
+        assert_int_equal(txn(l, "x", "claim channel feed@db db peer=web end=1 kind=stream size=65536\n"), ULV_REFUSED_CONFLICT);
+        assert_int_equal(txn(l, "x", "claim channel feed@db db peer=web end=1 kind=message size=131072\n"), ULV_REFUSED_CONFLICT);
+        while (ulv_ledger_next_changed_view(l))
+                ;
+        assert_int_equal(txn(l, "b", claim_db), 0);
+        tell(l, mirror);
+        assert_int_equal(report(l, "db", "reached channel feed@db db amount=1 how=waiting\n"), 0);
+        assert_int_equal(report(l, "web", "reached channel feed@web web amount=1 how=shared memory=12\n"), ULV_REFUSED_INVALID);
+        while (ulv_ledger_next_changed_view(l))
+                ;
+        assert_int_equal(report(l, "web", "reached channel feed@web web amount=1 how=shared memory=0123456789abcdef\n"), 0);
+        tell(l, mirror);
+        /* What one end reached stands in the view of the other. */
+        assert_string_equal(ulv_ledger_next_changed_view(l), "web");
+        assert_string_equal(ulv_ledger_next_changed_view(l), "db");
+        ulv_strbuf_reset(&b);
+        assert_int_equal(ulv_ledger_view(l, "db", &b), 0);
+        assert_non_null(strstr(ulv_strbuf_str(&b), "row channel feed@db db end=1 kind=message size=65536 other=0123456789abcdef amount=1 keep=1 reached=1 how=waiting\n"));
+        assert_null(strstr(ulv_strbuf_str(&b), "web"));
+        assert_int_equal(report(l, "db", "reached channel feed@db db amount=1 how=shared memory=0123456789abcdef\n"), 0);
+        tell(l, mirror);
+        assert_int_equal(ulv_ledger_channel(l, "feed@web", &i), 0);
+        assert_true(i.epoch == 2 && i.end == 0 && ulv_streq(i.other_memory, i.memory) && ulv_streq(i.other_id, "feed@db"));
+        settled_is(l, "done b\ndone a\n");
+        /* An end that ends gives back its own; the undo of a release says all that there is to say. */
+        assert_int_equal(report(l, "web", "ended partition web - result=0\n"), 0);
+        tell(l, mirror);
+        assert_int_equal(ulv_ledger_channel(l, "feed@web", &i), 1);
+        assert_int_equal(ulv_ledger_channel(l, "feed@db", &i), 0);
+        assert_string_equal(i.other_id, "");
+        assert_int_equal(txn(l, "r", "release channel feed@db db\n"), 0);
+        assert_int_equal(report(l, "db", "letgo channel feed@db db amount=1\n"), 0);
+        tell(l, mirror);
+        ulv_strbuf_reset(&b);
+        assert_int_equal(ulv_ledger_dump(l, NULL, &b), 0);
+        assert_null(strstr(ulv_strbuf_str(&b), "channel"));
+        settled_is(l, "done r\n");
+}
+
 static void a_mount_comes_and_goes_and_leaves_no_trace(void **state) {
         ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
         ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *mirror = NULL;
@@ -792,6 +854,7 @@ static void reading_and_loading_survive_failed_allocations(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(both_ends_of_a_channel_agree_and_no_view_names_the_other),
                 cmocka_unit_test(a_mount_comes_and_goes_and_leaves_no_trace), cmocka_unit_test(what_cannot_be_attached_goes_back_and_says_why),
                 cmocka_unit_test(a_limit_has_no_sum_and_is_reached_like_anything_else), cmocka_unit_test(what_is_no_limit_is_refused),
                 cmocka_unit_test(limits_are_rows_that_load_again_and_rebuild),

@@ -11,6 +11,8 @@
 #include "monitor/report.c"
 #include "monitor/view.c"
 
+void channel_report(ULV_UNUSED struct ulv_monitor *m, ULV_UNUSED const struct holding *h, ULV_UNUSED struct ulv_strbuf *b) { }
+
 #define PARTITION(state) "row partition a - state=" state " incarnation=3 text=[Partition]%0AType=sim%0A[CPU]%0AShare=1%0A[Memory]%0ASize=64M%0A\n"
 const char ulv_build[] = "0123456789abcdef";
 

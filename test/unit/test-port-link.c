@@ -27,6 +27,8 @@ int ulv_monitor_forget_fd(ULV_UNUSED struct ulv_monitor *m, const char *name) {
 }
 
 bool renew_goes_on(ULV_UNUSED struct ulv_monitor *m) { return false; }
+void channels_tell(ULV_UNUSED struct ulv_monitor *m) { }
+void channels_end(ULV_UNUSED struct ulv_monitor *m) { }
 void monitor_ready(ULV_UNUSED struct ulv_monitor *m) { }
 void monitor_turn(ULV_UNUSED struct ulv_monitor *m) { }
 void ulv_monitor_start_failed(ULV_UNUSED struct ulv_monitor *m, ULV_UNUSED const struct ulv_diag *d) { }

@@ -10,16 +10,21 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <cmocka.h>
 
+#include "channel/ask.h"
+#include "channel/state.h"
 #include "lib/logform.h"
 #include "monitor/port/record.c"
 #include "monitor/port/socket.c"
 
 #define TEST_UID "1879048300"
 
-struct bed { pid_t pid; int monitor, init, slave, logs[3]; };
+struct bed { pid_t pid; int monitor, init, slave, logs[3], asks; };
 
 static void uv_port_path(char *path, size_t size) {
         ssize_t n = readlink("/proc/self/exe", path, size - 32);
@@ -45,6 +50,16 @@ static pid_t run_port(int far) {
                 _exit(126);
         }
         return pid;
+}
+
+/* Bound by autobind, to a name that nobody needs to know. */
+static int ask_socket(void) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a.sun_family)), 0);
+        assert_int_equal(listen(fd, 16), 0);
+        return fd;
 }
 
 static int log_file(void) {
@@ -79,11 +94,12 @@ static int set_up(void **state) {
         (void) close(far);
         b->init = pair(&near, 0);
         assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+        b->asks = ask_socket();
         b->slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
         for (int i = 0; i < 3; i++)
                 b->logs[i] = log_file();
-        const int fds[5] = { master, near, b->logs[0], b->logs[1], b->logs[2] };
-        assert_int_equal(ulv_port_send(b->monitor, &r, sizeof(r), fds, 5, 0), 0);
+        const int fds[6] = { master, near, b->logs[0], b->logs[1], b->logs[2], b->asks };
+        assert_int_equal(ulv_port_send(b->monitor, &r, sizeof(r), fds, 6, 0), 0);
         (void) close(near);
         (void) close(master);
         *state = b;
@@ -102,6 +118,7 @@ static int tear_down(void **state) {
                 (void) close(b->logs[i]);
         (void) close(b->slave);
         (void) close(b->init);
+        (void) close(b->asks);
         free(b);
         return 0;
 }
@@ -254,6 +271,108 @@ static void last_words_are_kept_when_the_monitor_goes(void **state) {
         assert_string_equal(text, "last words");
 }
 
+/* --- channels ---------------------------------------------------------------------------------------------- */
+
+static int ask(const struct bed *b, const char *name, struct ulv_port_message *ret) {
+        struct sockaddr_un a;
+        socklen_t len = sizeof(a);
+        struct ask q = { .magic = ASK_MAGIC };
+        struct pollfd p = { .events = POLLIN };
+        int fd = p.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(getsockname(b->asks, (struct sockaddr *) &a, &len), 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, len), 0);
+        memcpy(q.name, name, strlen(name));
+        assert_int_equal(send(fd, &q, sizeof(q), 0), sizeof(q));
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        assert_int_equal(ulv_port_receive(fd, ret), sizeof(struct answer));
+        return fd;
+}
+
+static void tell_channel(const struct bed *b, uint32_t kind, uint32_t end, const int *fds) {
+        struct { struct ulv_port_record r; char text[4]; } __attribute__((packed)) m = {
+                { .magic = ULV_PORT_MAGIC, .kind = kind, .number = end, .text_len = 4 }, { 'f', 'e', 'e', 'd' },
+        };
+
+        assert_int_equal(ulv_port_send(b->monitor, &m, sizeof(m), fds, fds ? 3 : 0, 0), 0);
+}
+
+static uint64_t life(int memory, unsigned end) {
+        uint64_t v = 0;
+
+        assert_int_equal(pread(memory, &v, sizeof(v), 1024 + 512 * end), sizeof(v));
+        return v;
+}
+
+static void set_life(int memory, unsigned end, uint64_t v) { assert_int_equal(pwrite(memory, &v, sizeof(v), 1024 + 512 * end), sizeof(v)); }
+
+/* Within five seconds, for uv-port does it when it comes to it. */
+static void life_becomes(int memory, unsigned end, uint64_t v) {
+        for (unsigned i = 0; i < 500 && life(memory, end) != v; i++)
+                (void) usleep(10000);
+        assert_int_equal(life(memory, end), v);
+}
+
+static void a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is_written_down(void **state) {
+        static struct ulv_port_message m;
+        struct bed *b = bed(state);
+        struct answer a;
+        int memory = memfd_create("channel", MFD_CLOEXEC), bell[2] = { eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK) };
+        const int fds[3] = { memory, bell[0], bell[1] };
+        uint64_t rang;
+        int first, second;
+
+        assert_int_equal(ftruncate(memory, 65536), 0);
+        first = ask(b, "feed", &m);
+        memcpy(&a, m.buf, sizeof(a));
+        assert_int_equal(a.error, ENOENT);
+        (void) close(first);
+        tell_channel(b, ULV_PORT_CHANNEL, 1, fds);
+        set_life(memory, 0, life_make(7, CHANNEL_ATTACHING));
+        first = ask(b, "feed", &m);
+        memcpy(&a, m.buf, sizeof(a));
+        assert_true(a.error == 0 && a.end == 1 && a.epoch == 7 && m.n_fds == 3);
+        ulv_port_message_done(&m);
+        set_life(memory, 1, life_make(7, CHANNEL_ATTACHED));
+        /* Another program takes over: the first one's end is no death. */
+        second = ask(b, "feed", &m);
+        memcpy(&a, m.buf, sizeof(a));
+        assert_true(a.error == 0 && a.epoch == 8);
+        ulv_port_message_done(&m);
+        (void) close(first);
+        set_life(memory, 1, life_make(8, CHANNEL_ATTACHED));
+        (void) close(second);
+        life_becomes(memory, 1, life_make(8, CHANNEL_GONE));
+        for (unsigned i = 0; i < 500 && read(bell[0], &rang, sizeof(rang)) < 0; i++)
+                (void) usleep(10000);
+        assert_true(rang >= 1);
+        /* The other partition ends; who said goodbye isn't called dead. */
+        tell_channel(b, ULV_PORT_PEER_GONE, 0, NULL);
+        life_becomes(memory, 0, life_make(7, CHANNEL_GONE));
+        set_life(memory, 0, life_make(9, CHANNEL_CLOSED));
+        tell_channel(b, ULV_PORT_PEER_GONE, 0, NULL);
+        /* A peer that wrote the last epoch has ended the channel; uv-port lives on, and says so. */
+        set_life(memory, 0, UINT64_MAX);
+        second = ask(b, "feed", &m);
+        memcpy(&a, m.buf, sizeof(a));
+        assert_true(a.error == 0);
+        ulv_port_message_done(&m);
+        (void) close(second);
+        second = ask(b, "feed", &m);
+        memcpy(&a, m.buf, sizeof(a));
+        assert_int_equal(a.error, EBADMSG);
+        (void) close(second);
+        assert_int_equal(life(memory, 0), UINT64_MAX);
+        tell_channel(b, ULV_PORT_NO_CHANNEL, 0, NULL);
+        second = ask(b, "feed", &m);
+        memcpy(&a, m.buf, sizeof(a));
+        assert_int_equal(a.error, ENOENT);
+        (void) close(second);
+        (void) close(memory);
+        (void) close(bell[0]);
+        (void) close(bell[1]);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -264,6 +383,7 @@ int main(void) {
                 TEST(only_answers_that_were_asked_for_pass_and_once),
                 TEST(a_flood_is_cut_off),
                 TEST(a_deaf_partition_delays_nobody_and_its_end_answers_all),
+                TEST(a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is_written_down),
                 TEST(last_words_are_kept_when_the_monitor_goes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,6 +61,13 @@ _uvctl() {
                         mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory= tasks= io-read= io-write= iops-read= iops-write=" -- "$cur")
                 fi
                 ;;
+        channel)
+                if ((COMP_CWORD == i + 1)); then
+                        mapfile -t COMPREPLY < <(compgen -W 'list' -- "$cur")
+                else
+                        mapfile -t COMPREPLY < <(compgen -W "$(_uvctl_names)" -- "$cur")
+                fi
+                ;;
         credential)
                 if ((COMP_CWORD == i + 1)); then
                         mapfile -t COMPREPLY < <(compgen -W 'encrypt rotate' -- "$cur")

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Everything in a channel's memory is hostile: words are read and written by pread() and pwrite(), one at a time, so
+ * nothing can fault, and a bell is rung as libultravisor rings it, by a call that never waits. */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "channel/ask.h"
+#include "channel/bell.h"
+#include "channel/layout.h"
+#include "monitor/port/channels.h"
+#include "monitor/port/socket.h"
+
+#define LIFE_EPOCH(life) ((life) >> 8)
+#define EPOCH_END (UINT64_MAX >> 8)
+
+static void close_fd(int *fd) {
+        if (*fd >= 0)
+                (void) close(*fd);
+        *fd = -1;
+}
+
+static off_t life_at(unsigned end) {
+        return (off_t) (offsetof(struct channel_page, end) + end * sizeof(struct channel_end) + offsetof(struct channel_end, life));
+}
+
+static uint64_t read_life(const struct port_channel *c, unsigned end) {
+        uint64_t life = 0;
+
+        return pread(c->memory, &life, sizeof(life), life_at(end)) == sizeof(life) ? life : 0;
+}
+
+/* Which end it is whose process is proven dead. One that said goodbye stays as it is. */
+static void mark_gone(const struct port_channel *c, unsigned end, uint64_t epoch) {
+        struct bell b = { .memory = c->memory, .own = -1, .peer = c->bell[!end] };
+        uint64_t life = read_life(c, end), gone = LIFE_EPOCH(life) << 8 | CHANNEL_GONE;
+
+        if ((epoch > 0 && LIFE_EPOCH(life) != epoch) || ((life & 0xff) != CHANNEL_ATTACHING && (life & 0xff) != CHANNEL_ATTACHED))
+                return;
+        if (pwrite(c->memory, &gone, sizeof(gone), life_at(end)) == sizeof(gone) && !bell_may_block())
+                (void) bell_ring(&b);
+}
+
+void channels_init(struct channels *c) {
+        c->listening = -1;
+        for (unsigned i = 0; i < CHANNELS_MAX; i++)
+                c->v[i] = (struct port_channel) { .memory = -1, .bell = { -1, -1 }, .user = -1 };
+        for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
+                c->askers[i] = -1;
+}
+
+static struct port_channel *find(struct channels *c, const char *name) {
+        for (unsigned i = 0; i < CHANNELS_MAX; i++)
+                if (strncmp(c->v[i].name, name, sizeof(c->v[i].name)) == 0)
+                        return &c->v[i];
+        return NULL;
+}
+
+static void drop(struct port_channel *c) {
+        if (c->user >= 0)
+                mark_gone(c, c->end, c->epoch);
+        close_fd(&c->user);
+        close_fd(&c->memory);
+        close_fd(&c->bell[0]);
+        close_fd(&c->bell[1]);
+        c->name[0] = 0;
+}
+
+int channels_add(struct channels *c, const char *name, unsigned end, const int fds[3]) {
+        struct port_channel *p = find(c, name);
+
+        if (p)
+                drop(p);
+        else
+                p = find(c, "");
+        if (!p)
+                return -ENOSPC;
+        *p = (struct port_channel) { .memory = fds[0], .bell = { fds[1], fds[2] }, .end = end, .user = -1 };
+        memcpy(p->name, name, strnlen(name, sizeof(p->name) - 1));
+        return 0;
+}
+
+void channels_remove(struct channels *c, const char *name) {
+        struct port_channel *p = find(c, name);
+
+        if (p)
+                drop(p);
+}
+
+void channels_peer_gone(struct channels *c, const char *name) {
+        struct port_channel *p = find(c, name);
+
+        if (p)
+                mark_gone(p, !p->end, 0);
+}
+
+/* --- programs that ask ------------------------------------------------------------------------------------ */
+
+/* Greater than that of any life of this end, and not less than the other's, which waits for us there. A peer that
+ * wrote the highest number there is has ended the channel, and nothing else. */
+static int next_epoch(const struct port_channel *c, uint64_t *ret) {
+        uint64_t own = LIFE_EPOCH(read_life(c, c->end)), other = LIFE_EPOCH(read_life(c, !c->end));
+
+        own = own > c->epoch ? own : c->epoch;
+        if (own >= EPOCH_END || other > EPOCH_END)
+                return -EBADMSG;
+        *ret = own + 1 > other ? own + 1 : other;
+        return 0;
+}
+
+/* 0: the connection is now that of the end's user. */
+static int give(struct channels *c, int fd, const struct ask *q) {
+        struct answer a = { .magic = ASK_MAGIC };
+        struct port_channel *p = q->name[0] ? find(c, q->name) : NULL;
+        uint64_t epoch = 0;
+        int r = p ? next_epoch(p, &epoch) : -ENOENT, fds[3];
+
+        if (r < 0) {
+                a.error = (uint32_t) -r;
+                (void) ulv_port_send(fd, &a, sizeof(a), NULL, 0, MSG_DONTWAIT);
+                return r;
+        }
+        a.end = p->end;
+        a.epoch = epoch;
+        fds[0] = p->memory;
+        fds[1] = p->bell[p->end];
+        fds[2] = p->bell[!p->end];
+        r = ulv_port_send(fd, &a, sizeof(a), fds, 3, MSG_DONTWAIT);
+        if (r < 0)
+                return r;
+        close_fd(&p->user);     /* its life is over by the new epoch */
+        p->user = fd;
+        p->epoch = epoch;
+        return 0;
+}
+
+static void from_asker(struct channels *c, int *asker) {
+        struct ask q;
+        ssize_t n = recv(*asker, &q, sizeof(q), MSG_DONTWAIT | MSG_TRUNC);
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        if (n == sizeof(q) && q.magic == ASK_MAGIC && memchr(q.name, 0, sizeof(q.name)) && give(c, *asker, &q) == 0)
+                *asker = -1;
+        close_fd(asker);
+}
+
+/* A user has nothing more to say: what it sends, or its end, is its end. */
+static void from_user(struct port_channel *p) {
+        mark_gone(p, p->end, p->epoch);
+        close_fd(&p->user);
+}
+
+static void from_listening(struct channels *c) {
+        int fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+                return;
+        close_fd(&c->askers[c->next_asker]);
+        c->askers[c->next_asker] = fd;
+        c->next_asker = (c->next_asker + 1) % CHANNEL_ASKERS_MAX;
+}
+
+void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]) {
+        fds[0] = (struct pollfd) { .fd = c->listening, .events = POLLIN };
+        for (unsigned i = 0; i < CHANNELS_MAX; i++)
+                fds[1 + i] = (struct pollfd) { .fd = c->v[i].user, .events = POLLIN };
+        for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
+                fds[1 + CHANNELS_MAX + i] = (struct pollfd) { .fd = c->askers[i], .events = POLLIN };
+}
+
+void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]) {
+        for (unsigned i = 0; i < CHANNELS_MAX; i++)
+                if (fds[1 + i].revents && c->v[i].user == fds[1 + i].fd)
+                        from_user(&c->v[i]);
+        for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
+                if (fds[1 + CHANNELS_MAX + i].revents)
+                        from_asker(c, &c->askers[i]);
+        if (fds[0].revents)
+                from_listening(c);
+}

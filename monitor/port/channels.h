@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* uv-port's part in channels: keeps the fds of the ends that the partition has, gives them to its programs
+ * (channel/ask.h), and writes into a channel's memory which end is gone. A program's connection is its sign of life. */
+
+#include <poll.h>
+#include <stdint.h>
+
+#define CHANNELS_MAX 32
+#define CHANNEL_ASKERS_MAX 8            /* connected, and haven't asked yet: the oldest goes first */
+#define CHANNEL_POLLS (1 + CHANNELS_MAX + CHANNEL_ASKERS_MAX)
+
+struct port_channel {
+        char name[64];                  /* "": a free place */
+        int memory, bell[2];            /* -1: none */
+        unsigned end;
+        int user;                       /* connection of the program that has it, -1: none */
+        uint64_t epoch;                 /* that it was given */
+};
+
+struct channels {
+        int listening;                  /* -1: the partition has no such socket */
+        struct port_channel v[CHANNELS_MAX];
+        int askers[CHANNEL_ASKERS_MAX];
+        unsigned next_asker;
+};
+
+void channels_init(struct channels *c);
+/* From the monitor, which knows what it says. fds[3] become ours on 0. */
+int channels_add(struct channels *c, const char *name, unsigned end, const int fds[3]);
+void channels_remove(struct channels *c, const char *name);
+/* The other end's partition has ended. */
+void channels_peer_gone(struct channels *c, const char *name);
+void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]);
+void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]);
