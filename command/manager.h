@@ -26,6 +26,7 @@ struct manager {
         uint64_t lost_at;               /* monotonic us since when it isn't fresh */
         struct ulv_strbuf settled;      /* "done ID" lines that are ahead of the mirror */
         uint64_t settled_generation;
+        struct { uint64_t done, undone; } outcomes;     /* of transactions, in this process's life */
 
         /* definitions.c */
         struct link operations;

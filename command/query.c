@@ -95,6 +95,8 @@ static void all_facts(struct facts *f, struct manager *m, bool known, bool diffe
         if (known)
                 fact(f, "FilesDiffer", differ ? "yes" : "no");
         fact_number(f, "Jobs", jobs_count(m));
+        fact_number(f, "TransactionsDone", m->outcomes.done);
+        fact_number(f, "TransactionsUndone", m->outcomes.undone);
 }
 
 /* The last step: operations said whether the files differ, or can't. */

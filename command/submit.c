@@ -428,6 +428,10 @@ static int settle_line(const char *line, size_t len, void *userdata) {
 
         if (!space)
                 return 0;
+        if (undone)
+                m->outcomes.undone++;
+        else
+                m->outcomes.done++;
         s.id = space + 1;
         s.len = (size_t) (line + len - s.id);
         while ((i = find_item(m, has_txn, &s)))         /* several may have joined one transaction */

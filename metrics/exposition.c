@@ -35,8 +35,11 @@ static const struct series {
         ROW("memory_wanted_bytes", false, "memory-wanted", ONE, "Memory that it shall have."),
         ROW("memory_reached_bytes", false, "memory-reached", ONE, "And has: its limit."),
         USAGE("memory_used_bytes", "", false, USAGE_MEMORY, ONE, "Memory that it uses."),
+        USAGE("memory_limit_bytes", "", false, USAGE_MEMORY_LIMIT, ONE, "The limit that the kernel holds it to, read from it: else than reached is drift."),
         USAGE("memory_oom_kills", "", true, USAGE_OOM_KILLS, ONE, "Processes killed because its memory was full."),
         USAGE("tasks", "", false, USAGE_TASKS, ONE, "Processes and threads."),
+        USAGE("tasks_limit", "", false, USAGE_TASKS_LIMIT, ONE, "The limit that the kernel holds it to."),
+        USAGE("cpu_limit", "", false, USAGE_CPU_LIMIT, MILLI, "The limit that the kernel holds it to, in threads: else than the share reached is drift."),
         USAGE("cpu_seconds", "", true, USAGE_CPU, MICRO, "CPU time used."),
         USAGE("cpu_periods", "", true, USAGE_PERIODS, ONE, "Periods of its CPU limit."),
         USAGE("cpu_throttled_periods", "", true, USAGE_THROTTLED_PERIODS, ONE, "Of these, in which it was held."),
@@ -77,6 +80,10 @@ static void number(struct ulv_strbuf *b, uint64_t v, enum scale scale) {
         static const struct { uint64_t by; int digits; } scales[] = { { 1, 0 }, { 1000, 3 }, { 1000000, 6 } };
         uint64_t by = scales[scale].by;
 
+        if (v == UNLIMITED) {
+                ulv_strbuf_add(b, " +Inf\n");
+                return;
+        }
         ulv_strbuf_addf(b, " %" PRIu64, v / by);
         if (scale != ONE)
                 ulv_strbuf_addf(b, ".%0*" PRIu64, scales[scale].digits, v % by);
@@ -152,6 +159,12 @@ static void roles(struct ulv_strbuf *b, const struct snapshot *s) {
         ulv_strbuf_addf(b, "ultravisor_role_up{role=\"uv-operations\"} %d\n", s->operations);
 }
 
+static void outcomes(struct ulv_strbuf *b, const struct snapshot *s) {
+        header(b, "ultravisor_transactions", "counter", "Transactions by outcome, since the planner started.");
+        ulv_strbuf_addf(b, "ultravisor_transactions_total{outcome=\"done\"} %" PRIu64 "\n", s->done);
+        ulv_strbuf_addf(b, "ultravisor_transactions_total{outcome=\"undone\"} %" PRIu64 "\n", s->undone);
+}
+
 void exposition(const struct snapshot *s, struct ulv_strbuf *b) {
         single(b, "ultravisor_up", false, "1: the planner (uv-command) answers; else there is nothing of partitions.", s->up, ONE);
         roles(b, s);
@@ -159,6 +172,8 @@ void exposition(const struct snapshot *s, struct ulv_strbuf *b) {
                 single(b, "ultravisor_host_steal_seconds", true, "CPU time that a hypervisor below this host gave to others.", s->steal_usec, MICRO);
         if (s->up)
                 single(b, "ultravisor_ledger_generation", false, "Of the ledger: rises with each commit.", s->generation, ONE);
+        if (s->up)
+                outcomes(b, s);
         for (size_t i = 0; s->up && i < ULV_ARRAY_SIZE(series); i++) {
                 const struct series *q = &series[i];
 

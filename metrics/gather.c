@@ -99,6 +99,10 @@ static int take_status(struct source *source, struct snapshot *s) {
                         s->ledger = ulv_streq(value, "connected");
                 else if (ulv_streq(key, "Operations"))
                         s->operations = ulv_streq(value, "connected");
+                else if (ulv_streq(key, "TransactionsDone"))
+                        s->done = strtoull(value, NULL, 10);
+                else if (ulv_streq(key, "TransactionsUndone"))
+                        s->undone = strtoull(value, NULL, 10);
         }
         sd_bus_message_unref(reply);
         return r;

@@ -44,6 +44,23 @@ uint64_t usage_pressure(const char *text, const char *kind, bool *ret_found) {
         return 0;
 }
 
+uint64_t usage_limit(const char *text, bool *ret_found) {
+        *ret_found = ulv_startswith(text, "max") || (*text >= '0' && *text <= '9');
+        return ulv_startswith(text, "max") ? UNLIMITED : *ret_found ? strtoull(text, NULL, 10) : 0;
+}
+
+uint64_t usage_quota(const char *text, bool *ret_found) {
+        unsigned long long amount, period;
+
+        *ret_found = true;
+        if (ulv_startswith(text, "max "))
+                return UNLIMITED;
+        if (sscanf(text, "%20llu %20llu", &amount, &period) == 2 && period > 0 && amount <= UINT64_MAX / 1000)
+                return amount * 1000 / period;
+        *ret_found = false;
+        return 0;
+}
+
 uint64_t usage_io(const char *text, const char *key, bool *ret_found) {
         char pattern[32];
         uint64_t sum = 0;
@@ -95,13 +112,16 @@ static int cgroup_open(const char *partition, uint64_t leader) {
 }
 
 /* A source of one file: which fields of it become which of ours. */
-enum form { FORM_NUMBER, FORM_KEY, FORM_PRESSURE, FORM_IO };
+enum form { FORM_NUMBER, FORM_LIMIT, FORM_QUOTA, FORM_KEY, FORM_PRESSURE, FORM_IO };
 static const struct entry { const char *file; enum form form; const char *key; enum usage_field field; } entries[] = {
         { "cpu.stat", FORM_KEY, "usage_usec", USAGE_CPU },
         { "cpu.stat", FORM_KEY, "nr_periods", USAGE_PERIODS },
         { "cpu.stat", FORM_KEY, "nr_throttled", USAGE_THROTTLED_PERIODS },
         { "cpu.stat", FORM_KEY, "throttled_usec", USAGE_THROTTLED },
         { "memory.current", FORM_NUMBER, "", USAGE_MEMORY },
+        { "cpu.max", FORM_QUOTA, "", USAGE_CPU_LIMIT },
+        { "memory.max", FORM_LIMIT, "", USAGE_MEMORY_LIMIT },
+        { "pids.max", FORM_LIMIT, "", USAGE_TASKS_LIMIT },
         { "memory.events", FORM_KEY, "oom_kill", USAGE_OOM_KILLS },
         { "pids.current", FORM_NUMBER, "", USAGE_TASKS },
         { "io.stat", FORM_IO, "rbytes", USAGE_READ },
@@ -148,6 +168,8 @@ void usage_read(const char *partition, uint64_t leader, struct usage *ret) {
                         continue;
                 switch (e->form) {
                 case FORM_NUMBER: ret->value[e->field] = strtoull(text, NULL, 10); *known = true; break;
+                case FORM_LIMIT: ret->value[e->field] = usage_limit(text, known); break;
+                case FORM_QUOTA: ret->value[e->field] = usage_quota(text, known); break;
                 case FORM_KEY: ret->value[e->field] = usage_key(text, e->key, known); break;
                 case FORM_PRESSURE: ret->value[e->field] = usage_pressure(text, e->key, known); break;
                 case FORM_IO: ret->value[e->field] = usage_io(text, e->key, known); break;

@@ -266,7 +266,7 @@ static void add_fact(struct ulv_strbuf *b, unsigned width, const char *key, cons
 
 /* A fact as JSON: what counts is a number, what is asked is a boolean, the rest are words. */
 static void json_fact(struct json *j, const char *key, const char *value) {
-        static const char *const numbers[] = { "Generation", "DefinitionsVersion", "Definitions", "Jobs" };
+        static const char *const numbers[] = { "Generation", "DefinitionsVersion", "Definitions", "Jobs", "TransactionsDone", "TransactionsUndone" };
         static const char *const booleans[] = { "KVM", "FilesDiffer" };
         uint64_t n;
 

@@ -23,6 +23,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 abort();
         if (usage_io(text, "rbytes", &io) > 0 && !strstr(text, " rbytes="))
                 abort();
+        key = false;
+        if (usage_limit(text, &key) > 0 && !key)
+                abort();
+        if (usage_quota(text, &key) > 0 && !key)
+                abort();
         free(text);
         return 0;
 }

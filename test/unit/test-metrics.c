@@ -58,19 +58,28 @@ static void without_the_planner_nothing_is_claimed_of_others(void **state ULV_UN
 
 static void a_value_that_is_not_known_has_no_sample(void **state ULV_UNUSED) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
-        struct subject o[] = { of_row("row partition web - state=running share-wanted=250 memory-wanted=1048576 incarnation=3"), of_row("row partition db - state=defined") };
-        struct snapshot s = { .up = true, .ledger = true, .generation = 18446744073709551615u, .subjects = o, .n_subjects = 2 };
+        struct subject o[] = {
+                of_row("row partition web - state=running share-wanted=250 memory-wanted=1048576 incarnation=3"),
+                of_row("row partition db - state=defined"),
+        };
+        struct snapshot s = { .up = true, .ledger = true, .generation = UINT64_MAX - 1, .subjects = o, .n_subjects = 2 };
 
         o[0].usage.known[USAGE_THROTTLED] = o[0].usage.known[USAGE_TASKS] = true;
         o[0].usage.value[USAGE_THROTTLED] = 5000007;
+        o[0].usage.known[USAGE_MEMORY_LIMIT] = o[0].usage.known[USAGE_CPU_LIMIT] = true;
+        o[0].usage.value[USAGE_MEMORY_LIMIT] = UNLIMITED;
+        o[0].usage.value[USAGE_CPU_LIMIT] = 1500;
         expose(&s, &b);
-        assert_non_null(strstr(b.s, "\nultravisor_ledger_generation 18446744073709551615\n"));
+        assert_non_null(strstr(b.s, "\nultravisor_ledger_generation 18446744073709551614\n"));
         assert_non_null(strstr(b.s, "\nultravisor_role_up{role=\"uvd\"} 1\nultravisor_role_up{role=\"uv-operations\"} 0\n"));
-        assert_non_null(strstr(b.s, "\nultravisor_partition_state{partition=\"web\",state=\"running\"} 1\nultravisor_partition_state{partition=\"db\",state=\"defined\"} 1\n"));
+        assert_non_null(strstr(b.s, "\nultravisor_partition_state{partition=\"web\",state=\"running\"} 1\n"
+                                    "ultravisor_partition_state{partition=\"db\",state=\"defined\"} 1\n"));
         assert_non_null(strstr(b.s, "\nultravisor_partition_share_wanted{partition=\"web\"} 0.250\n"));
         assert_non_null(strstr(b.s, "\nultravisor_partition_starts_total{partition=\"web\"} 3\n"));
         assert_non_null(strstr(b.s, "\nultravisor_partition_cpu_throttled_seconds_total{partition=\"web\"} 5.000007\n"));
         assert_non_null(strstr(b.s, "\nultravisor_partition_tasks{partition=\"web\"} 0\n"));
+        assert_non_null(strstr(b.s, "\nultravisor_partition_memory_limit_bytes{partition=\"web\"} +Inf\n"));
+        assert_non_null(strstr(b.s, "\nultravisor_partition_cpu_limit{partition=\"web\"} 1.500\n"));
         assert_null(strstr(b.s, "ultravisor_partition_tasks{partition=\"db\"}"));
         assert_null(strstr(b.s, "ultravisor_partition_memory_used_bytes{"));
         for (size_t i = 0; i < 2; i++)
@@ -131,6 +140,23 @@ static void bytes_are_summed_over_devices(void **state ULV_UNUSED) {
         assert_int_equal(usage_io("8:0 rbytes=10 wbytes=1 rios=1 dbytes=7\n8:16 rbytes=5 wbytes=2\n", "rbytes", &found), 15);
         assert_int_equal(usage_io("8:0 \n", "rbytes", &found), 0);
         assert_true(found);
+}
+
+static void no_limit_is_not_a_limit_of_nothing(void **state ULV_UNUSED) {
+        bool found = false;
+
+        assert_int_equal(usage_limit("67108864\n", &found), 67108864);
+        assert_true(found);
+        assert_true(usage_limit("max\n", &found) == UNLIMITED && found);
+        assert_int_equal(usage_quota("25000 100000\n", &found), 250);
+        assert_true(found);
+        assert_true(usage_quota("max 100000\n", &found) == UNLIMITED && found);
+        assert_int_equal(usage_quota("5 0\n", &found), 0);
+        assert_false(found);
+        assert_int_equal(usage_limit("", &found), 0);
+        assert_false(found);
+        assert_int_equal(usage_quota("", &found), 0);
+        assert_false(found);
 }
 
 /* --- the server -------------------------------------------------------------------------------------------------- */
@@ -247,6 +273,7 @@ int main(void) {
                 cmocka_unit_test(keys_are_whole_words_of_a_line),
                 cmocka_unit_test(pressure_is_of_its_own_line),
                 cmocka_unit_test(bytes_are_summed_over_devices),
+                cmocka_unit_test(no_limit_is_not_a_limit_of_nothing),
                 cmocka_unit_test(who_drips_is_cut_off_and_keeps_nobody_out),
                 cmocka_unit_test(what_is_not_a_request_for_metrics_is_refused),
         };

@@ -170,6 +170,25 @@ write_ms() { # write_ms MEGABYTES: how long it takes to write them, past every c
     run uv status mem; [[ "$output" == *"memory.max"* || "$output" == *limit* ]]
 }
 
+@test "metrics: the limits are the kernel's own, the same as the ledger's until somebody changes one" {
+    shown() { "$ULV_BIN/uv-metrics" --root "$ROOT" | awk -v s="ultravisor_partition_$1" '$1 == s { print $2 }'; }
+    local d; d=$(top_cg burn)
+    for p in burn core mem; do
+        [ "$(shown "memory_limit_bytes{partition=\"$p\"}")" = "$(shown "memory_reached_bytes{partition=\"$p\"}")" ]
+    done
+    [ "$(shown 'cpu_limit{partition="burn"}')" = 0.500 ]
+    [ "$(shown 'cpu_limit{partition="core"}')" = +Inf ]
+    [ "$(shown 'share_reached{partition="core"}')" = 0.000 ]
+    [ "$(shown 'memory_used_bytes{partition="burn"}')" -gt 0 ]
+    shown 'cpu_throttled_seconds_total{partition="burn"}' | awk '{ exit !($1 > 0) }'
+    shown 'stalled_seconds_total{partition="burn",resource="cpu",kind="some"}' | awk '{ exit !($1 > 0) }'
+    old=$(cat "$d/cpu.max")
+    echo "70000 100000" >"$d/cpu.max"
+    [ "$(shown 'cpu_limit{partition="burn"}')" = 0.700 ]
+    [ "$(shown 'share_reached{partition="burn"}')" = 0.500 ]
+    echo "$old" >"$d/cpu.max"
+}
+
 @test "check finds a limit that somebody changed, and a cpuset" {
     local d old; d=$(top_cg core)
     run uv check; [ "$status" = 0 ] || { echo "$output"; return 1; }
