@@ -200,17 +200,21 @@ static uint64_t netns(uint64_t pid) {
 
 static void check_netns(struct check *c, const struct part *p) {
         uint64_t own = netns(p->leader), host = netns((uint64_t) getpid());
+        __typeof__(c->nets) nets;
 
         if (own == 0)
                 return;
         if (own == host)
                 (void) check_find(c, CHECK_NETNS, p->name, "host", "process %" PRIu64 " is in the host's network namespace", p->leader);
-        for (size_t i = 0; i < c->rows->n_parts; i++) {
-                const struct part *q = &c->rows->parts[i];
-
-                if (q != p && !q->infrastructure && q->running && q->leader > 0 && ulv_streq(q->type, p->type) && netns(q->leader) == own)
-                        (void) check_find(c, CHECK_NETNS, p->name, q->name, "it is in the same network namespace as %s", q->name);
-        }
+        for (size_t i = 0; i < c->n_nets; i++)
+                if (c->nets[i].inode == own)
+                        (void) check_find(c, CHECK_NETNS, p->name, c->nets[i].name, "it is in the same network namespace as %s", c->nets[i].name);
+        nets = reallocarray(c->nets, c->n_nets + 1, sizeof(*nets));
+        if (!nets)
+                return;
+        c->nets = nets;
+        nets[c->n_nets].inode = own;
+        nets[c->n_nets++].name = p->name;
 }
 
 void check_inside(struct check *c, const struct part *p) {

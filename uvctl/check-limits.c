@@ -15,7 +15,7 @@
 #define QUOTA_MIN_USEC 1000
 #define ANSWER_USEC 2000000u
 
-static void add_tree(struct check *c, const char *below) {
+void check_add_tree(struct check *c, const char *below) {
         char tree[sizeof(c->trees[0])];
 
         (void) snprintf(tree, sizeof(tree), "%s%s", c->mount, below);
@@ -47,7 +47,7 @@ static bool find_cgroup(struct check *c, const struct part *p, char *ret, size_t
                         if (!at || (at[strlen(word[i])] != 0 && at[strlen(word[i])] != '/'))
                                 continue;
                         *at = 0;
-                        add_tree(c, line + 3);
+                        check_add_tree(c, line + 3);
                         return (size_t) snprintf(ret, size, "%s%s%s", c->mount, line + 3, word[i]) < size;
                 }
         }
@@ -248,12 +248,26 @@ static void check_monitor(struct check *c, const struct part *p) {
         c->u->diag = (struct ulv_diag) { 0 };
 }
 
+/* Dead, and its parent hasn't taken notice: a monitor that is held. */
+static bool is_zombie(uint64_t pid) {
+        _cleanup_free_ char *text = NULL;
+        char path[64];
+        const char *at;
+
+        (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", pid);
+        text = check_read(path);
+        at = text ? strrchr(text, ')') : NULL;
+        return at && ulv_startswith(at, ") Z");
+}
+
 bool check_partition(struct check *c, const struct part *p) {
         uint64_t recorded = row_u64(&p->op, "start"), ticks = process_start_ticks(p->leader);
         char cgroup[768] = "";
 
         c->partitions++;
         check_monitor(c, p);
+        if (ticks != 0 && is_zombie(p->leader))
+                ticks = 0;
         if (ticks == 0 || (recorded != 0 && ticks != recorded)) {
                 (void) check_find(c, CHECK_PROCESS, p->name, "", ticks == 0 ? "its first process, %" PRIu64 ", isn't there" :
                                   "process %" PRIu64 " is another one than the ledger's: its number was given again", p->leader);

@@ -219,7 +219,29 @@ static void check_stray(struct check *c, const char *tree, const char *entry) {
         }
 }
 
-/* In the directories where other partitions' cgroups were found: one live partition is needed to find the place. */
+/* Installed, our slices; else where the cgroup of uvd is. Others were found by the partitions that live in them. */
+void check_trees(struct check *c) {
+        const struct part *p = rows_part(c->rows, "ultravisor");
+        _cleanup_free_ char *text = NULL;
+        char path[64], *line, *end;
+
+        if (!c->mount[0])
+                return;
+        if (ulv_streq(c->u->root, "/")) {
+                check_add_tree(c, "/ultravisor.slice");
+                check_add_tree(c, "/uvpool.slice");
+                return;
+        }
+        (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/cgroup", p ? p->leader : 0);
+        text = check_read_all(path);
+        line = text ? strstr(text, "0::") : NULL;
+        end = line ? strstr(line, "/role-") : NULL;
+        if (!end)
+                return;
+        *end = 0;
+        check_add_tree(c, line + 3);
+}
+
 void check_strays(struct check *c) {
         for (unsigned i = 0; i < c->n_trees; i++) {
                 DIR *d = opendir(c->trees[i]);

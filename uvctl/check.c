@@ -187,6 +187,7 @@ static void look_at_machine(struct check *c) {
         check_units(c);
         if (c->n_names > 0)
                 return;
+        check_trees(c);
         check_strays(c);
         check_interfaces(c);
         check_host_mounts(c);
@@ -214,6 +215,8 @@ static int look(struct check *c) {
                 r = settle(c);
         }
         c->rows = NULL;
+        free(ulv_steal(c->nets));
+        c->n_nets = 0;
         rows_done(&rows);
         return r;
 }

@@ -38,6 +38,7 @@ struct check {
         char mount[256];                /* where cgroup2 is mounted; "" if nowhere */
         char trees[TREES_MAX][512];     /* below it: the directories in which partitions have their cgroups */
         unsigned n_trees;
+        struct { uint64_t inode; const char *name; } *nets; size_t n_nets;      /* network namespaces of those looked at */
         struct finding *found; size_t n_found;
         unsigned partitions, limits, unsettled;
         char skipped[128];              /* what could not be compared, and why */
@@ -51,6 +52,7 @@ bool check_wants(const struct check *c, const char *name);
 bool check_live(const struct part *p);                  /* it may have processes, by the ledger */
 /* The CPUs of its cores; of all partitions whose cores are set apart from the host ("isolated" alone, or "limit" as well). */
 void check_cores(const struct check *c, const struct part *p, struct ulv_cpus *ret);
+void check_add_tree(struct check *c, const char *below);
 /* check-limits.c: of one live partition. false: its first process isn't there, nothing of it can be looked at. */
 bool check_partition(struct check *c, const struct part *p);
 /* check-inside.c: its namespaces and mounts, which only root may look at. */
@@ -59,6 +61,7 @@ void check_host_mounts(struct check *c);
 /* check-machine.c: of the whole machine */
 void check_tasks(struct check *c);
 void check_interrupts(struct check *c);
+void check_trees(struct check *c);                      /* adds the directories that are known without a live partition */
 void check_strays(struct check *c);
 void check_interfaces(struct check *c);
 /* check-units.c */

@@ -176,14 +176,17 @@ END
     clean
 }
 
-@test "a monitor that is held doesn't answer: found, and nothing waits for it for long" {
-    local m; m=$(pids_of uv-monitor-sim | head -n 1)
+@test "a monitor that is held doesn't answer, and nobody has seen its first process die: found, and nothing waits for long" {
+    local m p; m=$(pids_of uv-monitor-sim | head -n 1) p=$(field fake Leader)
     kill -STOP "$m"
+    kill -KILL "$p"
     SECONDS=0
     run uv check -o json
     kill -CONT "$m"
-    kind monitor fake
-    [ $SECONDS -lt 15 ]
+    echo "$output"
+    [ $SECONDS -lt 15 ]; [ "$status" = 9 ]
+    [ "$(jq -r '.[] | .Kind + " " + .Name' <<<"$output" | sort | xargs)" = "monitor fake process fake" ]
+    wait_for 10 uv -q start fake
     clean
 }
 
@@ -206,4 +209,20 @@ END
     (for i in $(seq 25); do uv -q stop shared fake; uv -q start shared fake; done) 3>&- &
     while kill -0 $! 2>/dev/null; do uv check >"$BATS_TEST_TMPDIR/out" 2>&1 || { cat "$BATS_TEST_TMPDIR/out"; return 1; }; done
     clean
+}
+
+@test "what is left of a partition is found where no partition lives that would show the place" {
+    local d; d=$(tree)/partition-ghost
+    uv -q stop -a
+    mkdir "$d"
+    run uv check --repair -o json
+    [ ! -d "$d" ]
+    [ "$(jq -r '.[] | .Kind + " " + .Name + " " + .Repair' <<<"$output")" = "leftover ghost mended" ]
+}
+
+@test "who isn't root is told what couldn't be compared" {
+    uv -q start shared
+    run setpriv --reuid=65534 --regid="$(stat -c %g "$ROOT/run/ultravisor/command/public")" --clear-groups "$ULV_BIN/uvctl" --root "$ROOT" check
+    echo "$output"; [ "$status" = 0 ]
+    [[ "$output" == *"not compared: network namespaces and mounts, which only root may see"* ]]
 }

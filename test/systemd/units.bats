@@ -325,6 +325,8 @@ happened() {
     uvctl -q stop web; uvctl -q start web
     kill -KILL "$(monitor)"
     wait_for 10 uvctl exec web -- true
+    busctl call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Renew su web 0
+    wait_for 10 uvctl exec web -- true
     not uvctl set web memory=900G
     kill -KILL "$(main_pid uvd)"
     wait_for 10 uvctl check
@@ -337,6 +339,7 @@ happened() {
     happened "has ended" ULTRAVISOR_PARTITION=web "Partition web has ended"
     happened "has failed" ULTRAVISOR_PARTITION=fails "Partition fails has failed"
     happened "has taken over" ULTRAVISOR_PARTITION=web "A new monitor has taken over partition web"
+    happened "gets a monitor of the new code" ULTRAVISOR_PARTITION=web "Partition web gets a monitor of the new code"
     happened "A change was refused" ULTRAVISOR_OBJECT=web
     happened "Somebody asked the Ultravisor for a change" ULTRAVISOR_VERB=Start
     for u in $ROLES; do happened "A part of the Ultravisor is ready" _SYSTEMD_UNIT=$u.service; done
