@@ -121,7 +121,7 @@ kinds() { uvctl check -o json "$@" | jq -r '.[] | .Kind + " " + .Name' | sort -u
 
 # bats test_tags=check
 @test "uvctl check: limits, cpusets, interrupts and host tasks that were changed by hand are found, and --repair mends them" {
-    local d m irq c; d=$(scope core) m=$(scope mem) c=$(cpus "$(scope core)/cpuset.cpus.effective" | cut -d' ' -f1)
+    local d m irq c tasks; d=$(scope core) m=$(scope mem); tasks=$(cat "$m/pids.max") c=$(cpus "$(scope core)/cpuset.cpus.effective" | cut -d' ' -f1)
     is "$(kinds)" ""
     systemctl set-property --runtime ultravisor-mem.scope MemoryMax=500M
     echo 77 >"$m/pids.max"
@@ -134,7 +134,7 @@ kinds() { uvctl check -o json "$@" | jq -r '.[] | .Kind + " " + .Name' | sort -u
     is "$(jq -r '.[] | select(.Name == "mem") | .Object' "$BATS_TEST_TMPDIR/out" | sort | xargs)" "/dev/vda cpu.max memory.max pids.max"
     is "$(cat "$m/pids.max")" 77
     uvctl check --repair
-    is "$(cat "$m/memory.max") $(cat "$m/pids.max") $(cat "$m/cpu.max") $(cat "$d/cpuset.cpus.partition")" "67108864 50 50000 100000 root"
+    is "$(cat "$m/memory.max") $(cat "$m/pids.max") $(cat "$m/cpu.max") $(cat "$d/cpuset.cpus.partition")" "67108864 $tasks 50000 100000 root"
     echo "$c" >"$d/cpuset.cpus"
     is "$(kinds core)" "limit core"
     uvctl check --repair core
