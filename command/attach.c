@@ -186,6 +186,14 @@ static int with(struct job *j, const struct wanted *w, struct ulv_diag *d) {
         return now ? make_candidate(j, w->label, &part, &defined, d) : 0;
 }
 
+static void attach_begin(struct job *j) {
+        struct ulv_diag d = { 0 };
+        struct wanted w = { 0 };
+        int r = read_what(j->what, &w, &d);
+
+        go(j, r == 0 ? with(j, &w, &d) : r, &d);
+}
+
 int method_attach(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
         const char *name, *what, *reason;
@@ -206,8 +214,10 @@ int method_attach(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
         if (read_what(what, &w, &d) != 0)
                 return ulv_bus_reply_diag(call, &d);
         j = begin(pp, call, ULV_REQUEST_ATTACH, name, w.label, flags, if_generation, reason);
-        if (j)
-                go(j, with(j, &w, &d), &d);
+        if (j && !(j->what = strdup(what)))
+                job_refuse_errno(j, -ENOMEM);
+        else if (j && turn_take(j, attach_begin))
+                attach_begin(j);
         return 1;
 }
 
@@ -236,11 +246,16 @@ static int without(struct job *j, const char *label, struct ulv_diag *d) {
         return make_candidate(j, label, &(struct dropin_part) { device ? "Device" : "Mount", label, device ? "Path=\n" : "Source=\nTarget=\n" }, &defined, d);
 }
 
+static void detach_begin(struct job *j) {
+        struct ulv_diag d = { 0 };
+
+        go(j, without(j, j->items[0].other, &d), &d);
+}
+
 int method_detach(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
         const char *name, *label, *reason;
         uint64_t if_generation;
-        struct ulv_diag d = { 0 };
         uint32_t flags;
         struct job *j;
         int r;
@@ -253,8 +268,8 @@ int method_detach(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
         if (public_too_long(call, reason))
                 return 1;
         j = begin(pp, call, ULV_REQUEST_DETACH, name, label, flags, if_generation, reason);
-        if (j)
-                go(j, without(j, label, &d), &d);
+        if (j && turn_take(j, detach_begin))
+                detach_begin(j);
         return 1;
 }
 

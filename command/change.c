@@ -93,6 +93,7 @@ static int on_written(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_e
         /* A version that was known before wasn't made by this call: there was nothing to write. */
         if (version != m->version)
                 j->installed = version;
+        j->noted = j->installed && j->items[0].intent[0];
         m->version = ULV_MAX(m->version, version);
         j->give_up_at = 0;
         run_in_force(j);
@@ -186,10 +187,14 @@ int change_dropin(const struct manager *m, const struct ulv_request *q, char **r
 }
 
 void change_write_dropin(struct job *j, const char *text, void (*step)(struct job *j)) {
-        sd_bus_message *write = operations_call(j, "SetDropIn", step);
+        struct item *i = &j->items[0];
+        int r = i->intent[0] ? 0 : unsettled_intend(i);
+        sd_bus_message *write = r < 0 ? NULL : operations_call(j, "SetDropIn", step);
 
         if (write)
-                send_call(j, write, sd_bus_message_append(write, "ssb", j->items[0].name, text, false), on_written);
+                send_call(j, write, sd_bus_message_append(write, "sss", i->name, text, i->intent), on_written);
+        else if (r < 0)
+                job_refuse_errno(j, r);
 }
 
 static void set_go(struct job *j) {
@@ -208,6 +213,11 @@ static void set_go(struct job *j) {
                 job_refuse_errno(j, r);
         else
                 change_write_dropin(j, text, set_go);
+}
+
+static void set_begin(struct job *j) {
+        if (change_plan(j))
+                set_go(j);
 }
 
 /* Of a partition that is really run here; what is simulated or imagined has imagined disks. */
@@ -271,8 +281,8 @@ int method_set(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
                 return 1;
         q.runtime = flags & ULV_FLAG_RUNTIME;
         j->items[0].request = q;
-        if (item_name(&j->items[0], name, "") && change_plan(j))
-                set_go(j);
+        if (item_name(&j->items[0], name, "") && turn_take(j, set_begin))
+                set_begin(j);
         return 1;
 }
 
@@ -327,6 +337,11 @@ static void remove_go(struct job *j) {
                 change_install(j);
 }
 
+static void remove_begin(struct job *j) {
+        if (change_plan(j))
+                remove_go(j);
+}
+
 static bool name_all(struct job *j, const char *const *names) {
         for (size_t i = 0; i < j->n_items; i++) {
                 j->items[i].request.verb = ULV_REQUEST_REMOVE;
@@ -361,8 +376,8 @@ int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
                 return ulv_bus_reply_diag(call, &d);
         }
         if (!public_too_long(call, reason) && (j = job_new(pp->m, call, "remove", n, flags, if_generation, reason)) &&
-            name_all(j, names) && change_plan(j))
-                remove_go(j);
+            name_all(j, names) && turn_take(j, remove_begin))
+                remove_begin(j);
         return 1;
 }
 
@@ -447,7 +462,7 @@ int method_apply(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
         j->bundle = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (j->bundle < 0)
                 job_refuse_errno(j, -errno);
-        else
+        else if (turn_take(j, check))
                 check(j);
         return 1;
 }

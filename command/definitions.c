@@ -116,6 +116,7 @@ static int operations_up(struct link *l, void *userdata) {
         m->operations_build[0] = 0;     /* it is told with the first answer */
         if (sd_bus_match_signal(l->bus, NULL, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, "Changed", on_changed, m) < 0)
                 return -ENOMEM;
+        unsettled_review(m);
         return ask(m);
 }
 

@@ -43,6 +43,8 @@ static void wait_free(struct wait *w) {
 
 static void job_free(struct job *j) {
         struct jobs *s = j->m->jobs;
+        struct manager *m = j->m;
+        bool had_turn = j->turn == TURN_HAS && !j->state;
 
         job_object_tell(j, NEWS_REMOVED);
         if (j->previous)
@@ -72,7 +74,10 @@ static void job_free(struct job *j) {
         free(j->reason);
         free(j->subject);
         free(j->text);
+        free(j->what);
         free(j);
+        if (had_turn)
+                turn_passed(m);
 }
 
 void jobs_done(struct manager *m) {
@@ -246,6 +251,8 @@ static void finish(struct job *j, const char *state) {
         struct wait *w;
 
         j->state = state;
+        if (j->turn == TURN_HAS)
+                turn_passed(j->m);
         j->plain = j->installed == 0;
         j->m->jobs->n_plain += j->plain;
         while ((w = j->waits)) {
@@ -260,6 +267,7 @@ static void finish(struct job *j, const char *state) {
 }
 
 static void conclude(struct job *j) {
+        unsettled_settle(j);
         if (j->on_end)
                 j->on_end(j, !j->end ? &j->refusal : ulv_streq(j->end, "done") ? NULL : &j->items[0].diag);
         if (j->end) {
@@ -357,6 +365,9 @@ static uint64_t taken_back(const struct job *j, bool done, bool failed) {
         if (done)
                 return j->revert;
         /* An apply that was taken back in part has its definitions in the ledger all the same. */
+        for (size_t i = 0; i < j->n_items; i++)
+                if (j->items[i].unsure)
+                        return 0;       /* unsettled.c finds out, when uvd is back */
         return failed || ulv_streq(j->verb, "set") || ulv_streq(j->verb, "move") || ulv_streq(j->verb, "attach") || ulv_streq(j->verb, "detach") ? j->installed : 0;
 }
 

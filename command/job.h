@@ -36,6 +36,8 @@ struct item {
         uint64_t planned;                       /* generation of the last plan */
         uint64_t queued_at;                     /* monotonic us */
         char txn[65];
+        char intent[65];                        /* the id that it will be submitted under, if one was promised to operations; else "" */
+        bool unsure;                            /* FAILED, for uvd went away: it may be done all the same */
         bool joined;                            /* txn is somebody else's, with which this ends */
         bool undoable;                          /* the ledger can take txn back */
         struct ulv_diag diag;                   /* FAILED, UNDONE: why */
@@ -61,6 +63,9 @@ struct job {
         sd_event_source *timer;                 /* for that */
         uint64_t give_up_at;                    /* monotonic us, 0: operations wasn't missed yet */
         uint64_t installed;                     /* version of the definitions that this job made, 0 if none */
+        bool noted;                             /* operations waits to hear how it ends (unsettled.c) */
+        enum { TURN_NONE, TURN_WAITS, TURN_HAS } turn;  /* turn.c */
+        char *what;                             /* attach: owned, as it was asked for */
         uint64_t revert;                        /* undo: version to take back when it is done, 0 if none */
         const char *end;                        /* state that it will have once the files are taken back; NULL: refused, */
         struct ulv_diag refusal;                /* for this reason */
@@ -115,7 +120,20 @@ void jobs_kick(struct manager *m);                      /* something changed: go
 void jobs_resume(struct manager *m);                    /* uvd is back */
 void jobs_settled(struct manager *m, const char *lines);
 
-/* job.c and submit.c only: */
+/* turn.c: one change of a partition's files and its holdings at a time. true: the job may go on now; false: `step`
+ * will be called when it may, or the job was refused. It has its turn until it ends. */
+bool turn_take(struct job *j, void (*step)(struct job *j)) ULV_MUST_CHECK;
+void turn_passed(struct manager *m);
+
+/* unsettled.c: both roles may have been away, or this one: what was written for a transaction whose end is not known. */
+void unsettled_review(struct manager *m);
+/* Promises a transaction to the note that is written with its drop-in. 0 or -errno. */
+int unsettled_intend(struct item *i) ULV_MUST_CHECK;
+void unsettled_settle(struct job *j);
+
+/* job.c, submit.c and unsettled.c only: */
+int submit_new_id(const struct manager *m, char ret[static 65]) ULV_MUST_CHECK;
+void submit_resolve(struct manager *m, struct item *i);
 int submit_start(struct manager *m) ULV_MUST_CHECK;
 void submit_queue(struct manager *m, struct item *i, bool first);
 void item_end(struct item *i, enum item_state state, const struct ulv_diag *d);

@@ -33,6 +33,7 @@ struct manager {
         struct ulv_bundle *bundle;      /* in force; NULL before the first one came */
         uint64_t version;               /* highest version that operations told of: the bundle may be behind */
         char operations_build[ULV_BUILD_LEN + 1];       /* lib/build.h; "" until it told */
+        bool reviewed;                  /* unsettled.c has asked once: verbs may come */
         char *problems;                 /* owned; of the files on disk, "" if none; NULL unknown */
 
         struct cache *cache;            /* rows.c */

@@ -79,6 +79,11 @@ static void move_go(struct job *j) {
                 change_install(j);
 }
 
+static void move_begin(struct job *j) {
+        if (change_plan(j))
+                move_go(j);
+}
+
 int method_move(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
         struct ulv_request request = { .verb = ULV_REQUEST_MOVE };
@@ -103,7 +108,7 @@ int method_move(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
                 return 1;
         request.runtime = flags & ULV_FLAG_RUNTIME;
         j->items[0].request = request;
-        if (item_name(&j->items[0], from, to) && change_plan(j))
-                move_go(j);
+        if (item_name(&j->items[0], from, to) && turn_take(j, move_begin))
+                move_begin(j);
         return 1;
 }

@@ -235,7 +235,7 @@ static int listen_now(struct manager *m) {
 void public_ready(struct manager *m, bool anyway) {
         int r;
 
-        if (m->listener || (!anyway && !(m->fresh && m->bundle)))
+        if (m->listener || (!anyway && !(m->fresh && m->bundle && m->reviewed)))
                 return;
         r = listen_now(m);
         if (r < 0) {

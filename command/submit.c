@@ -17,8 +17,6 @@
 #define PATIENCE 5000000u       /* us that work waits for uvd to come back */
 #define TICK 20000u             /* us until a plan is tried again though no change was seen */
 
-static void resolve(struct manager *m, struct item *i);
-
 static int on_tick(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
         struct manager *m = userdata;
 
@@ -171,7 +169,7 @@ static void refused(struct manager *m, struct item *i, const sd_bus_error *e) {
         if (!is_answer(e)) {
                 i->state = ITEM_UNKNOWN;
                 if (m->fresh)   /* else jobs_resume() does it */
-                        resolve(m, i);
+                        submit_resolve(m, i);
                 return;
         }
         ulv_bus_error_to_diag(e, 0, &d);
@@ -204,17 +202,17 @@ static int on_submitted(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus
 }
 
 /* "4712-k3x7ab": the generation that it would make, for people, and enough chance never to meet again. */
-static int new_id(struct item *i, uint64_t generation) {
+int submit_new_id(const struct manager *m, char ret[static 65]) {
         static const char digits[] = "abcdefghijkmnpqrstuvwxyz23456789";
         uint8_t random[8];
         int n;
 
         if (getrandom(random, sizeof(random), 0) != sizeof(random))
                 return -EIO;
-        n = snprintf(i->txn, sizeof(i->txn), "%llu-", (unsigned long long) generation + 1);
+        n = snprintf(ret, 65, "%llu-", (unsigned long long) ulv_ledger_generation(m->ledger) + 1);
         for (size_t k = 0; k < sizeof(random); k++)
-                i->txn[n + (int) k] = digits[random[k] % 32];
-        i->txn[n + (int) sizeof(random)] = 0;
+                ret[n + (int) k] = digits[random[k] % 32];
+        ret[n + (int) sizeof(random)] = 0;
         return 0;
 }
 
@@ -223,7 +221,8 @@ static int submit_operations(struct manager *m, struct item *i, uint64_t if_gene
         sd_bus_message *call = NULL;
         int r;
 
-        r = new_id(i, ulv_ledger_generation(m->ledger));
+        /* One that was refused never was, so a promised id may be used again. */
+        r = i->intent[0] ? !ulv_copy(i->txn, sizeof(i->txn), i->intent) : submit_new_id(m, i->txn);
         if (r >= 0)
                 r = sd_bus_message_new_method_call(m->uvd.bus, &call, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Submit");
         if (r >= 0)
@@ -335,6 +334,7 @@ static void give_up(struct manager *m) {
                         ulv_diag_why(&d, "uvd, which would record it, isn't there; it is finished when uvd is back");
                 }
                 ulv_diag_try(&d, "uvctl history, when it is back");
+                i->unsure = true;
                 item_end(i, ITEM_FAILED, &d);
         }
 }
@@ -362,7 +362,7 @@ static int on_resolved(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_
 }
 
 /* Asks for a transaction by its id. */
-static void resolve(struct manager *m, struct item *i) {
+void submit_resolve(struct manager *m, struct item *i) {
         sd_bus_message *call = NULL;
         int r = -ENOTCONN;
 
@@ -380,7 +380,8 @@ void jobs_resume(struct manager *m) {
         for (struct job *j = m->jobs->first; j; j = j->next)
                 for (size_t k = 0; !j->state && k < j->n_items; k++)
                         if (j->items[k].state == ITEM_UNKNOWN || j->items[k].state == ITEM_REACHING)
-                                resolve(m, &j->items[k]);
+                                submit_resolve(m, &j->items[k]);
+        unsettled_review(m);
         jobs_kick(m);
 }
 

@@ -111,7 +111,8 @@ static int on_transaction(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_b
         else {
                 /* The definitions go back too, if nobody changed them since. */
                 j->revert = jobs_installed_by(j->m, j->items[0].name);
-                job_run(j);
+                if (j->revert == 0 || turn_take(j, job_run))
+                        job_run(j);
         }
         return 0;
 }

@@ -71,10 +71,12 @@
  *        (merge=false: instead of them). An empty memfd is the files on disk as they are now.
  *   Install(h bundle) -> (t version)                     re-checks, writes what differs from the set in force, makes it
  *        the set in force; refused (Conflict) where that would overwrite a hand edit that doesn't count yet
- *   SetDropIn(s partition, s text, b runtime) -> (t version)   NAME.partition.d/50-set.conf; "" removes it. runtime:
- *        nothing is written, only checked
+ *   SetDropIn(s partition, s text, s transaction) -> (t version)   NAME.partition.d/50-set.conf; "" removes it. It is
+ *        noted, before it is written, for which transaction: until Settle() or Revert()
  *   Revert(t version) -> (t version)                     takes back what the Install or SetDropIn that made `version`
  *        changed, if none of these files was changed again since (else Conflict)
+ *   Settle(t version) -> ()                              the transaction that it was written for has ended well
+ *   Unsettled() -> (a(tss) version, partition, transaction)   what was neither settled nor taken back
  *   signals: Changed(t version)
  *
  * org.ultravisor1.Manager at /org/ultravisor1, for people: man/org.ultravisor1.5 has every method, with who may call

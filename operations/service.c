@@ -222,15 +222,17 @@ static int method_check(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_err
         return sd_bus_reply_method_return(m, "bhs", r == 0, merged, ulv_strbuf_str(&problems));
 }
 
-/* Validates, installs (takes the candidate's content), answers. dry: only the first. */
-static int install_and_reply(sd_bus_message *m, struct service *s, struct set *candidate, bool dry) {
+/* Validates, installs (takes the candidate's content), answers. txn "": nobody will tell how it ended. */
+static int install_and_reply(sd_bus_message *m, struct service *s, struct set *candidate, const char *partition, const char *txn) {
         _cleanup_strbuf_ struct ulv_strbuf problems = { .max = PROBLEMS_MAX };
-        uint64_t before = s->in.in_force.files.version;
+        uint64_t before = s->in.in_force.files.version, version = candidate->files.version;
         struct ulv_diag d = { 0 };
         int r;
 
         r = set_validate(candidate, &problems);
-        if (r != 0 || dry)
+        if (r == 0 && txn[0])
+                r = unsettled_add(s->in.state, &s->unsettled, version, partition, txn);
+        if (r != 0)
                 set_done(candidate);
         if (r < 0)
                 return reply_errno(m, r);
@@ -240,13 +242,13 @@ static int install_and_reply(sd_bus_message *m, struct service *s, struct set *c
                 ulv_diag_try(&d, "change that first; nothing was written");
                 return ulv_bus_reply_diag(m, &d);
         }
-        if (!dry) {
-                r = install_run(&s->in, candidate, &d);
-                if (r > 0)
-                        return ulv_bus_reply_diag(m, &d);
-                if (r < 0)
-                        return reply_errno(m, r);
-        }
+        r = install_run(&s->in, candidate, &d);
+        if (s->in.in_force.files.version == before)     /* refused, or there was nothing to write */
+                unsettled_drop(s->in.state, &s->unsettled, version);
+        if (r > 0)
+                return ulv_bus_reply_diag(m, &d);
+        if (r < 0)
+                return reply_errno(m, r);
         r = sd_bus_reply_method_return(m, "t", s->in.in_force.files.version);
         changed(s, before);
         return r;
@@ -274,7 +276,7 @@ static int method_install(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_e
                 return ulv_bus_reply_diag(m, &d);
         if (r < 0)
                 return reply_errno(m, r);
-        return install_and_reply(m, s, &candidate, false);
+        return install_and_reply(m, s, &candidate, "", "");
 }
 
 /* The set in force with one file changed: text "" removes it. */
@@ -296,14 +298,18 @@ static int with_file(struct service *s, const char *path, const char *text, stru
 static int method_set_drop_in(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct service *s = userdata;
         char path[ULV_NAME_MAX + 64];
-        const char *name, *text;
+        const struct unsettled_note *note;
+        const char *name, *text, *txn;
         struct ulv_diag d = { 0 };
         struct set candidate;
-        int runtime, r;
+        int r;
 
-        r = sd_bus_message_read(m, "ssb", &name, &text, &runtime);
+        r = sd_bus_message_read(m, "sss", &name, &text, &txn);
         if (r < 0)
                 return r;
+        note = unsettled_find(&s->unsettled, txn);
+        if (note)       /* asked for again: the answer was lost */
+                return sd_bus_reply_method_return(m, "t", note->version);
         if (!ulv_name_is_valid(name) || strlen(text) > ULV_INI_FILE_MAX) {
                 ulv_diag_what(&d, ULV_EXIT_USAGE, "not a partition's name, or a drop-in longer than 64K");
                 return ulv_bus_reply_diag(m, &d);
@@ -321,7 +327,7 @@ static int method_set_drop_in(sd_bus_message *m, void *userdata, ULV_UNUSED sd_b
                 return ulv_bus_reply_diag(m, &d);
         if (r < 0)
                 return reply_errno(m, r);
-        return install_and_reply(m, s, &candidate, runtime);
+        return install_and_reply(m, s, &candidate, name, txn);
 }
 
 static int method_revert(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -334,6 +340,8 @@ static int method_revert(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         if (r < 0)
                 return r;
         r = install_revert(&s->in, version, &d);
+        if (r >= 0)     /* what was changed again since can't go back later either */
+                unsettled_drop(s->in.state, &s->unsettled, version);
         if (r > 0)
                 return ulv_bus_reply_diag(m, &d);
         if (r < 0)
@@ -343,6 +351,33 @@ static int method_revert(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         return r;
 }
 
+static int method_settle(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct service *s = userdata;
+        uint64_t version;
+        int r;
+
+        r = sd_bus_message_read(m, "t", &version);
+        if (r < 0)
+                return r;
+        unsettled_drop(s->in.state, &s->unsettled, version);
+        return sd_bus_reply_method_return(m, "");
+}
+
+static int method_unsettled(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const struct service *s = userdata;
+        ULV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(tss)");
+        for (size_t i = 0; r >= 0 && i < s->unsettled.n; i++)
+                r = sd_bus_message_append(reply, "(tss)", s->unsettled.v[i].version, s->unsettled.v[i].partition, s->unsettled.v[i].txn);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Bundle", "", "thss", method_bundle, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -350,8 +385,10 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Status", "", "tbs", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Check", "hb", "bhs", method_check, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Install", "h", "t", method_install, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("SetDropIn", "ssb", "t", method_set_drop_in, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("SetDropIn", "sss", "t", method_set_drop_in, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Revert", "t", "t", method_revert, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Settle", "t", "", method_settle, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Unsettled", "", "a(tss)", method_unsettled, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "t", 0),
         SD_BUS_VTABLE_END,
 };
