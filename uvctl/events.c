@@ -150,12 +150,13 @@ static uint64_t monotonic_usec(void) {
         return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
 }
 
-/* Who waits for a name that there isn't would wait for ever. */
+/* Who waits for a name that there isn't, or may not look, would wait for ever: signals that a caller may not have
+ * don't come, and nobody says so. */
 static int check_names(struct uvctl *u, int argc, char **argv) {
         struct rows rows;
-        int r = argc > 0 ? rows_get(u, ROWS_PARTITIONS, &rows) : 0;
+        int r = rows_get(u, ROWS_PARTITIONS, &rows);
 
-        if (argc == 0 || r != 0)
+        if (r != 0)
                 return r;
         for (int i = 0; i < argc && r == 0; i++)
                 if (!rows_part(&rows, argv[i]) && !ulv_name_is_reserved(argv[i]))

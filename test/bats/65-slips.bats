@@ -40,6 +40,14 @@ typing() { local keys=$1; shift; printf "$keys" | script -qec "$*" /dev/null; }
     refused 1 restore "$ROOT/nosuch"
 }
 
+@test "what an answer says by its exit status isn't followed by another reason" {
+    sim web Share=1 256M; uv apply -y; uv start web
+    run uv why set web memory=900G; [ "$status" = 7 ]; [[ "$output" != *"nobody said why"* ]]
+    run uv why remove web; [ "$status" = 6 ]; [[ "$output" != *"nobody said why"* ]]
+    printf '[CPU]\nShare=much\n' >"$ROOT/bad.partition"
+    run uv verify "$ROOT/bad.partition"; [ "$status" = 1 ]; [[ "$output" != *"nobody said why"* ]]
+}
+
 @test "memory without a unit is not taken for bytes, on the command line and in files" {
     sim web Share=1 256M; uv apply -y; uv start web
     refused 2 set web memory=64; [ "${lines[2]}" = "try: memory=64M" ]

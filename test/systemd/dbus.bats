@@ -71,6 +71,9 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
     is "$status" 5
     [[ "$output" == "uid $(id -u dave) may not call Stop for web"*polkit*try:* ]]
     outcomes ULTRAVISOR_OUTCOME=denied | grep -x "$(id -u dave) Stop web denied"
+    # Signals that may not be had don't come: nobody shall wait for them.
+    run as dave timeout 5 uvctl events --wait=3s
+    is "$status" 5
     # Of one person ten lines a minute, however often.
     for i in $(seq 15); do not as dave uvctl list 2>/dev/null; done
     is "$(outcomes "ULTRAVISOR_UID=$(id -u dave)" | wc -l)" 10
