@@ -73,11 +73,13 @@ int verb_remove(struct uvctl *u, int argc, char **argv) {
                         r = 0;
                 }
         }
-        for (int i = 0; i < argc && r == 0 && !given(u, OPT_DRY_RUN); i++)
+        for (int i = 0; i < argc && r == 0 && !given(u, OPT_DRY_RUN); i++) {
+                disable_removed(u, argv[i]);
                 if (purging)
                         r = purge(u, &s, argv[i]);
                 else
                         tell_kept(u, &s, argv[i]);
+        }
         store_done(&s);
         return r;
 }

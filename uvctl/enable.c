@@ -3,7 +3,10 @@
 /* enable, disable: whether a partition is started at boot is systemd's to know. The names are checked here, for systemctl
  * would enable any; the rest is its own, with the caller's rights. */
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "model/name.h"
 #include "uvctl/uvctl.h"
@@ -56,6 +59,34 @@ static int with_systemd(struct uvctl *u, const char *verb, int argc, char **argv
         /* What is enabled may have lost its definition meanwhile. */
         r = ulv_streq(verb, "enable") ? check_names(u, argc, argv) : ULV_EXIT_OK;
         return r == ULV_EXIT_OK ? run_systemctl(u, verb, argc, argv) : r;
+}
+
+/* A partition that was removed: at the next boot its unit would only fail. */
+void disable_removed(const struct uvctl *u, const char *name) {
+        char unit[ULV_NAME_MAX + 32], link[ULV_NAME_MAX + 96];
+        int status = -1;
+        struct stat st;
+        pid_t pid;
+
+        (void) snprintf(unit, sizeof(unit), "uv-partition@%s.service", name);
+        (void) snprintf(link, sizeof(link), "/etc/systemd/system/ultravisor.target.wants/%s", unit);
+        if (!ulv_streq(u->root, "/") || lstat(link, &st) < 0)
+                return;
+        (void) fflush(stdout);
+        pid = fork();
+        if (pid == 0) {
+                int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+                (void) dup2(null, STDERR_FILENO);
+                (void) execlp("systemctl", "systemctl", "--quiet", "--no-ask-password", "disable", unit, (char *) NULL);
+                _exit(127);
+        }
+        if (pid > 0)
+                (void) waitpid(pid, &status, 0);
+        if (status != 0)
+                fprintf(stderr, "%s is removed, and still enabled: its unit will fail at boot\ntry: sudo uvctl disable %s\n", name, name);
+        else if (!u->quiet)
+                printf("%s isn't started at boot any more\n", name);
 }
 
 int verb_enable(struct uvctl *u, int argc, char **argv) { return with_systemd(u, "enable", argc, argv); }

@@ -116,6 +116,7 @@ int verb_pause(struct uvctl *u, int argc, char **argv);
 int verb_resume(struct uvctl *u, int argc, char **argv);
 int verb_enable(struct uvctl *u, int argc, char **argv);        /* enable.c */
 int verb_disable(struct uvctl *u, int argc, char **argv);
+void disable_removed(const struct uvctl *u, const char *name);
 int verb_kill(struct uvctl *u, int argc, char **argv);
 int verb_set(struct uvctl *u, int argc, char **argv);
 int verb_attach(struct uvctl *u, int argc, char **argv);

@@ -94,7 +94,12 @@ old_code() { uvctl list -a -o json | jq -r '[.[] | select(.OldCode) | .Name] | j
     local files
     files=$(installed_files)
     [ "$(wc -l <<<"$files")" -gt 25 ]
-    dpkg -r ultravisor
+    systemctl start ultravisor.slice uvpool.slice
+    systemctl enable -q uv-partition@web.service || ln -s /lib/systemd/system/uv-partition@.service /etc/systemd/system/ultravisor.target.wants/uv-partition@web.service
+    run dpkg -r ultravisor
+    is "$status" 0
+    [[ "$output" == *"Ending the partitions that run: uv-partition@web.service"* ]]
+    is "$(systemctl is-active ultravisor.slice uvpool.slice | xargs)" "inactive inactive"
     # What is in /etc is a configuration file of dpkg: it stays until a purge.
     for f in $files; do case $f in /etc/*) ;; *) not test -e "$f" ;; esac; done
     is "$(pgrep -x 'uvd|uv-.*' | xargs)" ""
@@ -116,6 +121,7 @@ old_code() { uvctl list -a -o json | jq -r '[.[] | select(.OldCode) | .Name] | j
         \( -name '*ultravisor*' -o -name 'uvd*' -o -name 'uv-*' -o -name uvctl \) -print | grep -v '^/tmp\|^/var/log/dpkg\|^/run/log' | xargs)" ""
     is "$(find /run -xdev -name '*ultravisor*' | xargs)" ""
     is "$(pgrep -x 'uvd|uv-.*' | xargs)" ""
+    is "$(find /etc/systemd/system -name 'uv-*' -o -name 'ultravisor*' | xargs)" ""
     id ultravisor
     is "$(systemctl --failed --plain --no-legend | xargs)" ""
 }

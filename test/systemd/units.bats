@@ -112,6 +112,16 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     is "$status" 4
 }
 
+@test "a partition that is removed isn't enabled any more" {
+    sim gone Share=0.1 64M
+    uvctl apply -y
+    uvctl enable -q gone
+    run uvctl remove gone
+    is "$status" 0
+    [[ "$output" == *"gone isn't started at boot any more"* ]]
+    not test -L /etc/systemd/system/ultravisor.target.wants/uv-partition@gone.service
+}
+
 @test "enabled partitions are started with ultravisor.target, in the order of After=" {
     container first
     container second After=first
