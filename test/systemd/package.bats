@@ -98,7 +98,7 @@ old_code() { uvctl list -a -o json | jq -r '[.[] | select(.OldCode) | .Name] | j
     systemctl enable -q uv-partition@web.service || ln -s /lib/systemd/system/uv-partition@.service /etc/systemd/system/ultravisor.target.wants/uv-partition@web.service
     run dpkg -r ultravisor
     is "$status" 0
-    [[ "$output" == *"Ending the partitions that run: uv-partition@web.service"* ]]
+    [[ "$output" == *"Ending the partitions that run: "*"uv-partition@web.service"* ]]
     is "$(systemctl is-active ultravisor.slice uvpool.slice | xargs)" "inactive inactive"
     # What is in /etc is a configuration file of dpkg: it stays until a purge.
     for f in $files; do case $f in /etc/*) ;; *) not test -e "$f" ;; esac; done
