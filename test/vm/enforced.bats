@@ -203,6 +203,43 @@ write_ms() { # write_ms MEGABYTES: how long it takes to write them, past every c
     uv check
 }
 
+memory_of() { cat "$(top_cg "$1")/memory.current"; }
+channel() { uv channel list -o json | jq -r --arg c "$1" '.[] | select(.Channel == $c) | .'"$2"; }
+is_booked() { [ "$(channel "$1" State) $(channel "$1" Memory)" = "connected booked" ]; }
+channels() { # channels LABEL...: of 8M each, between mem, who owns them, and core
+    local l own='' other=''
+    for l in "$@"; do
+        own+="[Channel \"$l\"]"$'\nPeer=core\nKind=memory\nSize=8M\n'; other+="[Channel \"$l\"]"$'\nPeer=mem\n'
+    done
+    container mem Share=0.5 32M "sleep 1000
+$own"
+    container core Cores=1 32M "sleep 1000
+$other"
+}
+
+# bats test_tags=channel
+@test "a channel's pages are its owner's memory from the moment that it is there" {
+    local before; uv set mem memory=32M -q; before=$(memory_of mem)
+    channels feed; uv apply -y
+    wait_for 10 is_booked feed
+    [ $(($(memory_of mem) - before)) -ge $((8 << 20)) ]
+    [ "$(memory_of core)" -lt $((8 << 20)) ]
+}
+
+# bats test_tags=channel
+@test "the limit is reached while a channel's pages are allocated: that is said, nothing half is left, and nobody dies of it" {
+    uv exec mem -- sh -c 'dd if=/dev/zero of=/tmp/fill bs=1M count=14; dd if=/dev/zero of=/dev/shm/fill bs=1M count=5'
+    local pid before; pid=$(field mem Leader); before=$(memory_of mem)
+    channels feed more; uv apply -y || true
+    wait_for 10 grep -q "channel more isn't there: its pages can't be allocated within the partition's memory" "$ROOT/log"
+    wait_for 10 eval '[ "$(channel more Memory)" = null ] || [ -z "$(channel more State)" ]'
+    is_booked feed
+    [ "$(field mem Leader)" = "$pid" ]; [ "$(field mem State)" = running ]
+    [ "$(memory_of mem)" -le $((before + (4 << 20))) ]
+    uv exec mem -- sh -c ': >/tmp/fill; : >/dev/shm/fill'
+    channels; uv apply -y
+}
+
 @test "kill -9 of monitor and uvd: limits stand, the process lives" {
     pid=$(field core Leader); t=$(start_time "$pid"); d=$(top_cg core); before=$(cat "$d/cpuset.cpus")
     kill -9 $(pids_of uv-monitor-lxc); kill -9 "$(pids_of uvd)"
