@@ -322,9 +322,6 @@ static int check_credential(const struct ulv_parts_parser *p, const struct ulv_d
                 return FAIL_AT(&p->credentials[index][CRED_SOURCE], "Encrypted= and Source= exclude each other in [Credential \"%s\"]", c->label);
         if (!c->encrypted && !c->source)
                 return FAIL_AT(at, "[Credential \"%s\"] has neither Encrypted= (of systemd-creds) nor Source= (a plain file of root's)", c->label);
-        /* Only the image knows a name's number, and nothing outside the partition believes what an image says. */
-        if (d->user && *d->user && !ulv_streq(d->user, "root") && !(d->user[0] >= '0' && d->user[0] <= '9'))
-                return FAIL_AT(at, "[Credential \"%s\"] needs User= as a number, for User=%s is a name that only the image knows", c->label, d->user);
         return 0;
 }
 

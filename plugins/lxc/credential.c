@@ -10,13 +10,20 @@
  * There are two mounts of that file system. The container's is read-only and, like all its mounts, locked. The
  * other is attached nowhere; its fd is in the starter's store, and through it `uvctl credential rotate` replaces
  * each file by rename: a reader sees the old content or the new. The files belong to User=, mode 0400. They are
- * written under its uid (setfsuid), for which CAP_SETUID is enough, which the monitor keeps anyway. */
+ * written under its uid (setfsuid), for which CAP_SETUID is enough, which the monitor keeps anyway.
+ *
+ * What number a name has the partition's own /etc/passwd says, which we don't read: uv-init does, as the container's root
+ * and with its tree as root directory, before the files are given to that number. The directory's owner remembers it. */
 
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/securebits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/fsuid.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -24,6 +31,7 @@
 
 #include "lib/log.h"
 #include "lib/protocol.h"
+#include "model/inventory.h"
 #include "plugins/lxc/lxc.h"
 
 #define CREDENTIAL_MAX (1024 * 1024)    /* bytes of one, as systemd has it */
@@ -179,16 +187,16 @@ static int write_one(const struct writer *w, const struct ulv_credential *c, str
         return r != 0 ? r : k;
 }
 
-static uid_t owner(const struct ulv_definition *d, uid_t uid_base) {
-        /* The parser took it: a number up to 65534, or root. */
-        return uid_base + (d->user && d->user[0] >= '0' && d->user[0] <= '9' ? (uid_t) strtoul(d->user, NULL, 10) : 0);
-}
-
 int lxc_credentials_rotate(const struct ulv_definition *d, uid_t uid_base, const char *root, int dir, const char *label, struct ulv_diag *reterr) {
-        const struct writer w = { dir, owner(d, uid_base), root };
         bool found = false;
+        struct stat st;
         int r = 0;
 
+        if (fstat(dir, &st) < 0)
+                return -errno;
+        if (st.st_uid < uid_base || st.st_uid - uid_base >= ULV_UID_RANGE)
+                return -EPERM;
+        const struct writer w = { dir, st.st_uid, root };
         for (size_t i = 0; r == 0 && i < d->n_credentials; i++) {
                 if (*label && !ulv_streq(label, d->credentials[i].label))
                         continue;
@@ -213,7 +221,6 @@ static int make_memory(const char *type, bool noswap) {
 void lxc_credentials_open(struct lxc_build *b) {
         const struct ulv_definition *d = b->definition;
         struct ulv_diag diag = { 0 };
-        uid_t id = owner(d, b->uid_base);
 
         b->credentials = -1;
         if (d->n_credentials == 0)
@@ -221,7 +228,7 @@ void lxc_credentials_open(struct lxc_build *b) {
         b->credentials = make_memory("tmpfs", true);
         if (b->credentials < 0)
                 b->credentials = make_memory("ramfs", false);
-        if (b->credentials < 0 || fchownat(b->credentials, "", id, id, AT_EMPTY_PATH) < 0)
+        if (b->credentials < 0 || fchownat(b->credentials, "", b->uid_base, b->uid_base, AT_EMPTY_PATH) < 0)
                 lxc_build_fail(b, -errno, "a file system in memory for its credentials", "dmesg: the kernel may say more");
         int r = lxc_credentials_rotate(d, b->uid_base, b->instance_root, b->credentials, "", &diag);
         if (r < 0)
@@ -231,6 +238,57 @@ void lxc_credentials_open(struct lxc_build *b) {
                 (void) snprintf(why, sizeof(why), "%.200s: %.500s", diag.what + strlen("cannot read the "), diag.why);
                 lxc_build_fail(b, 0, why, diag.try_);
         }
+}
+
+/* Root inside without a capability, and nothing of the host's to see. */
+static _Noreturn void exec_find(struct lxc_build *b, int out) {
+        char *argv[] = { (char *) "uv-init", (char *) "--find", b->definition->user, NULL }, *env[] = { NULL };
+
+        if (setns(b->leader_pidfd, CLONE_NEWUSER) < 0 || setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0 ||
+            fchdir(b->tree) < 0 || chroot(".") < 0 || prctl(PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0) < 0 || dup2(out, 1) < 0 ||
+            close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+                _exit(1);
+        (void) fexecve(b->init_exe, argv, env);
+        _exit(1);
+}
+
+/* A number of the container's, whatever the image says: one that isn't there fails the start. */
+static uid_t find_owner(struct lxc_build *b) {
+        char text[16] = "", why[320];
+        int out[2], status;
+
+        if (pipe2(out, O_CLOEXEC) < 0)
+                lxc_build_fail(b, -errno, "looking up User=", "dmesg: the kernel may say more");
+        pid_t pid = fork();
+        if (pid == 0)
+                exec_find(b, out[1]);
+        (void) close(out[1]);
+        ssize_t n = pid < 0 ? -1 : read(out[0], text, sizeof(text) - 1);
+        (void) close(out[0]);
+        while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        char *end = text;
+        unsigned long id = n > 0 && text[0] >= '0' && text[0] <= '9' ? strtoul(text, &end, 10) : 0;
+        if (end == text || *end != '\n' || id >= ULV_UID_RANGE) {
+                (void) snprintf(why, sizeof(why), "User=%.200s isn't in its /etc/passwd, so nobody can be given its credentials", b->definition->user);
+                lxc_build_fail(b, 0, why, "a user that the image has, or a number");
+        }
+        return b->uid_base + (uid_t) id;
+}
+
+/* Root's they are since they were written; the directory last. */
+void lxc_credentials_give(struct lxc_build *b) {
+        const struct ulv_definition *d = b->definition;
+        uid_t id;
+
+        if (!d->user || !*d->user || ulv_streq(d->user, "root"))
+                return;
+        id = find_owner(b);
+        for (size_t i = 0; i < d->n_credentials; i++)
+                if (fchownat(b->credentials, d->credentials[i].label, id, id, AT_SYMLINK_NOFOLLOW) < 0)
+                        lxc_build_fail(b, -errno, "giving its credentials to User=", "dmesg: the kernel may say more");
+        if (fchownat(b->credentials, "", id, id, AT_EMPTY_PATH) < 0)
+                lxc_build_fail(b, -errno, "giving its credentials to User=", "dmesg: the kernel may say more");
 }
 
 /* The mount is attached: another one of the same file system is cloned for the monitor, this one made read-only. */

@@ -15,7 +15,10 @@
  * All or none is put on; they are gone with the cgroup, and nobody inside can take them off. A kernel that has the
  * hooks but was booted without "bpf" in lsm= takes the programs and never asks them: so the container's first process
  * tries (lxc_hooks_refuse), and if it wasn't refused they are taken off again. What is on the cgroup of a container that
- * runs is thus known to work, by whoever adopts it. */
+ * runs is thus known to work, by whoever adopts it.
+ *
+ * The first program on a hook has the kernel write its own code anew, the last one that goes again, for longer than a
+ * start takes. So the cgroup above the container's, which outlives it, gets programs that let everything pass. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +40,7 @@
 #define NOTE "hooks"            /* below ULV_RUN: the boot's id, then lines: FUNCTION NUMBER */
 #define NOTE_MAX 4096
 #define PROGRAM_NAME "uv_hook"
+#define KEEPER_NAME "uv_hook_keeper" /* at most 15 letters */
 #define MODE_ATTACH 0x02        /* the kernel's PTRACE_MODE_ATTACH: into its memory */
 #define MODE_REALCREDS 0x10     /* by a call that takes a pid; a look into /proc has 0x08 */
 #define NAME_OFFSET 8           /* of the text in the kernel's struct qstr, behind hash and length */
@@ -139,6 +143,7 @@ static const struct hook {
         { judge_access, true, false }, { refuse, true, false },
 };
 #define N_HOOKS ULV_ARRAY_SIZE(hooks)
+#define PROGRAMS_MAX 64         /* on one cgroup, everybody's */
 _Static_assert(N_HOOKS <= LXC_BTF_NAMES_MAX, "looked up at once");
 static const char *const functions[N_HOOKS] = {
         "bpf_lsm_socket_create", "bpf_lsm_inode_init_security_anon", "bpf_lsm_file_ioctl", "bpf_lsm_file_ioctl_compat",
@@ -211,16 +216,13 @@ static int find_ids(const char *root, uint32_t ids[N_HOOKS]) {
 
 /* --- the cgroup -------------------------------------------------------------------------------------------- */
 
-static int load(const struct hook *hook, uint32_t id, unsigned rights) {
-        struct bpf_program p = { 0 };
-
-        judge_containers_alone(&p);
-        hook->judge(&p, rights);
+static int load(const struct bpf_program *p, uint32_t id, const char *name) {
         union bpf_attr a = {
                 .prog_type = BPF_PROG_TYPE_LSM, .expected_attach_type = BPF_LSM_CGROUP, .attach_btf_id = id,
-                .insns = (uint64_t) (uintptr_t) p.insns, .insn_cnt = p.n, .license = (uint64_t) (uintptr_t) "GPL",
-                .prog_name = PROGRAM_NAME,
+                .insns = (uint64_t) (uintptr_t) p->insns, .insn_cnt = p->n, .license = (uint64_t) (uintptr_t) "GPL",
         };
+
+        memcpy(a.prog_name, name, strlen(name));
         int fd = sys_bpf(BPF_PROG_LOAD, &a);
         return fd < 0 ? -errno : fd;
 }
@@ -233,45 +235,22 @@ static int attach(int cgroup, int program, int command) {
         return sys_bpf(command, &a) < 0 ? -errno : 0;
 }
 
-int lxc_hooks_put(int cgroup, const char *root, unsigned rights) {
-        uint32_t ids[N_HOOKS] = { 0 };
-        int programs[N_HOOKS], r = find_ids(root, ids);
-        size_t loaded = 0;
-
-        for (; r >= 0 && loaded < N_HOOKS; loaded++) {
-                const struct hook *h = &hooks[loaded];
-                programs[loaded] = -1;
-                if ((h->app && rights) || (h->newer && ids[loaded] == 0))
-                        continue;
-                r = ids[loaded] > 0 ? load(h, ids[loaded], rights) : -EOPNOTSUPP;
-                programs[loaded] = r;
-        }
-        for (size_t i = 0; r >= 0 && i < loaded; i++)
-                if (programs[i] >= 0)
-                        r = attach(cgroup, programs[i], BPF_PROG_ATTACH);
-        for (size_t i = 0; i < loaded; i++)
-                (void) ulv_close(programs[i]);
-        if (r < 0)
-                lxc_hooks_remove(cgroup);
-        return r < 0 ? r : 0;
-}
-
-/* Ours, told from a manager's by the name; at most this many at a time are on one cgroup. */
-static size_t find_programs(int cgroup, int ret[2 * N_HOOKS]) {
-        uint32_t ids[2 * N_HOOKS], flags[2 * N_HOOKS];
+/* Ours of this name, told from a manager's by it; as many as may be on one cgroup. */
+static size_t find_programs(int cgroup, const char *name, int ret[PROGRAMS_MAX]) {
+        uint32_t ids[PROGRAMS_MAX], flags[PROGRAMS_MAX];
         size_t n = 0;
-        union bpf_attr query = { .query = { .target_fd = (uint32_t) cgroup, .attach_type = BPF_LSM_CGROUP, .prog_cnt = ULV_ARRAY_SIZE(ids),
+        union bpf_attr query = { .query = { .target_fd = (uint32_t) cgroup, .attach_type = BPF_LSM_CGROUP, .prog_cnt = PROGRAMS_MAX,
                                             .prog_ids = (uint64_t) (uintptr_t) ids, .prog_attach_flags = (uint64_t) (uintptr_t) flags } };
 
         if (sys_bpf(BPF_PROG_QUERY, &query) < 0)
                 return 0;
-        for (uint32_t i = 0; i < query.query.prog_cnt && i < ULV_ARRAY_SIZE(ids); i++) {
+        for (uint32_t i = 0; i < query.query.prog_cnt && i < PROGRAMS_MAX; i++) {
                 union bpf_attr get = { .prog_id = ids[i] };
                 struct bpf_prog_info info = { 0 };
                 int fd = sys_bpf(BPF_PROG_GET_FD_BY_ID, &get);
                 union bpf_attr ask = { .info = { .bpf_fd = (uint32_t) fd, .info_len = sizeof(info), .info = (uint64_t) (uintptr_t) &info } };
 
-                if (fd >= 0 && sys_bpf(BPF_OBJ_GET_INFO_BY_FD, &ask) == 0 && ulv_streq(info.name, PROGRAM_NAME))
+                if (fd >= 0 && sys_bpf(BPF_OBJ_GET_INFO_BY_FD, &ask) == 0 && ulv_streq(info.name, name))
                         ret[n++] = fd;
                 else
                         (void) ulv_close(fd);
@@ -279,9 +258,9 @@ static size_t find_programs(int cgroup, int ret[2 * N_HOOKS]) {
         return n;
 }
 
-void lxc_hooks_remove(int cgroup) {
-        int programs[2 * N_HOOKS];
-        size_t n = find_programs(cgroup, programs);
+static void remove_programs(int cgroup, const char *name) {
+        int programs[PROGRAMS_MAX];
+        size_t n = find_programs(cgroup, name, programs);
 
         for (size_t i = 0; i < n; i++) {
                 (void) attach(cgroup, programs[i], BPF_PROG_DETACH);
@@ -289,14 +268,56 @@ void lxc_hooks_remove(int cgroup) {
         }
 }
 
-bool lxc_hooks_there(int cgroup) {
-        int programs[2 * N_HOOKS];
-        size_t n = find_programs(cgroup, programs);
+static bool has_programs(int cgroup, const char *name) {
+        int programs[PROGRAMS_MAX];
+        size_t n = find_programs(cgroup, name, programs);
 
         for (size_t i = 0; i < n; i++)
                 (void) close(programs[i]);
         return n > 0;
 }
+
+static int put_one(int cgroup, size_t i, uint32_t id, unsigned rights, const char *name) {
+        struct bpf_program p = { 0 };
+
+        if ((hooks[i].app && rights) || (hooks[i].newer && id == 0))
+                return 0;
+        if (id == 0)
+                return -EOPNOTSUPP;
+        if (ulv_streq(name, PROGRAM_NAME)) {
+                judge_containers_alone(&p);
+                hooks[i].judge(&p, rights);
+        } else
+                bpf_add_return(&p, 1);
+        _cleanup_close_ int fd = load(&p, id, name);
+        return fd < 0 ? fd : attach(cgroup, fd, BPF_PROG_ATTACH);
+}
+
+/* All or none. */
+static int put_programs(int cgroup, const uint32_t ids[N_HOOKS], unsigned rights, const char *name) {
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < N_HOOKS; i++)
+                r = put_one(cgroup, i, ids[i], rights, name);
+        if (r < 0)
+                remove_programs(cgroup, name);
+        return r;
+}
+
+int lxc_hooks_put(int cgroup, const char *root, unsigned rights) {
+        _cleanup_close_ int above = openat(cgroup, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        uint32_t ids[N_HOOKS] = { 0 };
+        int r = find_ids(root, ids);
+
+        if (r == 0)
+                r = put_programs(cgroup, ids, rights, PROGRAM_NAME);
+        if (r == 0 && above >= 0 && !has_programs(above, KEEPER_NAME))
+                (void) put_programs(above, ids, 0, KEEPER_NAME);        /* without them it takes longer */
+        return r;
+}
+
+void lxc_hooks_remove(int cgroup) { remove_programs(cgroup, PROGRAM_NAME); }
+bool lxc_hooks_there(int cgroup) { return has_programs(cgroup, PROGRAM_NAME); }
 
 /* A socket that every kernel has, that nobody is hurt by, and that no profile's list has. */
 bool lxc_hooks_refuse(void) {

@@ -251,10 +251,11 @@ void lxc_network_configure(struct lxc_build *b);
 /* Is an interface of that uid range still on the host? */
 bool lxc_network_left(uid_t uid_base);
 
-/* credential.c. In the host's mount namespace; once attached: returns the writable mount. */
+/* credential.c. In the host's mount namespace; when the tree stands; once attached: returns the writable mount. */
 #define LXC_CREDENTIALS_FD "credentials"        /* its name in the fd store */
 #define LXC_CREDENTIALS_DIR "/run/credentials/partition"
 void lxc_credentials_open(struct lxc_build *b);
+void lxc_credentials_give(struct lxc_build *b);
 int lxc_credentials_share(struct lxc_build *b);
 /* Reads one again, or all (label ""), and replaces the files in dir. 0; 1: reterr; -ENOENT: no such; -errno. */
 int lxc_credentials_rotate(const struct ulv_definition *d, uid_t uid_base, const char *root, int dir, const char *label, struct ulv_diag *reterr);

@@ -423,6 +423,7 @@ static void furnish_credentials(struct lxc_build *b, int run) {
 
         if (b->credentials < 0)
                 return;
+        lxc_credentials_give(b);
         make_credentials_point(b, run);
         cover(b, run, "credentials/partition", b->credentials);
         _cleanup_close_ int writable = lxc_credentials_share(b);

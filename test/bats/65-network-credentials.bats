@@ -186,6 +186,29 @@ Bridge=nosuch'
     [ "$(uv exec cred --user 33 -- ls -a /run/credentials/partition | xargs)" = ". .. db.password" ]
 }
 
+@test "User= may be a name of the image's: the credential is its number's, also when rotated; no file that lies gets past that" {
+    with_secret named "Source=$ROOT/secrets/plain" www
+    uv apply -y; uv start named
+    [ "$(uv exec named --user 33 -- stat -c '%a %u' /run/credentials/partition/db.password)" = "400 33" ]
+    uv credential rotate named
+    [ "$(uv exec named --user 33 -- stat -c '%a %u' /run/credentials/partition/db.password)" = "400 33" ]
+    [ "$(uv exec named --user 33 -- stat -c '%a %u' /run/credentials/partition)" = "700 33" ]
+    uv stop --force named
+    local passwd lie
+    passwd=$(sed -n 's/^Root=//p' "$ROOT/etc/ultravisor/partitions/named.partition")/etc/passwd
+    mv "$passwd" "$passwd.good"
+    echo 'www:x:33:33::/:/bin/sh' >"$ROOT/secrets/passwd"
+    for lie in 'www:x:65536:0::/:/bin/sh' 'www:x:-1:0::/:/bin/sh' 'www:x:+33:0::/:/bin/sh' www ''; do
+        echo "$lie" >"$passwd"
+        run uv start named; [ "$status" = 1 ]; [[ "$output" == *"User=www isn't in its /etc/passwd"* ]] || { echo "$lie: $output"; false; }
+    done
+    rm "$passwd"; ln -s "$ROOT/secrets/passwd" "$passwd"    # the host's, by a link
+    run uv start named; [ "$status" = 1 ]; [[ "$output" == *"User=www isn't in its /etc/passwd"* ]]
+    rm "$passwd"; mkfifo "$passwd"
+    run uv start named; [ "$status" = 1 ]; [[ "$output" == *"User=www isn't in its /etc/passwd"* ]]
+    rm "$passwd"; mv "$passwd.good" "$passwd"
+}
+
 @test "what can't be rotated is told in three lines, and the old content stays" {
     chmod 644 "$ROOT/secrets/plain"
     run uv credential rotate cred

@@ -57,3 +57,10 @@ teardown_file() { [ -z "$ROOT" ] || instance_down; roots_remove; barriers_remove
     [ "$(uv exec --user www nest -- unshare --user --map-root-user --mount --pid --fork --mount-proc sh -c 'mount -t tmpfs none /tmp && echo $$')" = 1 ]
     uv stop --force nest
 }
+
+@test "AppArmor alone: no filter, hooks, masks, device filter, no_new_privs, and all capabilities in its namespace" {
+    uv stop --force app
+    PART=$(sed 's/^Prefix=.*/Prefix=alone/; s/^UIDRanges=.*/UIDRanges=1900-1950/' <<<"$PART")   # a second instance
+    without seccomp+hooks+masks+devices+nnp+caps+noroot apparmor-alone
+    uv stop --force app; instance_down
+}

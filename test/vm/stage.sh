@@ -28,7 +28,7 @@ vm vm-enforced 240 test/vm/enforced.bats
 vm vm-images 240 test/bats/50-images.bats kernel
 vm vm-containment 360 test/bats/60-containment.bats kernel
 vm vm-barriers 240 test/bats/61-barriers.bats kernel
-vm vm-apparmor 300 test/vm/apparmor.bats
+vm vm-apparmor 400 test/vm/apparmor.bats
 # What one partition can do to others.
 vm vm-neighbours 420 test/vm/neighbours.bats
 vm vm-network 300 test/bats/65-network-credentials.bats kernel

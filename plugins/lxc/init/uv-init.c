@@ -214,6 +214,13 @@ static int begin(struct init *s, const struct program *p) {
         serve(s);
 }
 
+/* Says a user's number: for who may not read the files that have it. */
+static int find(const char *user) {
+        struct identity id;
+
+        return identity_find(user, &id) != 0 || printf("%u\n", (unsigned) id.uid) < 0 || fflush(stdout) != 0;
+}
+
 int main(int argc, char **argv) {
         static struct init s;
         struct program p = { .env = no_words, .user = "", .cwd = "" };
@@ -221,6 +228,8 @@ int main(int argc, char **argv) {
 
         if (argc == 2 && strcmp(argv[1], "--serve") == 0)
                 return begin(&s, NULL);
+        if (argc == 3 && strcmp(argv[1], "--find") == 0)
+                return find(argv[2]);
         for (; i + 1 < argc && strcmp(argv[i], "--") != 0; i += 2) {
                 if (strcmp(argv[i], "--user") == 0)
                         p.user = argv[i + 1];
@@ -230,7 +239,7 @@ int main(int argc, char **argv) {
                         break;
         }
         if (i + 1 >= argc || strcmp(argv[i], "--") != 0) {
-                fprintf(stderr, "usage: uv-init [--user USER] [--cwd DIR] -- PROGRAM [ARGUMENT...]\n       uv-init --serve\n");
+                fprintf(stderr, "usage: uv-init [--user USER] [--cwd DIR] -- PROGRAM [ARGUMENT...]\n       uv-init --serve\n       uv-init --find USER\n");
                 return 2;
         }
         p.argv = (const char *const *) argv + i + 1;
