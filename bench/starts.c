@@ -250,21 +250,6 @@ static double commit_only(ULV_UNUSED void *userdata) {
         waitpid(pid, NULL, 0);
         return t;
 }
-/* One clone with what a container gets, and a program in it: what the kernel alone takes. */
-static double in_process(ULV_UNUSED void *userdata) {
-        static const unsigned long flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-        uint64_t start = now_usec();
-        long pid = syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
-        int status;
-
-        if (pid == 0) {
-                execl("/bin/true", "true", NULL);
-                _exit(1);
-        }
-        if (pid < 0 || waitpid((pid_t) pid, &status, 0) < 0 || status != 0)
-                return -1;
-        return (double) (now_usec() - start) / 1000;
-}
 static double program(void *userdata) {
         uint64_t start = now_usec();
 
@@ -327,7 +312,7 @@ static void bench_lxc(void) {
         char *bwrap[] = { (char *) "bwrap", (char *) "--unshare-all", (char *) "--bind", tree, (char *) "/", (char *) "/bin/true", NULL };
         char *crun[] = { (char *) "crun", (char *) "--cgroup-manager=disabled", (char *) "run", (char *) "-b", bundle, (char *) "bench-uv", NULL };
         struct contender starts[] = {
-                { .name = "in process: clone, the same namespaces, exec", .run = in_process },
+                { .name = "in process: clone, the same namespaces, exec", .run = raw_clone },
                 { .name = "through the daemon (request to running)", .run = ours_start },
                 { .name = "  of it, twice: call, ledger step and commit", .run = commit_only },
                 { .name = "uvctl start, whole process", .run = uvctl_start },

@@ -77,12 +77,16 @@ $(TOOLS): $(B)/test/%: test/tools/%.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_
 tests-build: $(TOOLS)
 
 # Benches: programs of bench/, each beside its peers.
-BENCH := $(B)/bench/transactions $(B)/bench/calls $(B)/bench/starts $(B)/bench/channel
+BENCH := $(B)/bench/transactions $(B)/bench/calls $(B)/bench/starts $(B)/bench/channel $(B)/bench/systemd
 $(B)/bench/channel: $(call obj,$(CHANNEL_SRC))
 $(BENCH): $(B)/bench/%: bench/%.c bench/bench.c bench/raw.c test/lib/instance.c $(call obj,$(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.c %.o,$^) -lsystemd -lsqlite3
-bench-build: $(BENCH)
+# Static, and with musl: what it is itself is next to nothing.
+$(B)/bench/bare: $(B)/musl/bench/bare.o
+	@mkdir -p $(@D)
+	$(MUSL_CC) $(MUSL_LINK) -o $@ $<
+bench-build: $(BENCH) $(B)/bench/bare
 
 # The probe that tries to get out (test/probe), and a monitor whose layers can be switched off one at a time: built
 # from the same files with ULV_TEST_BARRIERS, which the product's objects are never.
