@@ -24,7 +24,8 @@
 #define MANAGER SERVICE, "/org/freedesktop/systemd1", SERVICE ".Manager"
 #define GUESTS "uv-guests.service"      /* at shutdown it stops partitions in their order: before PID 1 ends their scopes */
 #define CALL_USEC (25 * UINT64_C(1000000))
-#define APPEAR_TRIES 5000               /* of a millisecond: how long PID 1 may take to move the builder */
+#define APPEAR_USEC 100                 /* between two looks whether PID 1 has moved the builder: a start waits for it */
+#define APPEAR_TRIES 30000              /* and how often at most: some 5 s, for the kernel adds 50 us to each wait */
 #define EXISTS_TRIES 200                /* of 10 ms: and to forget an earlier scope of that name */
 
 static sd_bus *bus;                     /* of a few calls in a row */
@@ -73,7 +74,7 @@ static int wait_for_move(const char *scope, pid_t pid) {
                 len = at ? strcspn(at, "\n") : 0;
                 if (len > n && at[len - n - 1] == '/' && strncmp(at + len - n, scope, n) == 0)
                         return 0;
-                (void) poll(NULL, 0, 1);
+                (void) usleep(APPEAR_USEC);
         }
         return -ETIMEDOUT;
 }
@@ -121,7 +122,7 @@ int lxc_slice_start(const char *slice) {
         for (unsigned i = 0; r >= 0 && access(slice, F_OK) < 0; i++) {
                 if (i >= APPEAR_TRIES)
                         return -ETIMEDOUT;
-                (void) poll(NULL, 0, 1);
+                (void) usleep(APPEAR_USEC);
         }
         return r < 0 ? r : 0;
 }
