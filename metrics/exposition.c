@@ -165,6 +165,41 @@ static void outcomes(struct ulv_strbuf *b, const struct snapshot *s) {
         ulv_strbuf_addf(b, "ultravisor_transactions_total{outcome=\"undone\"} %" PRIu64 "\n", s->undone);
 }
 
+/* Rows of channels are ends, named LABEL@PEER: two that hold the same memory are connected. */
+static bool is_connected(const struct snapshot *s, const struct ulv_op *end) {
+        const char *memory = ulv_op_get(end, "memory"), *peer = ulv_op_get(end, "peer"), *other;
+        size_t n = strcspn(end->id, "@") + 1;
+
+        for (size_t i = 0; memory && memory[0] && peer && i < s->n_channels; i++)
+                if (ulv_streq(s->channels[i].owner, peer) && strncmp(s->channels[i].id, end->id, n) == 0 &&
+                    (other = ulv_op_get(&s->channels[i], "memory")) && ulv_streq(other, memory))
+                        return true;
+        return false;
+}
+
+static void channel_sample(struct ulv_strbuf *b, const char *name, const struct ulv_op *end, uint64_t v) {
+        const char *peer = ulv_op_get(end, "peer");
+
+        ulv_strbuf_addf(b, "%s{partition=\"", name);
+        label(b, end->owner);
+        ulv_strbuf_addf(b, "\",channel=\"%.*s\",peer=\"", (int) strcspn(end->id, "@"), end->id);
+        label(b, peer ? peer : "");
+        ulv_strbuf_add(b, "\"}");
+        number(b, v, ONE);
+}
+
+static void channels(struct ulv_strbuf *b, const struct snapshot *s) {
+        uint64_t epoch;
+
+        header(b, "ultravisor_channel_connected", "gauge", "1: both ends hold the same memory.");
+        for (size_t i = 0; i < s->n_channels; i++)
+                channel_sample(b, "ultravisor_channel_connected", &s->channels[i], is_connected(s, &s->channels[i]));
+        header(b, "ultravisor_channel_epoch", "gauge", "Rises when an end comes anew.");
+        for (size_t i = 0; i < s->n_channels; i++)
+                if (ulv_op_get_u64(&s->channels[i], "epoch", &epoch) == 0)
+                        channel_sample(b, "ultravisor_channel_epoch", &s->channels[i], epoch);
+}
+
 void exposition(const struct snapshot *s, struct ulv_strbuf *b) {
         single(b, "ultravisor_up", false, "1: the planner (uv-command) answers; else there is nothing of partitions.", s->up, ONE);
         roles(b, s);
@@ -172,8 +207,10 @@ void exposition(const struct snapshot *s, struct ulv_strbuf *b) {
                 single(b, "ultravisor_host_steal_seconds", true, "CPU time that a hypervisor below this host gave to others.", s->steal_usec, MICRO);
         if (s->up)
                 single(b, "ultravisor_ledger_generation", false, "Of the ledger: rises with each commit.", s->generation, ONE);
-        if (s->up)
+        if (s->up) {
                 outcomes(b, s);
+                channels(b, s);
+        }
         for (size_t i = 0; s->up && i < ULV_ARRAY_SIZE(series); i++) {
                 const struct series *q = &series[i];
 

@@ -12,7 +12,7 @@
 #include "lib/bus.h"
 #include "lib/protocol.h"
 
-#define PATIENCE_USEC UINT64_C(2000000)         /* of each of two calls; serve.c gives a connection five seconds */
+#define PATIENCE_USEC UINT64_C(1500000)         /* of each of three calls; serve.c gives a connection five seconds */
 
 static int reach(struct source *s) {
         bool installed = ulv_streq(s->root, "/");
@@ -72,16 +72,36 @@ static int take_row(const char *line, size_t len, void *userdata) {
         return 0;
 }
 
-static int take_rows(struct source *source, struct snapshot *s) {
+static int take_channel(const char *line, size_t len, void *userdata) {
+        struct snapshot *s = userdata;
+        struct ulv_op op, *more;
+        int r = ulv_op_parse(line, len, &op, NULL);
+
+        if (r != 0)
+                return r < 0 ? r : -EBADMSG;
+        if (s->n_channels == s->size_channels) {
+                more = reallocarray(s->channels, s->size_channels + 64, sizeof(*more));
+                if (!more) {
+                        ulv_op_done(&op);
+                        return -ENOMEM;
+                }
+                s->channels = more;
+                s->size_channels += 64;
+        }
+        s->channels[s->n_channels++] = op;
+        return 0;
+}
+
+static int take_rows(struct source *source, const char *kind, int (*take)(const char *, size_t, void *), struct snapshot *s) {
         sd_bus_message *reply = NULL;
         const char *text;
         int r;
 
-        r = ask(source, "Rows", "partition", &reply);
+        r = ask(source, "Rows", kind, &reply);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "ts", &s->generation, &text);
         if (r >= 0)
-                r = ulv_op_each_line(text, strlen(text), take_row, s);
+                r = ulv_op_each_line(text, strlen(text), take, s);
         sd_bus_message_unref(reply);
         return r;
 }
@@ -114,8 +134,8 @@ int snapshot_take(struct source *source, struct snapshot *ret) {
 
         steal_read(&s);
         r = reach(source);
-        if (r >= 0 && (r = take_status(source, &s)) >= 0)
-                r = take_rows(source, &s);
+        if (r >= 0 && (r = take_status(source, &s)) >= 0 && (r = take_rows(source, "channel", take_channel, &s)) >= 0)
+                r = take_rows(source, "partition", take_row, &s);
         if (r == -ENOMEM) {
                 snapshot_done(&s);
                 return r;
@@ -131,5 +151,8 @@ void snapshot_done(struct snapshot *s) {
         for (size_t i = 0; i < s->n_subjects; i++)
                 ulv_op_done(&s->subjects[i].row);
         free(s->subjects);
+        for (size_t i = 0; i < s->n_channels; i++)
+                ulv_op_done(&s->channels[i]);
+        free(s->channels);
         *s = (struct snapshot) { 0 };
 }

@@ -28,6 +28,7 @@ struct snapshot {
         uint64_t generation;
         uint64_t done, undone;          /* transactions, since the planner started */
         struct subject *subjects; size_t n_subjects, size_subjects;
+        struct ulv_op *channels; size_t n_channels, size_channels;      /* rows: of each channel the ends that are there */
         uint64_t steal_usec; bool steal_known;
 };
 

@@ -78,6 +78,34 @@ Exec=/bin/not-there"
     [ "$(value 'ultravisor_transactions_total{outcome="done"}')" = $((done + 2)) ]
 }
 
+@test "a channel's ends are there, connected or waiting" {
+    local name
+    for name in left right; do
+        definition $name "[Partition]
+Type=container
+[CPU]
+Share=0.1
+[Memory]
+Size=32M
+[Container]
+Root=$ROOT/tree
+Exec=sleep 1000
+[Channel \"feed\"]
+Kind=message
+Size=64K
+Peer=$([ $name = left ] && echo right || echo left)"
+    done
+    sed -i '/^Kind=\|^Size=64K/d' "$ROOT/etc/ultravisor/partitions/right.partition"
+    uv apply -y -q
+    uv start -q left
+    [ "$(value 'ultravisor_channel_connected{partition="left",channel="feed",peer="right"}')" = 0 ]
+    uv start -q right
+    connected() { [ "$(value "ultravisor_channel_connected{partition=\"$1\",channel=\"feed\",peer=\"$2\"}")" = 1 ]; }
+    wait_for 5 connected left right
+    connected right left
+    uv stop -q left right
+}
+
 @test "what the machine doesn't count has no sample, and no 0" {
     local dir
     dir=$(sed -n 's/^0:://p' "/proc/$(field busy Leader)/cgroup")

@@ -86,6 +86,22 @@ static void a_value_that_is_not_known_has_no_sample(void **state ULV_UNUSED) {
                 ulv_op_done(&o[i].row);
 }
 
+static void a_channel_is_connected_when_both_ends_hold_the_same_memory(void **state ULV_UNUSED) {
+        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+        struct subject web = of_row("row channel feed@db web end=0 peer=db memory=7 epoch=3"), db = of_row("row channel feed@web db end=1 peer=web memory=7 epoch=3"),
+                       old = of_row("row channel feeder@db web end=0 peer=db memory=8 epoch=1");
+        struct ulv_op ends[] = { web.row, db.row, old.row };
+        struct snapshot s = { .up = true, .channels = ends, .n_channels = 3 };
+
+        expose(&s, &b);
+        assert_non_null(strstr(b.s, "\nultravisor_channel_connected{partition=\"web\",channel=\"feed\",peer=\"db\"} 1\n"));
+        assert_non_null(strstr(b.s, "\nultravisor_channel_connected{partition=\"db\",channel=\"feed\",peer=\"web\"} 1\n"));
+        assert_non_null(strstr(b.s, "\nultravisor_channel_connected{partition=\"web\",channel=\"feeder\",peer=\"db\"} 0\n"));
+        assert_non_null(strstr(b.s, "\nultravisor_channel_epoch{partition=\"web\",channel=\"feed\",peer=\"db\"} 3\n"));
+        for (size_t i = 0; i < 3; i++)
+                ulv_op_done(&ends[i]);
+}
+
 static void a_label_is_escaped(void **state ULV_UNUSED) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
 
@@ -268,6 +284,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(without_the_planner_nothing_is_claimed_of_others),
                 cmocka_unit_test(a_value_that_is_not_known_has_no_sample),
+                cmocka_unit_test(a_channel_is_connected_when_both_ends_hold_the_same_memory),
                 cmocka_unit_test(a_label_is_escaped),
                 cmocka_unit_test(families_stand_together_and_are_named_by_the_standard),
                 cmocka_unit_test(keys_are_whole_words_of_a_line),
