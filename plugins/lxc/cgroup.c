@@ -189,5 +189,7 @@ int lxc_cgroup_delegate(int fd, uid_t uid) {
 int lxc_cgroup_join(struct ulv_monitor *m) {
         _cleanup_close_ int fd = *ulv_monitor_cgroup(m) ? lxc_cgroup_open(ulv_monitor_cgroup(m), false) : -1;
 
-        return fd < 0 ? -ENOENT : lxc_cgroup_write(fd, "cgroup.procs", "0");
+        if (fd < 0 || faccessat(fd, "memory.current", F_OK, 0) < 0)
+                return -ENOENT;         /* what isn't counted there is nobody's */
+        return lxc_cgroup_write(fd, "cgroup.procs", "0");
 }
