@@ -20,11 +20,15 @@ enum ulv_exit ulv_refusal_exit(enum ulv_refusal refusal) {
         return ULV_EXIT_FAILED;
 }
 
+static bool runs(enum ulv_state s) { return s == ULV_RUNNING || s == ULV_PAUSING || s == ULV_PAUSED; }
+
+/* A pause is a part of the life that it interrupts: what runs is as old as it was. */
 void ulv_set_state(struct step *s, struct partition *p, enum ulv_state to) {
         if (p->b.state == to)
                 return;
+        if (!runs(p->b.state) || !runs(to))
+                p->b.since = s->t->now;
         p->b.state = to;
-        p->b.since = s->t->now;
 }
 
 /* --- what is looked at when all operations have run ------------------------------------------------------- */

@@ -41,7 +41,9 @@ uint64_t now_usec(void) {
 void part_up(const struct part *p, char *buf, size_t size) {
         uint64_t now = now_usec();
 
-        if (!p->running || p->since == 0)
+        bool held = ulv_streq(p->state, "paused") || ulv_streq(p->state, "pausing");
+
+        if ((!p->running && !held) || p->since == 0)
                 (void) snprintf(buf, size, "-");
         else
                 format_age(buf, size, now > p->since ? now - p->since : 0);

@@ -142,7 +142,7 @@ static void add_state(struct uvctl *u, struct ulv_strbuf *b, const struct part *
                 uint64_t now = now_usec();
 
                 format_age(up, sizeof(up), now > p->since ? now - p->since : 0);
-                ulv_strbuf_addf(b, " since %s (%s)", when, up);
+                ulv_strbuf_addf(b, "%s since %s (%s)", ulv_startswith(p->state, "paus") ? ", runs" : "", when, up);
         }
         if (row_str(&p->op, "result")[0]) {
                 const char *result = row_str(&p->op, "result");

@@ -22,6 +22,16 @@ teardown() { uv stop -a --force >/dev/null 2>&1; uv reload >/dev/null; uv apply 
     [ "$(field web Leader)" = 0 ]
 }
 
+@test "a pause doesn't make it younger, and doesn't hide how old it is" {
+    sim web Share=1 256M; uv apply -y; uv start web
+    since=$(field web Since)
+    uv pause web
+    [ "$(field web Since)" = "$since" ]
+    run uv status web; [[ "$output" == *"paused, runs since "* ]]
+    uv resume web
+    [ "$(field web Since)" = "$since" ]
+}
+
 @test "the sum over all owners is the machine, before, during and after" {
     sim a Cores=3 2G; sim b Share=1.5 512M
     uv apply -y
