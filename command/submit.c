@@ -89,6 +89,8 @@ static void start_result(struct ulv_diag *d, const char *result) {
                 ulv_diag_why(d, "%s", result[0] ? result : "it was stopped before it was up");
 }
 
+#define NO_IMAGE "there is no image "  /* plugins/lxc/image.c */
+
 static bool names_key(const char *result) {
         size_t n = strspn(result, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
 
@@ -119,7 +121,10 @@ static void end_undone(struct manager *m, struct item *i) {
         if (i->request.verb == ULV_REQUEST_START && ulv_ledger_partition(m->ledger, i->name, &p) == 0) {
                 start_result(&d, p.result);
                 /* "Root=/srv/x: No such file ...": nothing has run that could have written a log. */
-                ulv_diag_try(&d, names_key(p.result) ? "uvctl edit %s, or make it so, then again" : "uvctl logs %s", i->name);
+                if (ulv_startswith(p.result, NO_IMAGE))         /* "there is no image NAME: ..." */
+                        ulv_diag_try(&d, "uvctl image build %.*s, or: uvctl image import", (int) strcspn(p.result + strlen(NO_IMAGE), ":\n"), p.result + strlen(NO_IMAGE));
+                else
+                        ulv_diag_try(&d, names_key(p.result) ? "uvctl edit %s, or make it so, then again" : "uvctl logs %s", i->name);
         } else if (attached_reason(m, i, &d)) {
                 ;
         } else {

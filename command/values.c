@@ -10,13 +10,13 @@
 
 /* Who types memory=64 means 64M: taken as bytes, it would shrink the partition to the least there is. */
 static int check_unit(uint64_t memory, const char *value, struct ulv_diag *reterr) {
-        const char *number = memory > 1 && strspn(value, "0123456789") == strlen(value) ? value : "2";
+        uint64_t number = memory > 1 && strspn(value, "0123456789") == strlen(value) ? memory + memory % 2 : 2;
 
         if (memory == 0 || memory >= ULV_MEMORY_UNIT)
                 return 0;
         ulv_diag_what(reterr, ULV_EXIT_USAGE, "memory=%.64s is less than there can be", value);
         ulv_diag_why(reterr, "memory is given in pieces of 2M, and a number without a unit is bytes");
-        ulv_diag_try(reterr, "memory=%.64sM", number);
+        ulv_diag_try(reterr, "memory=%lluM", (unsigned long long) number);
         return 1;
 }
 

@@ -70,7 +70,8 @@ static int read_one(int dir, const char *name, const char *path, struct config_f
         if (fd < 0 && errno == ENOENT)
                 return 0;       /* removed since the directory was read */
         if (fd < 0) {
-                problem(problems, path, errno == ELOOP ? "is a symbolic link, so it doesn't count" : strerror(errno));
+                problem(problems, path, errno == ELOOP ? "is a symbolic link, so it doesn't count" :
+                        errno == EACCES ? "uv-operations, which has an account of its own, can't read it: chmod a+r" : strerror(errno));
                 return 0;
         }
         if (fstat(fd, &st) < 0)

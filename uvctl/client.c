@@ -26,7 +26,9 @@ static int unreachable(struct uvctl *u, const char *path, int r) {
         }
         (void) fail(u, ULV_EXIT_UNREACHABLE, "cannot reach the planner (uv-command)", "", "");
         ulv_diag_why(&u->diag, "%s: %s", path, strerror(-r));
-        if (installed)
+        if (installed && access("/etc/ultravisor", F_OK) == 0)
+                ulv_diag_try(&u->diag, "systemctl start ultravisor.target; why it isn't there: journalctl -u uvd -u uv-command");
+        else if (installed)
                 ulv_diag_try(&u->diag, "uvctl --root DIR ..., if your Ultravisor runs below a directory (`make run`: build/run)");
         else
                 ulv_diag_try(&u->diag, "uvd --standalone --root %s", u->root);

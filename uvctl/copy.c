@@ -269,7 +269,8 @@ static int outcome(struct copying *x) {
 
         if (x->code == ULV_EXIT_NOT_ACTIVE) {
                 ulv_diag_why(&x->u->diag, "its own uv-init takes files and gives them");
-                ulv_diag_try(&x->u->diag, "uvctl start %s, then again", x->name);
+                if (!ulv_startswith(x->u->diag.try_, "uvctl resume"))
+                        ulv_diag_try(&x->u->diag, "uvctl start %s, then again", x->name);
         }
         if (x->code != 0)
                 return x->code;

@@ -128,6 +128,10 @@ static unsigned distance(const char *a, const char *b) {
 }
 
 static int unknown_verb(struct uvctl *u, const char *name) {
+        static const struct { const char *word, *verb; } elsewhere[] = {
+                { "ps", "list" }, { "info", "status" }, { "delete", "remove" }, { "destroy", "remove" }, { "rm", "remove" },
+                { "create", "new" }, { "run", "new" }, { "cp", "copy" },
+        };
         const struct verb *best = NULL;
         unsigned least = 3;
 
@@ -135,9 +139,13 @@ static int unknown_verb(struct uvctl *u, const char *name) {
         for (const struct verb *v = uvctl_verbs; v->name; v++) {
                 unsigned d = distance(name, v->name);
 
-                if (d < least)
+                /* Of a short word that is half another one nothing is near. */
+                if (d < least && 2 * d < strlen(name))
                         least = d, best = v;
         }
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(elsewhere); i++)
+                if (ulv_streq(name, elsewhere[i].word))
+                        best = find_verb(elsewhere[i].verb);
         if (best) {
                 ulv_diag_why(&u->diag, "the nearest is \"%s\"", best->name);
                 ulv_diag_try(&u->diag, "uvctl %s %s", best->name, best->args);
@@ -342,9 +350,9 @@ static const struct option_word *by_code(int code) {
         return NULL;
 }
 
-static int bad_option(struct uvctl *u, const char *text, bool missing) {
+static int bad_option(struct uvctl *u, const char *verb, const char *text, bool missing) {
         ulv_diag_what(&u->diag, ULV_EXIT_USAGE, missing ? "%s needs a value" : "%s is no option of uvctl", text);
-        ulv_diag_try(&u->diag, "uvctl --help");
+        ulv_diag_try(&u->diag, verb && find_verb(verb) ? "uvctl %s --help" : "uvctl --help", verb);
         return ULV_EXIT_USAGE;
 }
 
@@ -387,7 +395,7 @@ int options_read(struct uvctl *u, int argc, char **argv, char **words, const str
                         continue;
                 }
                 if (!o)
-                        return bad_option(u, argv[optind - 1], c == ':');
+                        return bad_option(u, n > 0 ? words[0] : NULL, argv[optind - 1], c == ':');
                 if (o->letter == 'h') {
                         *ret_verb = NULL;
                         return answer_help(u, n > 0 ? words[0] : NULL, optarg);

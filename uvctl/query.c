@@ -127,7 +127,9 @@ static int cannot_write(struct uvctl *u, int r, const char *path) {
 
         ulv_diag_what(&u->diag, ULV_EXIT_FAILED, "cannot write the backup to %.200s", path);
         ulv_diag_why(&u->diag, "%s", strerror(-r));
-        if (slash)
+        if (slash && r == -ENOENT)
+                ulv_diag_try(&u->diag, "mkdir -p %.*s", slash == path ? 1 : (int) ULV_MIN(slash - path, 200), path);
+        else if (slash)
                 ulv_diag_try(&u->diag, "df %.*s", slash == path ? 1 : (int) ULV_MIN(slash - path, 200), path);
         else
                 ulv_diag_try(&u->diag, "df .");

@@ -94,8 +94,12 @@ static int method_transaction(sd_bus_message *m, void *userdata, ULV_UNUSED sd_b
         r = store_find(u->store, id, &generation, &state, &undo);
         if (r < 0)
                 return reply_errno(m, "cannot read the history", r);
-        if (r > 0)
-                return reply_diag_simple(m, ULV_EXIT_NOT_FOUND, "no such transaction", "it was never recorded, or HistoryKeep= has let it go", "uvctl history");
+        if (r > 0) {
+                char what[128];
+
+                (void) snprintf(what, sizeof(what), "there is no transaction %.64s", id);
+                return reply_diag_simple(m, ULV_EXIT_NOT_FOUND, what, "it was never recorded, or HistoryKeep= has let it go", "uvctl history");
+        }
         return sd_bus_reply_method_return(m, "sts", ulv_strbuf_str(&state), generation, ulv_strbuf_str(&undo));
 }
 

@@ -146,7 +146,7 @@ outside() { find "$ROOT/canary" -printf '%p %u %m %s %l\n' | sort; stat -c '%n %
 
 @test "a start from an image that isn't there: three lines with the name; nothing left" {
     small gone; sed -i 's/^Image=.*/Image=absent/' "$ROOT/etc/ultravisor/partitions/gone.partition"; uv apply -y
-    run uv start gone; [ "$status" = 1 ]; [[ "$output" == *"no image absent"*"uvctl image list"* ]]
+    run uv start gone; [ "$status" = 1 ]; [[ "$output" == *"no image absent"*"uvctl image list"*"try: uvctl image build absent"* ]]
     [ -z "$(ls -A "$WRITABLE")" ]
     uv remove -q gone
 }

@@ -48,6 +48,16 @@ typing() { local keys=$1; shift; printf "$keys" | script -qec "$*" /dev/null; }
     run uv verify "$ROOT/bad.partition"; [ "$status" = 1 ]; [[ "$output" != *"nobody said why"* ]]
 }
 
+@test "what to try helps: a directory that isn't there, memory in pieces, words of other programs, an option of a verb" {
+    sim web Share=1 256M; uv apply -y
+    refused 1 backup "$ROOT/nosuch/file"; [ "${lines[2]}" = "try: mkdir -p $ROOT/nosuch" ]
+    refused 2 set web memory=5; [ "${lines[2]}" = "try: memory=6M" ]
+    refused 2 info web; [[ "${lines[2]}" == "try: uvctl status "* ]]
+    refused 2 ps; [[ "${lines[2]}" == "try: uvctl list "* ]]
+    refused 4 undo nosuch; [[ "${lines[0]}" == *"transaction nosuch"* ]]
+    run uv start --nosuch web; [ "$status" = 2 ]; [ "${lines[1]}" = "try: uvctl start --help" ]
+}
+
 @test "memory without a unit is not taken for bytes, on the command line and in files" {
     sim web Share=1 256M; uv apply -y; uv start web
     refused 2 set web memory=64; [ "${lines[2]}" = "try: memory=64M" ]
