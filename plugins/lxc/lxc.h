@@ -27,6 +27,7 @@ struct lxc {
         int leader;                     /* pidfd, until the monitor has it */
         pid_t leader_pid;
         bool failed, killed;
+        unsigned scope_looks;           /* at a scope that is empty and stands */
         bool built;                     /* the builder's word that it did all its work */
         unsigned rights;                /* of lxc_rights(), of what runs or is being started */
         bool devices;                   /* the device filter is on its cgroup */
@@ -92,6 +93,7 @@ int lxc_scope_set(const char *scope, const char *file, const char *text) ULV_MUS
 int lxc_slice_start(const char *slice) ULV_MUST_CHECK;
 /* Nothing more is asked of PID 1 for now. */
 void lxc_scope_done(void);
+void lxc_scope_stop(const char *scope);
 
 /* --- slice.c ----------------------------------------------------------------------------------------- */
 

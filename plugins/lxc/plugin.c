@@ -17,6 +17,7 @@
 #include "model/inventory.h"
 #include "plugins/lxc/lxc.h"
 
+#define SCOPE_LOOKS 8           /* at an empty scope, until PID 1 is asked to end it */
 #define END_TRIES 300           /* of 10 ms: how long killed processes may take to be gone */
 
 int lxc_pidfd_signal(int pidfd, int signo) {
@@ -125,8 +126,12 @@ static int gone(struct ulv_monitor *m) {
 static int end_scope(struct ulv_monitor *m) {
         int r = lxc_cgroup_remove_below(ulv_monitor_cgroup(m));
 
-        if (r == 0 && access(ulv_monitor_cgroup(m), F_OK) == 0)
+        if (r == 0 && access(ulv_monitor_cgroup(m), F_OK) == 0) {
+                if (++lxc_get(m)->scope_looks % SCOPE_LOOKS == 0)
+                        lxc_scope_stop(ulv_monitor_scope(m));
                 return -EBUSY;
+        }
+        lxc_get(m)->scope_looks = 0;
         return r < 0 ? r : lxc_slice_release(m, -1);
 }
 

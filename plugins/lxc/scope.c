@@ -110,6 +110,16 @@ int lxc_scope_start(const char *scope, const char *slice, const char *partition,
         return r < 0 ? r : 0;
 }
 
+/* PID 1 ends a scope when it hears that the last process has gone. It hears nothing if there was none: a builder that was
+ * dying while it was moved leaves a scope that stands for ever, and nobody in it. */
+void lxc_scope_stop(const char *scope) {
+        sd_bus *b = NULL;
+
+        if (bus_get(&b) >= 0)
+                (void) sd_bus_call_method(b, MANAGER, "StopUnit", NULL, NULL, "ss", scope, "replace");
+        lxc_scope_done();
+}
+
 int lxc_slice_start(const char *slice) {
         sd_bus *b = NULL;
         int r;

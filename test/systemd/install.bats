@@ -29,6 +29,13 @@ denied() { # denied USER METHOD...: refused, and for that reason
     done
 }
 
+@test "the exposure of a partition's unit is what SECURITY.md publishes" {
+    local figure
+    figure=$(systemd-analyze security --no-pager uv-partition@web.service | sed -nE 's/.*exposure level for .*: ([0-9.]+) .*/\1/p')
+    echo "# uv-partition@ $figure" >&3
+    grep -qF "\`uv-partition@.service\` has $figure" systemd/SECURITY.md
+}
+
 @test "each directory has the owner and the mode that a standalone instance gives it" {
     local path uid gid mode n=0
     while read -r path uid gid mode; do

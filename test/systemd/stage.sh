@@ -3,7 +3,7 @@
 # readme.bats, a clean tree, built as README.md says.
 payload() { # payload DIR KIND
     rm -rf "$1"; mkdir -p "$1/test"
-    cp -r test/lib test/systemd "$1/test/"; cp -r systemd launch/tree.c "$B/test/bus" "$1/"
+    cp -r test/lib test/systemd "$1/test/"; cp -r systemd launch/tree.c "$B/test/bus" "$1/"; cp SECURITY.md "$1/systemd/"
     case $2 in
     package)
         make -s B="$B" deb >&2 && cp "$B"/deb/ultravisor_*.deb "$1/new.deb" &&
