@@ -21,7 +21,7 @@ payload() { # payload DIR KIND
 in_bed() { # in_bed FILE [TAG]
     local name p; name=$(basename "$1" .bats) p=$B/systemd-payload/$name
     payload "$p" "$name" || return
-    case $1 in */vm/*) set -- "$1" "${2:-}" vm 170 ;; *) set -- "$1" "${2:-}" nspawn 120 ;; esac
+    case $1 in */vm/*) set -- "$1" "${2:-}" vm 280 ;; *) set -- "$1" "${2:-}" nspawn 170 ;; esac
     test/beds/$3.sh run -t $4 "$p" -- sh test/systemd/inside.sh "$1" ${2:+"$2"}
 }
 export -f payload in_bed
@@ -38,7 +38,7 @@ for t in test/systemd/*.bats; do
 done
 # What only a machine with all controllers can enforce.
 for t in test/systemd/vm/*.bats; do
-    under_systemd "systemd-vm-$(basename "$t" .bats)" 240 "$t"
+    under_systemd "systemd-vm-$(basename "$t" .bats)" 320 "$t"
 done
 # The package that systemd-package has built, by Debian's own judge.
 one lintian 120 bash -c 'launch/packages.sh lintian >&2 || { echo "ok 1 - lintian finds no error in the package # SKIP lintian is not installable"; exit 0; }

@@ -23,11 +23,11 @@ vm() { # vm NAME SECONDS FILE [TAG]
 one vm-bed 600 bash -c 'test/beds/vm.sh make >&2; s=$?
     [ $s = 77 ] && { echo "ok 1 - the full VM can be made # SKIP see test-logs/vm-bed.err"; exit 0; }
     [ $s = 0 ] && echo "ok 1 - the full VM can be made"; exit $s'
-vm vm-enforced 240 test/vm/enforced.bats
+vm vm-enforced 360 test/vm/enforced.bats
 # Of the host's tests, those that depend on the kernel.
 vm vm-images 240 test/bats/50-images.bats kernel
 vm vm-containment 360 test/bats/60-containment.bats kernel
-vm vm-barriers 240 test/bats/61-barriers.bats kernel
+vm vm-barriers 300 test/bats/61-barriers.bats kernel
 vm vm-apparmor 400 test/vm/apparmor.bats
 # What one partition can do to others.
 vm vm-neighbours 420 test/vm/neighbours.bats
