@@ -38,7 +38,7 @@ MONITOR_SRC := $(wildcard monitor/*.c)
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 musl = $(patsubst %.c,$(B)/musl/%.o,$(1))
 
-PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-sim uv-metrics uvguest
+PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-kvm uv-monitor-sim uv-metrics uvguest
 SRC_uvctl := $(wildcard uvctl/*.c) $(COPY_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvctl := -lsystemd
 # Of the library, what lays a channel out.
@@ -72,6 +72,8 @@ MUSL_LINK = -nostartfiles -Wl,-static,-pie,--no-dynamic-linker,-z,text,-z,relro,
 SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 # Of these libraries it uses little: linked in, they are neither loaded at each start nor relocated for each partition.
 LIBS_uv-monitor-lxc := -Wl,-Bstatic -lnl-route-3 -lnl-3 -lcap -Wl,-Bdynamic -lsystemd
+SRC_uv-monitor-kvm := $(wildcard plugins/kvm/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+LIBS_uv-monitor-kvm := -Wl,-Bstatic -lcap -Wl,-Bdynamic -lvirt -lsystemd
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-sim := -lsystemd
 
@@ -103,7 +105,7 @@ $(B)/gen/build.c: $(BUILD_OF) Makefile
 $(B)/obj/build.o: $(B)/gen/build.c lib/build.h
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
-$(addprefix $(B)/bin/,uvctl uvd uv-command uv-operations uv-monitor-lxc uv-monitor-sim uv-metrics): $(B)/obj/build.o
+$(addprefix $(B)/bin/,uvctl uvd uv-command uv-operations uv-monitor-lxc uv-monitor-kvm uv-monitor-sim uv-metrics): $(B)/obj/build.o
 
 .SECONDEXPANSION:
 # A sanitizer wants to be a shared library, and glibc.
@@ -142,10 +144,10 @@ include install.mk
 
 # Packages (Debian 12). Installed only when one is missing; STAMP keeps a second run quick.
 BUILD_PACKAGES := gcc libc6-dev pkg-config libsystemd-dev libsqlite3-dev libseccomp-dev libcap-dev \
-        libnl-3-dev libnl-route-3-dev libmicrohttpd-dev uthash-dev musl-tools
+        libnl-3-dev libnl-route-3-dev libmicrohttpd-dev libvirt-dev uthash-dev musl-tools
 RUN_PACKAGES := $(BUILD_PACKAGES) busybox-static
 TEST_PACKAGES := $(RUN_PACKAGES) clang libcmocka-dev bats jq strace sqlite3 groff mandoc binutils procps iproute2 \
-        util-linux busybox-static mmdebstrap qemu-system-x86 e2fsprogs squashfs-tools zsh apparmor python3-prometheus-client curl graphviz
+        util-linux busybox-static mmdebstrap qemu-system-x86 libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libxml2-utils e2fsprogs squashfs-tools zsh apparmor python3-prometheus-client curl graphviz
 
 run-deps:
 	@launch/packages.sh $(RUN_PACKAGES)

@@ -157,7 +157,7 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
  *   ULTRAVISOR_CGROUP  monitors: directory of the cgroup2 tree of this instance (standalone), "" if none
  *   ULTRAVISOR_SCOPES  monitors of units: their payloads are in scopes of PID 1 (ultravisor-NAME.scope)
  *
- * A monitor is started as `uv-monitor NAME`. Before "start NAME" uvd writes the backend's name ("lxc", "sim") into
+ * A monitor is started as `uv-monitor NAME`. Before "start NAME" uvd writes the backend's name ("lxc", "kvm", "sim") into
  * ROOT/run/ultravisor/uvd/type/NAME (not uvd/monitor/: that is the socket); uv-monitor executes uv-monitor-BACKEND.
  * A second word, "stop", tells the monitor (ULTRAVISOR_STOP) to end what is left.
  * Without that file it was PID 1 that started it by itself: it asks uvd first, by `uv-unit want NAME` (Want).

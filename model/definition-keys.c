@@ -9,12 +9,13 @@
 #define DESCRIPTION_MAX 1024
 #define HOSTNAME_MAX 64
 #define TIME_ZONE_MAX 64
+#define COMMAND_LINE_MAX 2047            /* what the kernel takes on x86 */
 
 const struct ulv_definition ulv_definition_defaults = {
         .zone = "default", .role = "guest", .priority = 50, .isolation = ULV_ISOLATION_NONE,
         .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000, .log_max = ULV_LOG_MAX,
         .restart = "no", .restart_delay = 1000000, .start_limit = 5,
-        .cpu_node = -1, .memory_node = -1, .pages = "4K", .writable = "kept", .fault = "none",
+        .cpu_node = -1, .memory_node = -1, .pages = "4K", .writable = "kept", .accel = "kvm", .graphics = "none", .fault = "none",
 };
 
 /* --- text ------------------------------------------------------------------------------------------ */
@@ -111,6 +112,22 @@ static int parse_time_zone(const char *v, ULV_UNUSED struct ulv_definition *d, v
         return replace(field, v);
 }
 
+/* Goes into a domain's XML and to a kernel: plain characters only. */
+static int parse_command_line(const char *v, ULV_UNUSED struct ulv_definition *d, void *field) {
+        for (const char *p = v; *p; p++)
+                if (*p < ' ' || *p > '~')
+                        return -EINVAL;
+        return strlen(v) > COMMAND_LINE_MAX ? -EINVAL : replace(field, v);
+}
+
+/* Libvirt's XML has these paths, and QEMU's options, where a comma parts words. */
+static int parse_vm_path(const char *v, struct ulv_definition *d, void *field) {
+        for (const char *p = v; *p; p++)
+                if (*p < '!' || *p > '~' || *p == ',')
+                        return -EINVAL;
+        return ulv_streq(v, "/") ? -EINVAL : parse_path(v, d, field);
+}
+
 /* --- words of a fixed set, kept as text -------------------------------------------------------------- */
 
 static int choose(const char *v, const char *const *words, size_t n, char *field, size_t size) {
@@ -123,7 +140,7 @@ static int choose(const char *v, const char *const *words, size_t n, char *field
 }
 
 static int parse_type(const char *v, struct ulv_definition *d, void *field) {
-        static const char *const words[] = { "container", "sim" };
+        static const char *const words[] = { "container", "vm", "sim" };
         return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->type));
 }
 
@@ -145,6 +162,16 @@ static int parse_fault(const char *v, struct ulv_definition *d, void *field) {
 static int parse_writable(const char *v, struct ulv_definition *d, void *field) {
         static const char *const words[] = { "kept", "ephemeral" };
         return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->writable));
+}
+
+static int parse_accel(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "kvm", "tcg" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->accel));
+}
+
+static int parse_graphics(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "none", "vnc" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->graphics));
 }
 
 /* Of a zone, an image, a template. */
@@ -435,7 +462,11 @@ KIND_TEXT(exec, "a command (words, \"...\" and '...', each quote closed)", parse
 KIND_TEXT(user, "a user's name or a uid up to 65534", parse_user);
 KIND_TEXT(hostname, "a host name (letters, digits, - and ., at most 64)", parse_hostname);
 KIND_TEXT(time_zone, "a time zone's name (like Europe/Berlin or UTC)", parse_time_zone);
-KIND_PLAIN(type, "a type (container or sim)", SIZEOF(type), parse_type, format_chars);
+KIND_TEXT(command_line, "a kernel's command line (plain ASCII, at most 2047 characters)", parse_command_line);
+KIND_TEXT(vm_path, "an absolute path without ., .. and superfluous / in it, without blanks and commas", parse_vm_path);
+KIND_PLAIN(accel, "kvm or tcg", SIZEOF(accel), parse_accel, format_chars);
+KIND_PLAIN(graphics, "none or vnc", SIZEOF(graphics), parse_graphics, format_chars);
+KIND_PLAIN(type, "a type (container, vm or sim)", SIZEOF(type), parse_type, format_chars);
 KIND_PLAIN(zone, "a zone's name (a-z, 0-9 and -, at most 63)", SIZEOF(zone), parse_name, format_chars);
 KIND_PLAIN(template, "a template's name (a-z, 0-9 and -, at most 63)", SIZEOF(template), parse_name, format_nothing);
 KIND_PLAIN(image, "an image's name (a-z, 0-9 and -, at most 63)", SIZEOF(image), parse_name, format_chars);
@@ -506,6 +537,12 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_CWD] = KEY("Container", "WorkingDirectory", path, cwd),
         [KEY_HOSTNAME] = KEY("Container", "Hostname", hostname, hostname),
         [KEY_TIME_ZONE] = KEY("Container", "TimeZone", time_zone, time_zone),
+        [KEY_KERNEL] = KEY("VM", "Kernel", vm_path, kernel),
+        [KEY_INITRD] = KEY("VM", "Initrd", vm_path, initrd),
+        [KEY_COMMAND_LINE] = KEY("VM", "CommandLine", command_line, command_line),
+        [KEY_DISK] = KEY("VM", "Disk", vm_path, disk),
+        [KEY_ACCEL] = KEY("VM", "Accel", accel, accel),
+        [KEY_GRAPHICS] = KEY("VM", "Graphics", graphics, graphics),
         [KEY_FAULT] = KEY("Sim", "Fault", fault, fault),
         [KEY_DELAY] = KEY("Sim", "Delay", delay, fault_delay),
 };

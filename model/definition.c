@@ -9,7 +9,7 @@
  * each key was written is kept, and what needs more than one key (bounds, Cores= beside Share=) is
  * checked at the end, when all files are in. */
 
-#define TEXTS(X) X(description) X(root) X(exec) X(user) X(cwd) X(hostname) X(time_zone)
+#define TEXTS(X) X(description) X(root) X(exec) X(user) X(cwd) X(hostname) X(time_zone) X(kernel) X(initrd) X(command_line) X(disk)
 
 void ulv_strv_free(char **v) {
         for (size_t i = 0; v && v[i]; i++)
@@ -43,11 +43,12 @@ struct parser {
 
 /* --- names that are no keys ---------------------------------------------------------------------------- */
 
-static const char *const sections[] = { "Partition", "CPU", "Memory", "Limits", "Container", "Network", "Credential", "Mount", "Device", "Sim" };
+static const char *const sections[] = { "Partition", "CPU", "Memory", "Limits", "Container", "Network", "Credential", "Mount", "Device", "VM", "Sim" };
 /* What FACE.md shows and later versions serve: told apart from a misspelling. */
-static const char *const later_sections[] = { "VM", "Block" };
+static const char *const later_sections[] = { "Block" };
 static const struct { const char *section, *key; } later_keys[] = {
         { "Partition", "Role" }, { "Partition", "Apart" },
+        { "VM", "Firmware" }, { "VM", "Boot" }, { "VM", "ISO" }, { "VM", "Agent" }, { "VM", "Seed" },
 };
 /* systemd.resource-control(5) has longer words for them. */
 static const struct { const char *section, *key, *ours; } words_of_systemd[] = {
@@ -112,8 +113,6 @@ static int bad_value(struct parser *p, const struct ulv_ini_item *item, size_t k
         if (r == -E2BIG)
                 return ulv_ini_error(item, true, p->reterr, "%s= has more than %d entries", item->key,
                                      k == KEY_AFTER ? ULV_AFTER_MAX : k == KEY_ENVIRONMENT ? ULV_ENVIRONMENT_MAX : ULV_LIMITS_MAX);
-        if (k == KEY_TYPE && ulv_streq(item->value, "vm"))
-                return ulv_ini_error(item, true, p->reterr, "Type=vm is not served by this version (container or sim)");
         return ulv_config_bad_value(item, ulv_definition_keys[k].kind->expected, p->reterr);
 }
 
@@ -298,23 +297,39 @@ static int check_root(struct parser *p) {
         return 0;
 }
 
+static int check_vm(struct parser *p) {
+        static const enum definition_key_id of_kernel[] = { KEY_INITRD, KEY_COMMAND_LINE };
+
+        if (!p->d->kernel && !p->d->disk)
+                return FAIL_AT(p, KEY_KERNEL, "[VM] has neither Kernel= (a kernel's file to boot) nor Disk= (an image or device to boot from)");
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(of_kernel); i++)
+                if (!p->d->kernel && is_given(p, of_kernel[i]))
+                        return FAIL_AT(p, of_kernel[i], "%s= needs Kernel=: what a disk boots has its own", ulv_definition_keys[of_kernel[i]].name);
+        for (size_t k = KEY_TASKS; p->d->n_limits > 0 && k <= KEY_IOPS_WRITE; k++)
+                if (p->at[k].line > 0)
+                        return FAIL_AT(p, k, "[Limits] is for Type=container, and this is a vm (%s)", other_place(p, KEY_TYPE, k).s);
+        return 0;
+}
+
 static int check_type(struct parser *p) {
         int r;
 
         if (!is_given(p, KEY_TYPE))
-                return FAIL_AT(p, KEY_TYPE, "[Partition] Type= is missing (container or sim)");
+                return FAIL_AT(p, KEY_TYPE, "[Partition] Type= is missing (container, vm or sim)");
         for (size_t k = KEY_IMAGE; k < KEY_MAX_; k++) {
-                bool container = ulv_streq(ulv_definition_keys[k].section, "Container");
+                const char *section = ulv_definition_keys[k].section;
+                const char *type = ulv_streq(section, "Container") ? "container" : ulv_streq(section, "VM") ? "vm" : "sim";
 
-                if (is_given(p, k) && container != ulv_streq(p->d->type, "container"))
-                        return FAIL_AT(p, k, "[%s] %s= is for Type=%s, and this is a %s (%s)", ulv_definition_keys[k].section,
-                                       ulv_definition_keys[k].name, container ? "container" : "sim", p->d->type,
-                                       other_place(p, KEY_TYPE, k).s);
+                if (is_given(p, k) && !ulv_streq(type, p->d->type))
+                        return FAIL_AT(p, k, "[%s] %s= is for Type=%s, and this is a %s (%s)", section, ulv_definition_keys[k].name, type,
+                                       p->d->type, other_place(p, KEY_TYPE, k).s);
         }
         if (ulv_streq(p->d->type, "container") && (r = check_root(p)) != 0)
                 return r;
         if (ulv_streq(p->d->type, "container") && !p->d->exec && !p->d->init)
                 return FAIL_AT(p, KEY_EXEC, "[Container] Exec= is missing (the command that it runs; or Init=yes)");
+        if (ulv_streq(p->d->type, "vm") && (r = check_vm(p)) != 0)
+                return r;
         return check_init(p);
 }
 

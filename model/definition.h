@@ -5,7 +5,7 @@
  * a key set later wins; an empty value unsets). Template=T in NAME.partition puts the keys of
  * templates/T.partition before its own. uv-partition(5) is the reference.
  *
- *   [Partition] Template= Description= Type=container|sim Zone= Priority=0..100 Isolation=none|soft|firm|hard
+ *   [Partition] Template= Description= Type=container|vm|sim Zone= Priority=0..100 Isolation=none|soft|firm|hard
  *               After=NAMES StopTimeout=30s StartTimeout= LogMax=8M
  *               Restart=no|on-failure|always RestartSec=1s StartLimit=5
  *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
@@ -13,12 +13,13 @@
  *   [Limits]    Tasks= IOReadMax=DEVICE BYTES IOWriteMax= IOPSReadMax=DEVICE OPERATIONS IOPSWriteMax= (all but Tasks= repeatable)
  *   [Container] Image=NAME Writable=kept|ephemeral   or   Root=; Exec= Init= Nesting= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
  *               TimeZone=Europe/Berlin
+ *   [VM]        Kernel= Initrd= CommandLine= Disk= Accel=kvm|tcg Graphics=none|vnc
  *   [Network "LABEL"]     Bridge= Address= Gateway= DNS= (these three repeatable) Search= MAC= Name=
  *   [Credential "LABEL"]  Encrypted=PATH or Source=PATH
  *   [Mount "LABEL"]       Source=DIRECTORY Target=PATH-INSIDE ReadOnly=no
  *   [Device "LABEL"]      Path=/dev/NODE ReadOnly=no
  *   [Sim]       Fault=none|start-fails|start-hangs|dies|refuses-shrink|stop-hangs  Delay=
- * Sections and keys of later stages (VM, Block, Channel ...)
+ * Sections and keys of later stages (Block, Channel ...)
  * are refused by name: "[Block] is not served by this version". */
 
 #include "lib/ini.h"
@@ -68,7 +69,7 @@ struct ulv_channel_end {
 
 struct ulv_definition {
         char name[ULV_NAME_MAX + 1], zone[ULV_NAME_MAX + 1];
-        char type[16];                  /* "container", "sim" */
+        char type[16];                  /* "container", "vm", "sim" */
         char role[16];                  /* "guest" */
         char *description;              /* owned, "" if none; so are all char * here */
         unsigned priority;              /* 50 */
@@ -96,6 +97,8 @@ struct ulv_definition {
         bool nesting;                   /* container runtimes may run inside */
         char *root, *exec, *user, *cwd, *hostname, *time_zone;
         char **environment; size_t n_environment;
+        char *kernel, *initrd, *command_line, *disk;
+        char accel[8], graphics[8];     /* "kvm", "tcg"; "none", "vnc" */
         char fault[32]; uint64_t fault_delay;
         struct ulv_limit *limits; size_t n_limits;      /* with room for ULV_LIMITS_MAX; NULL: none was ever given */
         struct ulv_network *networks; size_t n_networks;

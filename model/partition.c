@@ -79,7 +79,7 @@ enum ulv_isolation ulv_isolation_grade(const char *type, const char *contain, co
         /* Nothing contains it and nothing limits it: only the ledger knows of it. */
         if (!contain[0] && cpu == 0 && memory == 0)
                 return ULV_ISOLATION_NONE;
-        if (has_word(contain, "kvm") && has_word(contain, "confined") && whole_cores && cpu == 3 && memory == 3 && limited)
+        if (has_word(contain, "kvm") && !has_word(contain, "tcg") && has_word(contain, "confined") && whole_cores && cpu == 3 && memory == 3 && limited)
                 return ULV_ISOLATION_HARD;
         contained = has_word(contain, "kvm")
                 || (has_word(contain, "userns") && has_word(contain, "seccomp") && has_word(contain, "nocaps") && has_word(contain, "devices"));

@@ -18,9 +18,11 @@ static bool has_controller(const struct ulv_inventory_info *inv, const char *nam
         return false;
 }
 
-/* contain= of the backends: plugins/lxc/plugin.c and plugins/sim/sim.c report these words. The device filter
+/* contain= of the backends: plugins/lxc/plugin.c, plugins/kvm/plugin.c and plugins/sim/sim.c report these words. The device filter
  * takes a cgroup2 directory; whether there is one shows in its controllers, without which no grade needs it. */
 static const char *containment(const struct ulv_inventory_info *inv, const struct ulv_definition *d) {
+        if (ulv_streq(d->type, "vm") && inv->kind != ULV_INVENTORY_IMAGINED)
+                return ulv_streq(d->accel, "tcg") ? "tcg confined" : "kvm confined";
         if (!ulv_streq(d->type, "container"))
                 return "simulated";
         return inv->controllers[0] ? "userns seccomp nocaps devices" : "userns seccomp nocaps anydevice";
@@ -29,13 +31,15 @@ static const char *containment(const struct ulv_inventory_info *inv, const struc
 static const char *cpu_how(const struct ulv_inventory_info *inv, const struct ulv_definition *d) {
         if (inv->kind == ULV_INVENTORY_IMAGINED)
                 return "tracked";
+        if (ulv_streq(d->type, "vm"))   /* its threads are pinned; nothing limits them */
+                return d->whole_cores ? "affinity" : "tracked";
         if (d->whole_cores)
                 return has_controller(inv, "cpuset") ? "isolated" : "affinity";
         return has_controller(inv, "cpu") ? "limit" : "tracked";
 }
 
-static const char *memory_how(const struct ulv_inventory_info *inv) {
-        return inv->kind != ULV_INVENTORY_IMAGINED && has_controller(inv, "memory") ? "limit" : "tracked";
+static const char *memory_how(const struct ulv_inventory_info *inv, const struct ulv_definition *d) {
+        return inv->kind != ULV_INVENTORY_IMAGINED && !ulv_streq(d->type, "vm") && has_controller(inv, "memory") ? "limit" : "tracked";
 }
 
 static bool is_limited(const struct ulv_inventory_info *inv, const struct ulv_limit *l) {
@@ -55,6 +59,9 @@ static const char *obstacle(const struct ulv_inventory_info *inv, const struct u
                 return "this machine is imagined (--inventory): nothing is enforced, all is tracked only";
         if (ulv_streq(d->type, "sim"))
                 return "it is simulated: nothing runs, and nothing contains it";
+        if (ulv_streq(d->type, "vm"))
+                return ulv_streq(d->accel, "tcg") ? "it is emulated (Accel=tcg), which isolates nothing" :
+                        "this version pins a VM's threads to its CPUs, but sets no limit for QEMU";
         if (!has_controller(inv, "memory"))
                 return "this machine has no memory controller for cgroups: its memory can't be limited";
         if (!has_controller(inv, d->whole_cores ? "cpuset" : "cpu"))
@@ -64,7 +71,7 @@ static const char *obstacle(const struct ulv_inventory_info *inv, const struct u
                 if (!is_limited(inv, &d->limits[i]))
                         return d->limits[i].what == ULV_LIMIT_TASKS ? "this machine has no pids controller for cgroups: Tasks= can't be enforced" :
                                 "this machine has no io controller for cgroups: what it reads and writes can't be limited";
-        return "a container shares the host's kernel; more takes a kernel of its own, which this version doesn't serve yet";
+        return "a container shares the host's kernel; more takes a kernel of its own, a VM's (Type=vm)";
 }
 
 static int refuse(struct planner *p, const struct ulv_definition *d, enum ulv_isolation wanted, enum ulv_isolation grade,
@@ -79,9 +86,9 @@ int ulv_plan_check_isolation(struct planner *p, const struct ulv_definition *d) 
         enum ulv_isolation grade;
 
         ulv_ledger_inventory(p->l, &inv);
-        grade = ulv_isolation_grade(d->type, containment(&inv, d), cpu_how(&inv, d), memory_how(&inv), limits_how(&inv, d), d->whole_cores);
+        grade = ulv_isolation_grade(d->type, containment(&inv, d), cpu_how(&inv, d), memory_how(&inv, d), limits_how(&inv, d), d->whole_cores);
         ulv_plan_explain(p, "isolation: %s can reach %s (contain: %s, cpu: %s, memory: %s); it wants %s", d->name, ulv_isolation_name(grade),
-                         containment(&inv, d), cpu_how(&inv, d), memory_how(&inv), ulv_isolation_name(d->isolation));
+                         containment(&inv, d), cpu_how(&inv, d), memory_how(&inv, d), ulv_isolation_name(d->isolation));
         if (grade < d->isolation)
                 return refuse(p, d, d->isolation, grade, obstacle(&inv, d),
                               TEXT("%s:%u Isolation=%s", d->at.isolation.file[0] ? d->at.isolation.file : d->name, d->at.isolation.line, ulv_isolation_name(d->isolation)),

@@ -82,7 +82,7 @@ struct values ulv_plan_values(const struct ulv_definition *d) {
 static int place_start(struct planner *p, const struct ulv_definition *d, const struct values *v, struct shortages *ret) {
         const struct need need = {
                 .owner = d->name, .d = d, .cores = v->has_cores ? v->cores : 0, .share = v->has_share ? v->share : 0,
-                .memory = v->memory / ULV_MEMORY_UNIT, .uids = ulv_streq(d->type, "container"),
+                .memory = v->memory / ULV_MEMORY_UNIT, .uids = !ulv_streq(d->type, "sim"),
         };
 
         return ulv_place(p, &need, ret);

@@ -95,6 +95,8 @@ struct ulv_plugin {
         const char *(*contain)(struct ulv_monitor *m);
         /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */
         bool no_port;
+        /* A guest with a console and nothing of ours inside: no uv-init to answer, so exec and signals are refused. */
+        bool no_init;
         /* Optional. Gives up what the monitor doesn't need from this stage on; called once each, in order.
          * A failure ends the monitor before anything runs. NULL: the backend is unprivileged already.
          * After ULV_STAGE_STARTED this process can't start() again: for a new life of the partition the monitor

@@ -59,7 +59,7 @@ static int init_open(struct ulv_monitor *m) {
 
         /* A kept near end is good if we have the far one still, or a payload has it. Else it was lost with a
          * monitor that died in the middle of a start, and nobody would ever answer at it. */
-        if (store_find(m, "init") >= 0 && (m->init_far >= 0 || m->leader_pidfd >= 0))
+        if (store_find(m, "init") >= 0 && (m->init_far >= 0 || (m->leader_pidfd >= 0 && !ulv_plugin.no_init)))
                 return 0;
         (void) ulv_monitor_forget_fd(m, "init");
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
@@ -94,7 +94,7 @@ static int log_open(const struct ulv_monitor *m, const char *which) {
 static int channels_open(struct ulv_monitor *m) {
         _cleanup_close_ int fd = -1;
 
-        if (store_find(m, "channels") >= 0)
+        if (ulv_plugin.no_init || store_find(m, "channels") >= 0)
                 return 0;
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         return fd < 0 ? -errno : ulv_monitor_store_fd(m, "channels", fd);
@@ -109,7 +109,11 @@ int ulv_monitor_init_fd(struct ulv_monitor *m) {
         return m->init_far;
 }
 
-void port_payload_started(struct ulv_monitor *m) { m->init_far = ulv_close(m->init_far); }
+/* Where there is no uv-init, uv-port isn't to see one end. */
+void port_payload_started(struct ulv_monitor *m) {
+        if (!ulv_plugin.no_init)
+                m->init_far = ulv_close(m->init_far);
+}
 
 /* --- records ----------------------------------------------------------------------------------------- */
 
@@ -136,7 +140,8 @@ static int configure(struct ulv_monitor *m) {
         const struct ulv_definition *d = m->seen.definition;
         struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONFIGURE, .number = (uint32_t) m->seen.incarnation,
                                      .value = (int64_t) (d ? d->log_max : ULV_LOG_MAX) };
-        int fds[6] = { store_find(m, "console"), store_find(m, "init"), log_open(m, "0"), log_open(m, "1"), log_open(m, "first"), store_find(m, "channels") }, e = 0;
+        int fds[6] = { store_find(m, "console"), store_find(m, "init"), log_open(m, "0"), log_open(m, "1"), log_open(m, "first"),
+                       store_find(m, ulv_plugin.no_init ? "init" : "channels") }, e = 0;         /* a VM has nobody to ask: silent */
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(fds) && e == 0; i++)
                 e = fds[i] < 0 ? (fds[i] == -1 ? -EBADF : fds[i]) : 0;

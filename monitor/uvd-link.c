@@ -131,9 +131,11 @@ static int on_exec(sd_bus_message *call, void *userdata, sd_bus_error *error) {
                 return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
         if (m->frozen == FROZEN_YES)
                 return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "cannot run a program in %s\nit is paused\nuvctl resume %s", m->name, m->name);
-        r = ulv_plugin.no_port ? -EOPNOTSUPP : port_exec(m, call);
+        r = ulv_plugin.no_port || ulv_plugin.no_init ? -EOPNOTSUPP : port_exec(m, call);
         if (r == -EOPNOTSUPP)
-                return sd_bus_error_setf(error, ULV_ERROR_USAGE, "cannot run a program in %s\na partition of type %s has no inside\n", m->name, ulv_plugin.type);
+                return sd_bus_error_setf(error, ULV_ERROR_USAGE, "cannot run a program in %s\na partition of type %s has %s\n%s%s", m->name, ulv_plugin.type,
+                                         ulv_plugin.no_init ? "nothing of ours inside that would" : "no inside",
+                                         ulv_plugin.no_init ? "uvctl console " : "", ulv_plugin.no_init ? m->name : "");
         if (r < 0)
                 return sd_bus_error_setf(error, ULV_ERROR_FAILED, "cannot run a program in %s\n%s\n", m->name, strerror(-r));
         return 1;       /* answered when it has ended */
@@ -175,7 +177,10 @@ static int on_signal(sd_bus_message *call, void *userdata, sd_bus_error *error) 
         if (m->payload != PAYLOAD_RUNNING)
                 return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s isn't running\nits state is: %s\nuvctl start %s", m->name, payload_text(m->payload), m->name);
         /* A signal is for the partition's program, which uv-init knows; SIGKILL doesn't ask anybody. */
-        r = signo != SIGKILL && !ulv_plugin.no_port ? port_signal(m, signo) : ulv_plugin.signal ? ulv_plugin.signal(m, signo) : -EOPNOTSUPP;
+        r = signo != SIGKILL && !ulv_plugin.no_port && !ulv_plugin.no_init ? port_signal(m, signo) : ulv_plugin.signal ? ulv_plugin.signal(m, signo) : -EOPNOTSUPP;
+        if (r == -EOPNOTSUPP)
+                return sd_bus_error_setf(error, ULV_ERROR_USAGE, "cannot send signal %d to %s\na partition of type %s takes no signal but KILL\nuvctl stop %s",
+                                         signo, m->name, ulv_plugin.type, m->name);
         if (r < 0)
                 return sd_bus_error_setf(error, ULV_ERROR_FAILED, "cannot send signal %d to %s\n%s\n", signo, m->name, strerror(-r));
         return sd_bus_reply_method_return(call, NULL);

@@ -275,7 +275,8 @@ bool check_partition(struct check *c, const struct part *p) {
         }
         if (ulv_streq(p->type, "sim"))
                 return true;
-        if (!find_cgroup(c, p, cgroup, sizeof(cgroup)) && c->mount[0])
+        /* A VM is in a cgroup of libvirt's, if in any. */
+        if (!ulv_streq(p->type, "vm") && !find_cgroup(c, p, cgroup, sizeof(cgroup)) && c->mount[0])
                 (void) check_find(c, CHECK_CGROUP, p->name, "", "process %" PRIu64 " isn't in a cgroup of the partition", p->leader);
         if (c->rows->imagined)
                 return true;

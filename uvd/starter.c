@@ -41,7 +41,7 @@ static int write_run_file(int dir, const char *name, const char *text) {
 }
 
 int starter_write_type(struct uvd *u, const char *name) {
-        static const struct { const char *type, *backend; } backends[] = { { "container", "lxc" }, { "sim", "sim" } };
+        static const struct { const char *type, *backend; } backends[] = { { "container", "lxc" }, { "vm", "kvm" }, { "sim", "sim" } };
         const struct guest *g = guest_find(u, name);
         struct ulv_partition_info p;
         _cleanup_close_ int dir = -1;

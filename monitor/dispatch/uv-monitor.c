@@ -25,6 +25,7 @@
 
 static const struct backend { const char *name, *program; uid_t uid; } backends[] = {
         { "lxc", "uv-monitor-lxc", 0 },
+        { "kvm", "uv-monitor-kvm", 0 },
         { "sim", "uv-monitor-sim", ULV_UID_SIM },
 };
 

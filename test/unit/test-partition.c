@@ -63,6 +63,12 @@ static void isolation_is_what_is_enforced(void **state) {
                 { "vm", "kvm confined", "isolated", "preallocated", false, ULV_ISOLATION_FIRM, "" },
                 { "vm", "kvm confined", "isolated", "limit", true, ULV_ISOLATION_FIRM, "" },
                 { "vm", "tcg confined", "isolated", "preallocated", true, ULV_ISOLATION_SOFT, "" },
+                /* What is emulated isolates nothing, whoever else says what. */
+                { "vm", "kvm tcg confined", "isolated", "preallocated", true, ULV_ISOLATION_SOFT, "" },
+                { "vm", "tcg confined", "affinity", "tracked", true, ULV_ISOLATION_SOFT, "" },
+                { "vm", "kvm confined", "affinity", "tracked", true, ULV_ISOLATION_SOFT, "" },
+                { "vm", "kvm confined", "isolated", "tracked", true, ULV_ISOLATION_SOFT, "" },
+                { "vm", "kvm", "isolated", "preallocated", true, ULV_ISOLATION_FIRM, "" },
                 { "vm", "kvms", "isolated", "preallocated", true, ULV_ISOLATION_SOFT, "" },
         };
         (void) state;

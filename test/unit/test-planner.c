@@ -324,7 +324,7 @@ static void a_container_with_all_controllers_is_firm_and_not_hard(ULV_UNUSED voi
         start("web");
         define("db", "Isolation=hard", "Cores=1", "Size=1G");
         refused(START("db"), ULV_EXIT_DENIED, "cannot start db with isolation hard",
-                "it would be firm: a container shares the host's kernel; more takes a kernel of its own, which this version doesn't serve yet (db.partition:3 Isolation=hard)",
+                "it would be firm: a container shares the host's kernel; more takes a kernel of its own, a VM's (Type=vm) (db.partition:3 Isolation=hard)",
                 "uvctl edit db, and set Isolation=firm in [Partition]");
 }
 

@@ -11,6 +11,8 @@
 
 #include "monitor/port-link.c"
 
+const struct ulv_plugin ulv_plugin = { .name = "test" };
+
 static int stored = -1;         /* the near end that the starter keeps */
 
 int store_find(ULV_UNUSED const struct ulv_monitor *m, const char *name) { return ulv_streq(name, "init") ? stored : -1; }

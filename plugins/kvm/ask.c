@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What is asked of libvirt. The only file that knows its interface.
+ *
+ * Theory of operation. A call of libvirt's may take as long as libvirtd, or a QEMU that hangs, likes. So each request
+ * has a child with a connection of its own: it asks, writes one answer into a pipe and ends; the monitor's loop goes
+ * on meanwhile, and may end the child. The monitor itself has no connection that could be lost: libvirtd may die and
+ * come back, and a VM's end is seen at QEMU's pidfd. */
+
+#include <fcntl.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "lib/log.h"
+#include "plugins/kvm/kvm.h"
+
+#define URI "qemu:///system"
+#define END_TRIES 100           /* of 50 ms: libvirtd tidies up after a QEMU that was killed */
+
+/* --- in the child -------------------------------------------------------------------------------------------- */
+
+static void say_nothing(ULV_UNUSED void *userdata, ULV_UNUSED virErrorPtr e) {}
+
+static int failed(struct kvm_answer *a, enum kvm_outcome outcome) {
+        const char *text = virGetLastErrorMessage();
+
+        a->outcome = outcome;
+        (void) snprintf(a->text, sizeof(a->text), "%.*s", (int) strcspn(text, "\n"), text);
+        return -1;
+}
+
+/* Is no daemon there that could be making a domain now? */
+static bool nobody_listens(void) {
+        static const char *const paths[] = { "/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock" };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(paths); i++) {
+                struct sockaddr_un sa = { .sun_family = AF_UNIX };
+                _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+                (void) ulv_copy(sa.sun_path, sizeof(sa.sun_path), paths[i]);
+                if (fd < 0 || connect(fd, (const struct sockaddr *) &sa, sizeof(sa)) == 0 || (errno != ENOENT && errno != ECONNREFUSED))
+                        return false;
+        }
+        return true;
+}
+
+static bool no_such_domain(void) {
+        const virError *e = virGetLastError();
+
+        return e && e->code == VIR_ERR_NO_DOMAIN;
+}
+
+/* Until libvirt knows it no more: a request to make it may be under way still, from a life before. */
+static int end(virConnectPtr c, const char *uuid, struct kvm_answer *a) {
+        const struct timespec pause = { 0, 50 * 1000000 };
+
+        for (unsigned i = 0; i < END_TRIES; i++) {
+                virDomainPtr d = virDomainLookupByUUIDString(c, uuid);
+
+                if (!d)
+                        return no_such_domain() ? 0 : failed(a, KVM_FAILED);
+                (void) virDomainDestroy(d);
+                (void) virDomainFree(d);
+                if (i > 0)
+                        (void) nanosleep(&pause, NULL);
+        }
+        return failed(a, KVM_FAILED);
+}
+
+/* Idempotent: what is so already is no error. */
+static int change(virDomainPtr d, enum kvm_request request) {
+        int state = 0, reason = 0;
+
+        if (request == KVM_SHUTDOWN)
+                return virDomainShutdownFlags(d, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN);
+        if (virDomainGetState(d, &state, &reason, 0) < 0)
+                return -1;
+        if ((state == VIR_DOMAIN_PAUSED) == (request == KVM_SUSPEND))
+                return 0;
+        return request == KVM_SUSPEND ? virDomainSuspend(d) : virDomainResume(d);
+}
+
+static void serve(enum kvm_request request, const char *uuid, const char *xml, struct kvm_answer *a) {
+        virConnectPtr c;
+        virDomainPtr d;
+
+        virSetErrorFunc(NULL, say_nothing);
+        c = virConnectOpen(URI);
+        if (!c) {
+                (void) failed(a, KVM_UNREACHABLE);
+                if (request == KVM_END && nobody_listens())
+                        a->outcome = KVM_DONE;
+                return;
+        }
+        if (request == KVM_END) {
+                (void) end(c, uuid, a);
+                return;
+        }
+        d = request == KVM_CREATE ? virDomainCreateXML(c, xml, VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_VALIDATE) : virDomainLookupByUUIDString(c, uuid);
+        if (!d || (request != KVM_CREATE && change(d, request) < 0))
+                (void) failed(a, KVM_FAILED);
+}
+
+static _Noreturn void child(enum kvm_request request, const char *uuid, const char *xml, int to, pid_t parent) {
+        struct kvm_answer a = { .outcome = KVM_DONE };
+        sigset_t none;
+
+        sigemptyset(&none);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent || dup2(to, 3) < 0 ||
+            syscall(SYS_close_range, 4u, ~0u, 0) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+                _exit(1);
+        serve(request, uuid, xml, &a);
+        _exit(write(3, &a, sizeof(a)) == sizeof(a) ? 0 : 1);
+}
+
+/* --- in the monitor -------------------------------------------------------------------------------------------- */
+
+/* It has ended, or is to: gone in a moment. */
+static void reap(struct kvm *k) {
+        siginfo_t si;
+
+        (void) waitid(P_PIDFD, (id_t) k->asked, &si, WEXITED);
+        k->asked = ulv_close(k->asked);
+        k->answer = ulv_close(k->answer);
+        k->source = sd_event_source_disable_unref(k->source);
+}
+
+void kvm_ask_no_more(struct kvm *k) {
+        if (k->asked < 0)
+                return;
+        (void) syscall(SYS_pidfd_send_signal, k->asked, SIGKILL, NULL, 0);
+        reap(k);
+}
+
+static int on_answer(ULV_UNUSED sd_event_source *s, ULV_UNUSED int fd, ULV_UNUSED uint32_t revents, void *userdata) {
+        struct kvm *k = userdata;
+        struct kvm_answer a;
+
+        if (read(k->answer, &a, sizeof(a)) != sizeof(a))
+                a = (struct kvm_answer) { .outcome = KVM_FAILED, .text = "the process that asked libvirt has died" };
+        a.text[sizeof(a.text) - 1] = 0;
+        reap(k);
+        kvm_answered(k, k->request, &a);
+        return 0;
+}
+
+int kvm_ask(struct kvm *k, enum kvm_request request, const char *xml) {
+        pid_t parent = getpid(), pid;
+        int p[2], r;
+
+        if (k->asked >= 0)
+                return -EBUSY;
+        if (pipe2(p, O_CLOEXEC) < 0)
+                return -errno;
+        pid = fork();
+        if (pid == 0)
+                child(request, k->uuid, xml, p[1], parent);
+        (void) ulv_close(p[1]);
+        k->answer = p[0];
+        if (pid < 0) {
+                k->answer = ulv_close(k->answer);
+                return -EAGAIN;
+        }
+        k->request = request;
+        k->asked = (int) syscall(SYS_pidfd_open, pid, 0);
+        if (k->asked < 0) {
+                k->answer = ulv_close(k->answer);       /* its write fails, and it ends */
+                return -errno;
+        }
+        r = sd_event_add_io(ulv_monitor_event(k->m), &k->source, k->asked, EPOLLIN, on_answer, k);
+        if (r < 0)
+                kvm_ask_no_more(k);
+        return r;
+}

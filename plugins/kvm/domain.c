@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A VM's definition and grant as libvirt's XML. Pure: the same in, the same out (test/golden/domain).
+ *
+ * What isn't written here the guest doesn't have: no USB, no balloon, no network but by [Network] of a later version.
+ * A path in it is the VM's own copy, its pty or its Disk=, and no other of the host's. QEMU runs under a uid of its
+ * own with libvirt's seccomp and mount namespace; that libvirt relabels (chowns) these files to it is wanted. */
+
+#include "plugins/kvm/kvm.h"
+
+static uint64_t fnv1a(uint64_t h, const char *s) {
+        do
+                h = (h ^ (unsigned char) *s) * UINT64_C(0x100000001b3);
+        while (*s++);           /* the NUL too: it parts root and name */
+        return h;
+}
+
+void kvm_identity(const char *root, const char *partition, char name[static KVM_NAME_MAX], char uuid[static 37]) {
+        uint64_t a = fnv1a(fnv1a(UINT64_C(0xcbf29ce484222325), root), partition), b = fnv1a(fnv1a(a, partition), root);
+        uint64_t r = fnv1a(UINT64_C(0xcbf29ce484222325), root);
+        _cleanup_strbuf_ struct ulv_strbuf t = { .max = KVM_NAME_MAX }, u = { .max = 37 };
+
+        ulv_strbuf_add(&t, "ultravisor-");
+        if (!ulv_streq(root, "/"))
+                ulv_strbuf_addf(&t, "%08x-", (unsigned) (r ^ r >> 32));
+        ulv_strbuf_add(&t, partition);
+        /* Version 8: made from what one likes. */
+        ulv_strbuf_addf(&u, "%08x-%04x-8%03x-%04x-%012llx", (unsigned) (a >> 32), (unsigned) (a >> 16 & 0xffff), (unsigned) (a & 0xfff),
+                        (unsigned) (b >> 48 & 0x3fff) | 0x8000, (unsigned long long) (b & UINT64_C(0xffffffffffff)));
+        (void) ulv_copy(name, KVM_NAME_MAX, ulv_strbuf_str(&t));
+        (void) ulv_copy(uuid, 37, ulv_strbuf_str(&u));
+}
+
+unsigned kvm_vcpus(const struct ulv_grant *g) {
+        unsigned n = g->share > 0 ? (unsigned) ((g->share + 999) / 1000) : ulv_cpus_count(&g->cpus);
+
+        return ULV_MAX(n, 1u);
+}
+
+static void add_escaped(struct ulv_strbuf *b, const char *s) {
+        for (; *s; s++)
+                switch (*s) {
+                case '&': ulv_strbuf_add(b, "&amp;"); break;
+                case '<': ulv_strbuf_add(b, "&lt;"); break;
+                case '>': ulv_strbuf_add(b, "&gt;"); break;
+                case '\'': ulv_strbuf_add(b, "&apos;"); break;
+                case '"': ulv_strbuf_add(b, "&quot;"); break;
+                default: ulv_strbuf_addc(b, *s);
+                }
+}
+
+static void add_element(struct ulv_strbuf *b, const char *name, const char *text) {
+        ulv_strbuf_addf(b, "    <%s>", name);
+        add_escaped(b, text);
+        ulv_strbuf_addf(b, "</%s>\n", name);
+}
+
+static void add_cpus(struct ulv_strbuf *b, const struct ulv_grant *g) {
+        const struct ulv_cpus *cpus = g->share > 0 ? &g->pool : &g->cpus;
+        unsigned n = kvm_vcpus(g), vcpu = 0;
+
+        ulv_strbuf_addf(b, "  <vcpu placement='static'>%u</vcpu>\n", n);
+        if (ulv_cpus_count(cpus) == 0)
+                return;
+        /* Each of its CPUs on one of the partition's own; QEMU's other threads and its I/O on all of them, and nowhere else. */
+        ulv_strbuf_add(b, "  <cputune>\n");
+        for (unsigned cpu = 0; g->share == 0 && cpu < ULV_CPU_MAX; cpu++)
+                if (ulv_cpus_has(cpus, cpu))
+                        ulv_strbuf_addf(b, "    <vcpupin vcpu='%u' cpuset='%u'/>\n", vcpu++, cpu);
+        for (; vcpu < n; vcpu++) {
+                ulv_strbuf_addf(b, "    <vcpupin vcpu='%u' cpuset='", vcpu);
+                ulv_cpus_format(b, cpus);
+                ulv_strbuf_add(b, "'/>\n");
+        }
+        ulv_strbuf_add(b, "    <emulatorpin cpuset='");
+        ulv_cpus_format(b, cpus);
+        ulv_strbuf_add(b, "'/>\n  </cputune>\n");
+}
+
+/* All of it there before the guest runs, on the nodes that the ledger took it from. */
+static void add_memory(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        const struct ulv_grant *g = k->grant;
+        struct ulv_cpus nodes = { 0 };
+
+        ulv_strbuf_addf(b, "  <memory unit='KiB'>%llu</memory>\n", (unsigned long long) (g->memory_bytes / 1024));
+        ulv_strbuf_add(b, "  <memoryBacking>\n");
+        if (!ulv_streq(k->d->pages, "4K"))
+                ulv_strbuf_addf(b, "    <hugepages>\n      <page size='%u' unit='MiB'/>\n    </hugepages>\n", ulv_streq(k->d->pages, "1G") ? 1024 : 2);
+        ulv_strbuf_add(b, "    <source type='memfd'/>\n    <access mode='shared'/>\n    <allocation mode='immediate'/>\n  </memoryBacking>\n");
+        for (unsigned i = 0; i < g->n_memory; i++)
+                if (g->memory[i].bytes > 0)
+                        ulv_cpus_set(&nodes, g->memory[i].node);
+        if (ulv_cpus_count(&nodes) == 0)
+                return;
+        ulv_strbuf_add(b, "  <numatune>\n    <memory mode='strict' nodeset='");
+        ulv_cpus_format(b, &nodes);
+        ulv_strbuf_add(b, "'/>\n  </numatune>\n");
+}
+
+static void add_boot(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        ulv_strbuf_add(b, "  <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n");
+        if (k->kernel)
+                add_element(b, "kernel", k->kernel);
+        if (k->kernel && k->initrd)
+                add_element(b, "initrd", k->initrd);
+        if (k->kernel && k->d->command_line[0])
+                add_element(b, "cmdline", k->d->command_line);
+        if (!k->kernel)
+                ulv_strbuf_add(b, "    <boot dev='hd'/>\n");
+        ulv_strbuf_add(b, "  </os>\n");
+}
+
+/* An image that is full or broken is the guest's error, not a pause that nobody asked for. */
+static void add_disk(struct ulv_strbuf *b, const char *path) {
+        size_t n = strlen(path);
+        bool qcow2 = n > 6 && ulv_streq(path + n - 6, ".qcow2"), device = ulv_startswith(path, "/dev/");
+
+        ulv_strbuf_addf(b, "    <disk type='%s' device='disk'>\n", device ? "block" : "file");
+        ulv_strbuf_addf(b, "      <driver name='qemu' type='%s' cache='none' error_policy='report'/>\n", qcow2 ? "qcow2" : "raw");
+        ulv_strbuf_addf(b, "      <source %s='", device ? "dev" : "file");
+        add_escaped(b, path);
+        ulv_strbuf_add(b, "'/>\n      <target dev='vda' bus='virtio'/>\n    </disk>\n");
+}
+
+static void add_devices(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        ulv_strbuf_add(b, "  <devices>\n    <controller type='usb' model='none'/>\n");
+        if (k->d->disk[0])
+                add_disk(b, k->d->disk);
+        ulv_strbuf_add(b, "    <serial type='dev'>\n      <source path='");
+        add_escaped(b, k->console);
+        ulv_strbuf_add(b, "'/>\n      <target port='0'/>\n    </serial>\n");
+        if (k->vnc) {
+                ulv_strbuf_add(b, "    <input type='tablet' bus='virtio'/>\n    <graphics type='vnc'>\n      <listen type='socket' socket='");
+                add_escaped(b, k->vnc);
+                ulv_strbuf_add(b, "'/>\n    </graphics>\n    <video>\n      <model type='vga'/>\n    </video>\n");
+        }
+        ulv_strbuf_add(b, "    <memballoon model='none'/>\n    <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n  </devices>\n");
+}
+
+int kvm_domain_xml(const struct kvm_domain *k, struct ulv_strbuf *b) {
+        bool tcg = ulv_streq(k->d->accel, "tcg");
+
+        ulv_strbuf_addf(b, "<domain type='%s'>\n  <name>%s</name>\n  <uuid>%s</uuid>\n", tcg ? "qemu" : "kvm", k->name, k->uuid);
+        add_memory(b, k);
+        add_cpus(b, k->grant);
+        add_boot(b, k);
+        ulv_strbuf_addf(b, "  <features>\n    <acpi/>\n    <apic/>\n  </features>\n  <cpu mode='%s'/>\n  <clock offset='utc'/>\n", tcg ? "maximum" : "host-passthrough");
+        ulv_strbuf_add(b, "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>destroy</on_crash>\n");
+        add_devices(b, k);
+        ulv_strbuf_addf(b, "  <seclabel type='static' model='dac' relabel='yes'>\n    <label>+%u:+%u</label>\n  </seclabel>\n</domain>\n", k->uid, k->uid);
+        return ulv_strbuf_error(b);
+}

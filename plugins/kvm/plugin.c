@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A VM's life as monitor/plugin.h asks for it.
+ *
+ * Theory of operation. libvirt makes the domain, transient and paused (ask.c). QEMU's pidfd is stored before the guest
+ * runs a single instruction; then it is let go, and told as started. From there the pidfd is what counts: it says that
+ * the VM runs and that it has ended, it kills, and it outlives this process in the starter's store; libvirtd may be
+ * dead all the while. Gently stopping, pausing and resuming are requests to libvirtd.
+ *
+ * A life of the monitor that died in the middle of a start has no pidfd to leave. So where none is known, nothing is
+ * proved gone before libvirt has said that it has no such domain, or no libvirtd runs and its pid file names nobody.
+ *
+ * The grant is enforced by affinity only: libvirt's cgroup of the domain isn't ours. That is what is reported. */
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+
+#include "lib/log.h"
+#include "model/inventory.h"
+#include "plugins/kvm/kvm.h"
+
+#define AGAIN_USEC (1000 * 1000u)
+
+static struct kvm *kvm_get(struct ulv_monitor *m) {
+        struct kvm *k = ulv_monitor_data(m);
+
+        if (!k && (k = calloc(1, sizeof(*k)))) {
+                *k = (struct kvm) { .m = m, .leader = -1, .asked = -1, .answer = -1 };
+                kvm_identity(ulv_monitor_root(m), ulv_monitor_name(m), k->name, k->uuid);
+                ulv_monitor_set_data(m, k);
+        }
+        return k;
+}
+
+static int leader_of(const struct kvm *k) { return k->leader >= 0 ? k->leader : ulv_monitor_leader_pidfd(k->m); }
+
+static int kill_process(int pidfd) {
+        return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH ? -errno : 0;
+}
+
+/* --- start ------------------------------------------------------------------------------------------------------- */
+
+static int refuse(struct ulv_monitor *m, struct ulv_diag *d, const char *why, const char *try_) {
+        ulv_diag_what(d, ULV_EXIT_FAILED, "cannot start %s", ulv_monitor_name(m));
+        ulv_diag_why(d, "%s", why);
+        ulv_diag_try(d, "%s", try_);
+        return -EIO;
+}
+
+/* The name of the pty, by which QEMU opens it. */
+static int console_path(struct ulv_monitor *m, char path[64]) {
+        int fd = ulv_monitor_console_fd(m);
+
+        return fd < 0 || ttyname_r(fd, path, 64) != 0 ? -ENOTTY : 0;
+}
+
+static int create(struct kvm *k, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr) {
+        struct kvm_domain domain = { .d = d, .grant = g, .uid = ULV_UID_BASE + g->uids * ULV_UID_RANGE };
+        _cleanup_strbuf_ struct ulv_strbuf xml = { .max = 256 * 1024 };
+        struct kvm_place place;
+        char console[64];
+        int r;
+
+        if ((r = console_path(k->m, console)) < 0 || (r = kvm_place_make(k->m, d, domain.uid, &place, reterr)) < 0)
+                return r;
+        memcpy(domain.name, k->name, sizeof(domain.name));
+        memcpy(domain.uuid, k->uuid, sizeof(domain.uuid));
+        domain.kernel = place.kernel[0] ? place.kernel : NULL;
+        domain.initrd = place.initrd[0] ? place.initrd : NULL;
+        domain.vnc = place.vnc[0] ? place.vnc : NULL;
+        domain.console = console;
+        r = kvm_domain_xml(&domain, &xml);
+        return r < 0 ? r : kvm_ask(k, KVM_CREATE, ulv_strbuf_str(&xml));
+}
+
+static int start(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr) {
+        struct kvm *k = kvm_get(m);
+
+        if (!k)
+                return -ENOMEM;
+        if (g->uids == 0)
+                return refuse(m, reterr, "it has no range of user ids", "uvctl check");
+        k->tcg = ulv_streq(d->accel, "tcg");
+        if (!k->tcg && access("/dev/kvm", F_OK) < 0)
+                return refuse(m, reterr, "this machine has no KVM (/dev/kvm)", "Accel=tcg in [VM], if emulation will do: it is slow, and isolates nothing");
+        k->ended = k->killed = k->stopping = false;
+        k->paused = KVM_PAUSED_YES;
+        return create(k, d, g, reterr);
+}
+
+static void start_failed(struct kvm *k, const struct kvm_answer *a) {
+        struct ulv_diag d = { 0 };
+
+        (void) refuse(k->m, &d, a->text, a->outcome == KVM_UNREACHABLE ? "systemctl start libvirtd (packages libvirt-daemon-system and qemu-system-x86)" : "uvctl edit, then start it again");
+        ulv_monitor_start_failed(k->m, &d);
+}
+
+/* There, and paused. Who it is goes into the store before it may run. */
+static void created(struct kvm *k) {
+        int r = k->leader = kvm_find(k->name, k->uuid, &k->pid);
+
+        if (r >= 0)
+                r = ulv_monitor_store_fd(k->m, "leader", k->leader);
+        if (r >= 0)
+                r = kvm_ask(k, KVM_RESUME, NULL);
+        if (r < 0)
+                start_failed(k, &(struct kvm_answer) { .outcome = KVM_FAILED, .text = "libvirt has made it, but its QEMU isn't to be found" });
+}
+
+/* --- what libvirt answered --------------------------------------------------------------------------------------- */
+
+static int on_again(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
+        struct kvm *k = userdata;
+
+        k->again = sd_event_source_disable_unref(k->again);
+        if (k->stopping && !kvm_dead(leader_of(k)) && k->asked < 0 && kvm_ask(k, KVM_SHUTDOWN, NULL) < 0)
+                ulv_log(ULV_LOG_WARNING, "%s can't be asked to stop", k->name);
+        return 0;
+}
+
+/* No libvirtd: it may come back within the partition's StopTimeout. */
+static void ask_again(struct kvm *k, uint64_t usec) {
+        if (!k->again)
+                (void) sd_event_add_time_relative(ulv_monitor_event(k->m), &k->again, CLOCK_MONOTONIC, usec, 1000, on_again, k);
+}
+
+static void changed(struct kvm *k, enum kvm_request request, const struct kvm_answer *a) {
+        k->freeze_error = a->outcome == KVM_DONE ? 0 : -EIO;
+        k->paused = a->outcome != KVM_DONE ? KVM_PAUSED_UNKNOWN : request == KVM_SUSPEND ? KVM_PAUSED_YES : KVM_PAUSED_NO;
+        if (k->leader < 0)
+                return;
+        if (a->outcome != KVM_DONE)
+                return start_failed(k, a);
+        kvm_place_booted(k->m);
+        ulv_monitor_started(k->m, ulv_steal_fd(&k->leader), k->pid);
+}
+
+void kvm_answered(struct kvm *k, enum kvm_request request, const struct kvm_answer *a) {
+        if (a->outcome != KVM_DONE && request != KVM_CREATE)
+                ulv_log(ULV_LOG_WARNING, "libvirt, asked about %s: %s", k->name, a->text);
+        if (request == KVM_END) {
+                pid_t pid;
+                _cleanup_close_ int fd = kvm_find(k->name, k->uuid, &pid);
+
+                k->ended = a->outcome == KVM_DONE && fd < 0;
+        } else if (k->killed)
+                return;
+        else if (request == KVM_CREATE && a->outcome == KVM_DONE)
+                created(k);
+        else if (request == KVM_CREATE)
+                start_failed(k, a);
+        else if (request == KVM_SHUTDOWN && a->outcome != KVM_DONE)
+                ask_again(k, AGAIN_USEC);
+        else if (request != KVM_SHUTDOWN)
+                changed(k, request, a);
+        if (k->stopping && request != KVM_SHUTDOWN)
+                ask_again(k, 0);
+}
+
+/* --- end --------------------------------------------------------------------------------------------------------- */
+
+static int ask_stop(struct ulv_monitor *m) {
+        struct kvm *k = kvm_get(m);
+
+        if (!k)
+                return -ENOMEM;
+        k->stopping = true;
+        if (k->asked < 0)
+                ask_again(k, 0);        /* else when what is asked now is answered */
+        return 0;
+}
+
+static int do_kill(struct ulv_monitor *m) {
+        struct kvm *k = kvm_get(m);
+        _cleanup_close_ int found = -1;
+        int leader, r;
+        pid_t pid;
+
+        if (!k)
+                return -ENOMEM;
+        k->killed = true;
+        k->stopping = false;
+        if (k->request != KVM_END)
+                kvm_ask_no_more(k);
+        leader = leader_of(k);
+        if (leader >= 0)
+                return kill_process(leader);
+        found = kvm_find(k->name, k->uuid, &pid);
+        r = found >= 0 ? kill_process(found) : 0;
+        if (r == 0 && !k->ended && k->asked < 0)
+                r = kvm_ask(k, KVM_END, NULL);
+        return r;
+}
+
+static int gone(struct ulv_monitor *m) {
+        struct kvm *k = kvm_get(m);
+
+        if (!k)
+                return -ENOMEM;
+        if (k->asked >= 0)
+                return 1;
+        return leader_of(k) >= 0 ? !kvm_dead(leader_of(k)) : !k->ended;
+}
+
+static int cleanup(struct ulv_monitor *m) {
+        struct kvm *k = kvm_get(m);
+
+        if (!k)
+                return -ENOMEM;
+        kvm_ask_no_more(k);
+        k->again = sd_event_source_disable_unref(k->again);
+        k->leader = ulv_close(k->leader);
+        return kvm_place_remove(m);
+}
+
+/* --- while it runs ----------------------------------------------------------------------------------------------- */
+
+static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int leader_pidfd) {
+        struct kvm *k = kvm_get(m);
+
+        if (!k)
+                return -ENOMEM;
+        k->tcg = ulv_streq(d->accel, "tcg");
+        if (leader_pidfd < 0)
+                return 1;       /* do_kill() looks for what a start left half done */
+        kvm_place_booted(m);
+        return 0;
+}
+
+static int enforce(struct ulv_monitor *m, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
+        const struct ulv_cpus *cpus = g->share > 0 ? &g->pool : &g->cpus;
+        pid_t pid = ulv_monitor_leader(m);
+        int r = pid > 0 && ulv_cpus_count(cpus) > 0 ? kvm_pin(pid, cpus) : 0;
+
+        if (r != 0) {
+                ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot keep %s on its CPUs", ulv_monitor_name(m));
+                ulv_diag_why(reterr, "%s", r < 0 ? strerror(-r) : "a thread of its QEMU is on others still");
+                return 1;
+        }
+        *ret = (struct ulv_enforced) { .cpu = g->share > 0 ? "tracked" : "affinity", .memory = "tracked" };
+        return 0;
+}
+
+static int do_signal(struct ulv_monitor *m, int signo) { return signo == SIGKILL ? do_kill(m) : -EOPNOTSUPP; }
+
+static int freeze(struct ulv_monitor *m, bool frozen) {
+        struct kvm *k = kvm_get(m);
+        int r;
+
+        if (!k)
+                return -ENOMEM;
+        if (k->paused == (frozen ? KVM_PAUSED_YES : KVM_PAUSED_NO))
+                return 0;
+        if (k->asked >= 0)
+                return 1;
+        r = k->freeze_error;
+        k->freeze_error = 0;
+        if (r == 0)
+                r = kvm_ask(k, frozen ? KVM_SUSPEND : KVM_RESUME, NULL);
+        return r < 0 ? r : 1;
+}
+
+static bool may_freeze(ULV_UNUSED struct ulv_monitor *m) { return true; }
+
+static int usage(struct ulv_monitor *m, struct ulv_usage *ret) { return kvm_process_usage(ulv_monitor_leader(m), ret); }
+
+static const char *contain(struct ulv_monitor *m) {
+        const struct kvm *k = kvm_get(m);
+
+        return k && k->tcg ? "tcg confined" : "kvm confined";
+}
+
+const struct ulv_plugin ulv_plugin = {
+        .version = ULV_PLUGIN_VERSION,
+        .name = "kvm",
+        .type = "vm",
+        .leader_fd_name = "leader",
+        .start = start,
+        .adopt = adopt,
+        .enforce = enforce,
+        .ask_stop = ask_stop,
+        .kill = do_kill,
+        .gone = gone,
+        .cleanup = cleanup,
+        .signal = do_signal,
+        .freeze = freeze,
+        .may_freeze = may_freeze,
+        .usage = usage,
+        .contain = contain,
+        .no_init = true,
+        .narrow = kvm_narrow,
+};

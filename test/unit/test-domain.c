@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The XML of a VM, text for text: test/golden/domain/NAME.xml for each case below. With --write it writes those that
+ * are missing, to be read by a person. (80-kvm.bats holds them to libvirt's schema.) */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "plugins/kvm/domain.c"
+
+#define HEAD "[Partition]\nType=vm\n[CPU]\nCores=1\n[Memory]\nSize=512M\n"
+
+static const struct {
+        const char *name, *text, *cpus;
+        uint64_t share;
+        const char *pool;
+        struct { unsigned node; uint64_t mib; } memory[2];
+} cases[] = {
+        { .name = "kernel", .text = HEAD "[VM]\nKernel=/boot/vmlinuz\nInitrd=/boot/initrd\nCommandLine=console=ttyS0 quiet\nAccel=tcg\n",
+          .cpus = "1", .memory = { { 0, 512 } } },
+        { .name = "disk-vnc", .text = HEAD "[VM]\nDisk=/srv/db.qcow2\nGraphics=vnc\n", .cpus = "4-5,20-21", .memory = { { 1, 512 } } },
+        { .name = "block-device", .text = HEAD "[VM]\nDisk=/dev/vg0/db\n", .cpus = "2,18", .memory = { { 0, 256 }, { 1, 256 } } },
+        { .name = "hugepages", .text = "[Partition]\nType=vm\n[CPU]\nCores=1\n[Memory]\nSize=2G\nPages=1G\n[VM]\nDisk=/srv/raw.img\n", .cpus = "3",
+          .memory = { { 1, 2048 } } },
+        { .name = "share", .text = "[Partition]\nType=vm\n[CPU]\nShare=1.5\n[Memory]\nSize=512M\nPages=2M\n[VM]\nKernel=/k\n", .share = 1500, .pool = "0,8-9",
+          .memory = { { 0, 512 } } },
+        { .name = "share-anywhere", .text = "[Partition]\nType=vm\n[CPU]\nShare=0.25\n[Memory]\nSize=512M\n[VM]\nKernel=/k\n", .share = 250, .memory = { { 0, 512 } } },
+        { .name = "escapes", .text = HEAD "[VM]\nKernel=/k\nCommandLine=a=\"<&'>\" init=/bin/sh\nDisk=/srv/a&b<c>'d\".img\n", .cpus = "1", .memory = { { 0, 512 } } },
+};
+
+static bool write_missing;
+
+static void read_golden(const char *path, const char *made, char *buf, size_t size) {
+        FILE *f = fopen(path, "r");
+        size_t n;
+
+        if (!f && write_missing && (f = fopen(path, "w"))) {
+                (void) fputs(made, f);
+                (void) fclose(f);
+                f = fopen(path, "r");
+        }
+        assert_non_null(f);
+        n = fread(buf, 1, size - 1, f);
+        buf[n] = 0;
+        (void) fclose(f);
+}
+
+static void grant_of(size_t i, struct ulv_grant *g) {
+        assert_int_equal(ulv_cpus_parse(cases[i].cpus ? cases[i].cpus : "", &g->cpus), 0);
+        assert_int_equal(ulv_cpus_parse(cases[i].pool ? cases[i].pool : "", &g->pool), 0);
+        g->share = cases[i].share;
+        for (size_t j = 0; j < 2 && cases[i].memory[j].mib > 0; j++) {
+                g->memory[j].node = cases[i].memory[j].node;
+                g->memory[j].bytes = cases[i].memory[j].mib << 20;
+                g->memory_bytes += g->memory[j].bytes;
+                g->n_memory++;
+        }
+}
+
+static void domain_is_as_written(ULV_UNUSED void **state) {
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(cases); i++) {
+                struct ulv_source file = { .file = "db.partition", .buf = cases[i].text, .len = strlen(cases[i].text) };
+                ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *d = NULL;
+                _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+                struct ulv_grant g = { 0 };
+                struct kvm_domain k = { .grant = &g, .console = "/dev/pts/7", .uid = 1885929472 };
+                struct ulv_diag diag = { 0 };
+                static char golden[65536];
+                char path[256];
+
+                assert_int_equal(ulv_definition_parse(&file, 1, &d, &diag), 0);
+                grant_of(i, &g);
+                kvm_identity("/", "db", k.name, k.uuid);
+                k.d = d;
+                k.kernel = d->kernel[0] ? "/run/ultravisor/vm/db/kernel" : NULL;
+                k.initrd = d->initrd[0] ? "/run/ultravisor/vm/db/initrd" : NULL;
+                k.vnc = ulv_streq(d->graphics, "vnc") ? "/run/ultravisor/vm/db/vnc/socket" : NULL;
+                assert_int_equal(kvm_domain_xml(&k, &b), 0);
+                (void) snprintf(path, sizeof(path), "test/golden/domain/%s.xml", cases[i].name);
+                read_golden(path, ulv_strbuf_str(&b), golden, sizeof(golden));
+                assert_string_equal(ulv_strbuf_str(&b), golden);
+        }
+}
+
+/* A monitor of a later life finds the domain of this one by it, and no other's. */
+static void identity_is_the_same_for_ever_and_no_others(ULV_UNUSED void **state) {
+        static const struct { const char *root, *partition; } who[] = {
+                { "/", "db" }, { "/", "db2" }, { "/tmp/a", "db" }, { "/tmp/adb", "x" }, { "/tmp/a", "dbx" }, { "/tmp/ad", "bx" },
+        };
+        char name[ULV_ARRAY_SIZE(who)][KVM_NAME_MAX], uuid[ULV_ARRAY_SIZE(who)][37];
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(who); i++) {
+                kvm_identity(who[i].root, who[i].partition, name[i], uuid[i]);
+                for (size_t j = 0; j < i; j++) {
+                        assert_string_not_equal(name[i], name[j]);
+                        assert_string_not_equal(uuid[i], uuid[j]);
+                }
+        }
+        assert_string_equal(name[0], "ultravisor-db");
+        assert_int_equal(uuid[0][14], '8');
+        assert_int_equal(strlen(uuid[0]), 36);
+}
+
+static void vcpus_are_the_threads_of_the_cores_or_the_share_rounded_up(ULV_UNUSED void **state) {
+        struct ulv_grant g = { 0 };
+
+        assert_int_equal(ulv_cpus_parse("4-5,20-21", &g.cpus), 0);
+        assert_int_equal(kvm_vcpus(&g), 4);
+        g = (struct ulv_grant) { .share = 1 };
+        assert_int_equal(kvm_vcpus(&g), 1);
+        g.share = 2000;
+        assert_int_equal(kvm_vcpus(&g), 2);
+        g.share = 2001;
+        assert_int_equal(kvm_vcpus(&g), 3);
+}
+
+int main(int argc, char **argv) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(domain_is_as_written),
+                cmocka_unit_test(identity_is_the_same_for_ever_and_no_others),
+                cmocka_unit_test(vcpus_are_the_threads_of_the_cores_or_the_share_rounded_up),
+        };
+
+        write_missing = argc > 1 && ulv_streq(argv[1], "--write");
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
