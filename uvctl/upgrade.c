@@ -81,8 +81,13 @@ static int systemctl_restart(const char *unit) {
 
 enum { NEW, NOT_YET, STOPPED, LOST };
 
-/* What became of it: NEW is of this build, and what it was; STOPPED was wanted by somebody, LOST by nobody. A monitor
- * that reports at all has adopted its partition or has told of its end; -exit code. */
+static bool is_same(const struct target *t, const struct part *p) { return p && p->leader == t->leader && row_u64(&p->op, "start") == t->start; }
+
+/* It isn't what it was. An end that somebody wanted, or in order, isn't ours. */
+static bool is_lost(const struct part *p) { return p && !ulv_streq(row_str(&p->op, "wanted"), "defined") && !ulv_streq(p->state, "defined"); }
+
+/* What became of it: NEW is of this build, and what it was. A monitor that reports at all has adopted its partition or
+ * has told of its end; -exit code. */
 static int look(struct uvctl *u, const struct target *t, bool role) {
         struct rows rows;
         const struct part *p;
@@ -91,10 +96,10 @@ static int look(struct uvctl *u, const struct target *t, bool role) {
         if (r != 0)
                 return -r;
         p = rows_part(&rows, t->name);
-        if (role || (p && p->leader == t->leader && row_u64(&p->op, "start") == t->start))
+        if (role || is_same(t, p))
                 r = p && !p->old_code && p->leader > 0 ? NEW : NOT_YET;
         else
-                r = !p || ulv_streq(row_str(&p->op, "wanted"), "defined") ? STOPPED : LOST;
+                r = is_lost(p) ? LOST : STOPPED;
         rows_done(&rows);
         return r;
 }
@@ -151,6 +156,7 @@ static int ask_to_renew(struct uvctl *u, const struct target *t) {
 }
 
 static int upgrade_monitor(struct upgrade *g, const struct target *t) {
+        char why[256];
         int r;
 
         if (given(g->u, OPT_DRY_RUN))
@@ -158,7 +164,9 @@ static int upgrade_monitor(struct upgrade *g, const struct target *t) {
         r = ask_to_renew(g->u, t);
         if (r == ULV_EXIT_CONFLICT) {
                 g->left++;
-                return told(g, t, "left as it is", ": somebody runs a program or types in it");
+                (void) snprintf(why, sizeof(why), ": %.200s", g->u->diag.why);
+                g->u->diag = (struct ulv_diag) { 0 };
+                return told(g, t, "left as it is", why);
         }
         if (r == ULV_EXIT_NOT_ACTIVE)   /* it has ended since */
                 return 0;
@@ -172,6 +180,27 @@ static int upgrade_monitor(struct upgrade *g, const struct target *t) {
         if (r == NOT_YET)
                 return failed(g->u, t, "its new monitor hasn't reported in time, or is of the old code", "uvctl status, and the journal of its monitor");
         return r == STOPPED ? told(g, t, "ended meanwhile", "") : told(g, t, "new monitor", ", the partition as it was");
+}
+
+/* One that was dying when its new monitor came is adopted, and ends a moment later. */
+static int look_again(struct uvctl *u, const struct target *t, size_t n) {
+        struct rows rows;
+        int r = rows_get(u, ROWS_PARTITIONS, &rows);
+
+        if (r != 0)
+                return r;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                const struct part *p = rows_part(&rows, t[i].name);
+
+                if (is_same(&t[i], p) || !is_lost(p))
+                        continue;
+                ulv_diag_what(&u->diag, ULV_EXIT_FAILED, "%s isn't what it was before the upgrade", t[i].name);
+                ulv_diag_why(&u->diag, "its first process was %" PRIu64 "; now its state is %s", t[i].leader, p->state);
+                ulv_diag_try(&u->diag, "uvctl status %s, uvctl history %s", t[i].name, t[i].name);
+                r = ULV_EXIT_FAILED;
+        }
+        rows_done(&rows);
+        return r;
 }
 
 static bool is_selected(const struct part *p, int argc, char **argv) {
@@ -224,7 +253,7 @@ static int run_all(struct upgrade *g, int argc, char **argv) {
                         r = upgrade_role(g, &old[i], roles[i].unit);
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = upgrade_monitor(g, &t[i]);
-        return r;
+        return r == 0 && n > 0 && !given(g->u, OPT_DRY_RUN) ? look_again(g->u, t, n) : r;
 }
 
 int verb_upgrade(struct uvctl *u, int argc, char **argv) {

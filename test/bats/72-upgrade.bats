@@ -77,7 +77,7 @@ monitors() { pids_of uv-monitor-lxc | sort | xargs; }        # (a sim payload is
     wait_for 5 sh -c "'$ROOT/bin/uvctl' --root '$ROOT' exec two -- ps | grep -q 'sleep 100'"
     run uv upgrade
     [ "$status" = 6 ]
-    [[ "$output" == *"two"*"left as it is"*"--force"* && "$output" == *"three"*"new monitor"* ]]
+    [[ "$output" == *"two"*"left as it is: uvctl exec"*"--force"* && "$output" == *"three"*"new monitor"* ]]
     [ "$(old)" = two ]
     uv upgrade --force -o json | jq -e '.[0].Name == "two" and .[0].Result == "new monitor"'
     wait $pid || true

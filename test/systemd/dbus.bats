@@ -93,6 +93,19 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
     not as carol busctl call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Stop asuts 0 0 0 ""
 }
 
+@test "a rule about one partition lets that one's monitor be renewed, and no other's; both are in the journal" {
+    local before
+    uvctl start -q web
+    before=$(main_pid uv-partition@web)
+    as carol busctl call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Renew su web 0
+    not as carol busctl call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Renew su db 0
+    wait_for 5 sh -c "! systemctl show -P MainPID uv-partition@web | grep -qxE '0|$before' && systemctl -q is-active uv-partition@web"
+    outcomes "ULTRAVISOR_UID=$(id -u carol)" ULTRAVISOR_VERB=Renew >$T/got
+    grep -x "$(id -u carol) Renew web allowed" $T/got
+    grep -x "$(id -u carol) Renew db denied" $T/got
+    uvctl stop -q web
+}
+
 @test "why answers for the partition and for the person" {
     as alice uvctl why start web >$T/got
     grep -q "^nothing refuses it" $T/got
