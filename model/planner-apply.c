@@ -68,6 +68,7 @@ static int resize_live(struct planner *p, const struct ulv_definition *d, bool s
         }
         v.has_cores = v.has_cores && same_cpu;
         v.has_share = v.has_share && same_cpu;
+        v.has_memory = v.has_memory && !ulv_plan_keeps_memory(d);
         r = ulv_world_copy(&before, &p->w);
         if (r < 0)
                 return r;
@@ -108,6 +109,8 @@ static int apply_live(struct planner *p, const struct ulv_definition *d, const s
                 r = ulv_definition_add_changed(old, d, &keys);
         if (r == 0 && !same_cpu)
                 ulv_strbuf_addf(&keys, "%s%s", keys.len > 0 ? ", " : "", d->whole_cores ? "Cores=" : "Share=");
+        if (r == 0 && ulv_plan_keeps_memory(d) && old && old->memory != d->memory)
+                ulv_strbuf_addf(&keys, "%sSize=", keys.len > 0 ? ", " : "");
         if (r == 0 && info->state != ULV_STOPPING)
                 r = resize_live(p, d, same_cpu);
         if (r == 0 && info->state != ULV_STOPPING)

@@ -144,6 +144,8 @@ int ulv_plan_need_definition(struct planner *p, const char *name, const struct u
 int ulv_plan_define(struct planner *p, const struct ulv_definition *d, bool *ret_changed) ULV_MUST_CHECK;
 /* Brings a live partition to these values, as far as they are given. 0; 1 = short (ret), or, with none
  * in ret, what is to be given up is still on its way to it; -ENOMEM. */
+/* A VM was told its memory at its start, and can't be told another amount. */
+bool ulv_plan_keeps_memory(const struct ulv_definition *d);
 int ulv_plan_resize(struct planner *p, const struct ulv_definition *d, const struct values *v, struct shortages *ret) ULV_MUST_CHECK;
 struct values ulv_plan_values(const struct ulv_definition *d);
 /* What is wanted for a partition now. */

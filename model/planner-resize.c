@@ -90,6 +90,15 @@ static int check_kind(struct planner *p, const struct ulv_definition *d) {
                                d->whole_cores ? TEXT("uvctl set %s cores=%u", d->name, d->cores) : TEXT("uvctl set %s share=%s", d->name, SHARE(d->share)));
 }
 
+bool ulv_plan_keeps_memory(const struct ulv_definition *d) { return ulv_streq(d->type, "vm"); }
+
+static int check_memory(struct planner *p, const struct ulv_definition *d) {
+        if (!ulv_plan_keeps_memory(d))
+                return 0;
+        return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot change the memory of %s while it runs", d->name),
+                               "this version can't tell a VM that it has another amount", TEXT("uvctl stop %s, then again", d->name));
+}
+
 enum quantity { CORES, SHARES, BYTES };
 
 static struct quantity_text quantity_text(enum quantity q, uint64_t n) {
@@ -246,6 +255,8 @@ int ulv_plan_set(struct planner *p) {
                 r = check_same_definition(p, q->name, own);
         if (r == 0)
                 r = check_values(p, d, &v);
+        if (r == 0 && live && v.has_memory && v.memory != ulv_plan_wanted(p, d).memory)
+                r = check_memory(p, d);
         if (r == 0 && !q->runtime)
                 r = set_defined(p, d, &v, live);
         if (r == 0 && live)
@@ -365,6 +376,8 @@ static int move_between(struct planner *p, const struct ulv_definition *from, co
         int r;
 
         r = check_has(p, &m);
+        if (r == 0 && p->r->has_memory && (r = check_memory(p, from)) == 0)
+                r = check_memory(p, to);
         if (r == 0)
                 r = redefine_both(p, &m);
         if (r == 0)

@@ -46,7 +46,7 @@ files() { (cd "$D" && find . ! -type d | sort); }
     instance_down
 }
 
-@test "the bounding set of a partition's unit is the table of what its monitor keeps, and why" {
+@test "the bounding set of a partition's unit is the tables of what its monitor keeps, and why" {
     diff <(sed -n 's/^CapabilityBoundingSet=//p' "$BATS_TEST_DIRNAME/../../systemd/uv-partition@.service" | tr ' ' '\n' | sort) \
-         <(sed -nE 's/^ +\{ (CAP_[A-Z_]+), ULV_STAGE.*/\1/p' "$BATS_TEST_DIRNAME/../../plugins/lxc/narrow.c" | sort)
+         <(sed -nE 's/^ +\{ (CAP_[A-Z_]+), ULV_STAGE.*/\1/p' "$BATS_TEST_DIRNAME"/../../plugins/{lxc,kvm}/narrow.c | sort -u)
 }

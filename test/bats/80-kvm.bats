@@ -153,6 +153,20 @@ teardown_file() {
     state v running
 }
 
+@test "the memory of a VM that runs can't be changed, and nothing claims that it was; a changed file counts from the next start" {
+    local file=$ROOT/etc/ultravisor/partitions/v.partition
+    run uv set v memory=128M
+    [ "$status" = 6 ]
+    [[ "$output" == *"cannot change the memory of v while it runs"*"uvctl stop v"* ]]
+    [ "$(field v MemoryWanted) $(field v MemoryReached)" = "$((96 << 20)) $((96 << 20))" ]
+    sed -i 's/^Size=96M/Size=128M/' "$file"
+    uv apply -y | grep -E '^v .*Size=.*at next start'
+    [ "$(field v MemoryWanted) $(field v MemoryReached)" = "$((96 << 20)) $((96 << 20))" ]
+    sed -i 's/^Size=128M/Size=96M/' "$file"
+    uv apply -y
+    state v running
+}
+
 @test "paused, the guest doesn't run; resumed, it goes on" {
     uv pause v
     state v paused
