@@ -16,7 +16,7 @@
 BED_SUITE=bookworm
 BED_PACKAGES=(
         systemd systemd-sysv dbus polkitd udev kmod         # the system proper
-        libsystemd0 libsqlite3-0 libcap2 libseccomp2 libmicrohttpd12        # what our programs are linked to
+        libsystemd0 libsqlite3-0 libcap2 libseccomp2 libmicrohttpd12 libvirt0        # what our programs are linked to
         libnl-3-200 libnl-route-3-200 libnl-genl-3-200
         liburing2 libcurl4 libjansson4 libcmocka0
         iproute2 iputils-ping procps psmisc util-linux      # what tests call
