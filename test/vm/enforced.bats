@@ -219,7 +219,7 @@ $other"
 
 # bats test_tags=channel
 @test "a channel's pages are its owner's memory from the moment that it is there" {
-    local before; uv set mem memory=32M -q; before=$(memory_of mem)
+    local before; uv set mem memory=32M -q; uv restart mem -q; before=$(memory_of mem)     # without what earlier tests wrote
     channels feed; uv apply -y
     wait_for 10 is_booked feed
     [ $(($(memory_of mem) - before)) -ge $((8 << 20)) ]
