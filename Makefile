@@ -75,7 +75,7 @@ LIBS_uv-monitor-lxc := -Wl,-Bstatic -lnl-route-3 -lnl-3 -lcap -Wl,-Bdynamic -lsy
 SRC_uv-monitor-kvm := $(wildcard plugins/kvm/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-kvm := -Wl,-Bstatic -lcap -Wl,-Bdynamic -lvirt -lsystemd
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
-LIBS_uv-monitor-sim := -lsystemd
+LIBS_uv-monitor-sim := -Wl,-Bstatic -lcap -Wl,-Bdynamic -lsystemd
 
 SRC_uv-metrics := $(wildcard metrics/*.c) lib/bus.c lib/bus-error.c model/op.c model/quantity.c $(BASE_SRC)
 LIBS_uv-metrics := -lsystemd -lmicrohttpd

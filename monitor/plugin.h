@@ -36,6 +36,11 @@ enum ulv_stage {
         ULV_STAGE_STARTED,      /* the payload runs (or was adopted): what only starting needs can go */
 };
 
+/* A capability that a backend keeps in the stages up to `until`, and why. (narrow.c) */
+struct ulv_kept_right { int cap; enum ulv_stage until; const char *reason; };
+/* Gives up all others for good, and proves it. 0; -EPERM: one could be got back; -errno. */
+int ulv_monitor_narrow(const struct ulv_kept_right *kept, size_t n, enum ulv_stage stage) ULV_MUST_CHECK;
+
 /* The slices of scopes: those with cores of their own, and those that share the pool (plugins/lxc/slice.c). */
 #define ULV_SLICE_CORES "ultravisor.slice"
 #define ULV_SLICE_POOL "uvpool.slice"
@@ -115,6 +120,7 @@ const char *ulv_monitor_scope(const struct ulv_monitor *m);             /* PID 1
 const char *ulv_monitor_slice(const struct ulv_monitor *m);             /* in this slice */
 int ulv_monitor_run_dir(const struct ulv_monitor *m);                   /* fd of ROOT/run/ultravisor/partition/NAME, root's, 0700 */
 sd_event *ulv_monitor_event(struct ulv_monitor *m);
+bool ulv_monitor_pidfd_dead(int pidfd);                                 /* -1 is, too */
 void *ulv_monitor_data(struct ulv_monitor *m);                          /* the plugin's own, */
 void ulv_monitor_set_data(struct ulv_monitor *m, void *data);
 /* Console: what the payload's stdin/stdout/stderr are to be (pty slave, O_CLOEXEC; -1 if none). */

@@ -1,31 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a container's monitor gives up.
+/* What a container's monitor gives up (monitor/narrow.c says how).
  *
  * Theory of operation. uv-monitor-lxc is uid 0, because it maps a partition's uids and mounts its root; but
- * of root's rights it keeps those that it has a reason for, the tables below, and takes the rest out of
- * all its sets, the bounding set too, so that neither exec nor a child gets them back. It narrows a second
+ * of root's rights it keeps those that it has a reason for, the table below. It narrows a second
  * time once the payload runs: the right to mount, which is the right to everything, is held for the few
- * milliseconds of a start only. Then it tries to get back what it gave, and ends if that works.
+ * milliseconds of a start only.
  *
  * Uid 0 without a capability still owns root's files: cgroup limits, the run directory and the logs need
  * none. Rights inside the container's user namespace belong to its creator's uid and need none either
  * (killing, signals, waiting). */
 
-#include <linux/prctl.h>
 #include <malloc.h>
 #include <sys/capability.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 
 #include "lib/log.h"
 #include "plugins/lxc/lxc.h"
 
-static const struct kept {
-        cap_value_t cap;
-        enum ulv_stage until;   /* kept in this stage and those before */
-        const char *reason;
-} kept[] = {
+static const struct ulv_kept_right kept[] = {
         { CAP_SYS_ADMIN, ULV_STAGE_BORN, "namespaces, detached and idmapped mounts, pivot_root of the builder" },
         { CAP_NET_ADMIN, ULV_STAGE_BORN, "veth pairs into the bridges of [Network], addresses and routes inside" },
         { CAP_CHOWN, ULV_STAGE_BORN, "console, /dev and the log files get their owners" },
@@ -37,61 +30,6 @@ static const struct kept {
         { CAP_KILL, ULV_STAGE_STARTED, "uv-port has another uid and must be ended" },
         { CAP_SYS_NICE, ULV_STAGE_STARTED, "affinity of the payload's threads where there is no cpuset" },
 };
-
-static bool is_kept(cap_value_t cap, enum ulv_stage stage) {
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(kept); i++)
-                if (kept[i].cap == cap)
-                        return stage <= kept[i].until;
-        return false;
-}
-
-/* The bounding set first: it needs CAP_SETPCAP, which may be among what goes. */
-static int narrow_bounding(enum ulv_stage stage) {
-        for (cap_value_t cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-                if (!is_kept(cap, stage) && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1 && cap_drop_bound(cap) < 0)
-                        return -errno;
-        return 0;
-}
-
-/* Permitted and effective: what is kept and was there. */
-static int narrow_sets(enum ulv_stage stage) {
-        cap_t now = cap_get_proc(), next = cap_init();
-        int r = now && next ? 0 : -ENOMEM;
-
-        for (size_t i = 0; r == 0 && i < ULV_ARRAY_SIZE(kept); i++) {
-                cap_flag_value_t have = CAP_CLEAR;
-                if (!is_kept(kept[i].cap, stage) || cap_get_flag(now, kept[i].cap, CAP_PERMITTED, &have) < 0 || have != CAP_SET)
-                        continue;
-                if (cap_set_flag(next, CAP_PERMITTED, 1, &kept[i].cap, CAP_SET) < 0 ||
-                    cap_set_flag(next, CAP_EFFECTIVE, 1, &kept[i].cap, CAP_SET) < 0)
-                        r = -errno;
-        }
-        if (r == 0 && (cap_reset_ambient() < 0 || cap_set_proc(next) < 0))
-                r = -errno;
-        (void) cap_free(now);
-        (void) cap_free(next);
-        return r;
-}
-
-/* Tries to take each dropped capability back. */
-static int prove(enum ulv_stage stage) {
-        int r = 0;
-
-        for (cap_value_t cap = 0; r == 0 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
-                if (is_kept(cap, stage))
-                        continue;
-                cap_t want = cap_get_proc();
-                if (!want)
-                        return -ENOMEM;
-                if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) != 0)
-                        r = -EPERM;
-                if (cap_set_flag(want, CAP_PERMITTED, 1, &cap, CAP_SET) < 0 ||
-                    cap_set_flag(want, CAP_EFFECTIVE, 1, &cap, CAP_SET) < 0 || cap_set_proc(want) == 0)
-                        r = -EPERM;
-                (void) cap_free(want);
-        }
-        return r;
-}
 
 /* Compiling filters and reading definitions took some 300K of heap and 30K of stack, and a monitor may live for
  * years without needing as much again. What lies below the page under this frame is nobody's. */
@@ -109,11 +47,7 @@ int lxc_narrow(struct ulv_monitor *m, enum ulv_stage stage) {
         /* The last moment for it: it needs what is given up here. */
         if (stage == ULV_STAGE_STARTED && (r = c ? lxc_attach_begin(c) : -ENOMEM) < 0)
                 ulv_log_errno(r, "mounts and devices can't be attached while it runs");
-        r = narrow_bounding(stage);
-        if (r == 0)
-                r = narrow_sets(stage);
-        if (r == 0)
-                r = prove(stage);
+        r = ulv_monitor_narrow(kept, ULV_ARRAY_SIZE(kept), stage);
         if (r < 0)
                 return ulv_log_errno(r, "cannot give up rights that are not needed");
         if (stage == ULV_STAGE_STARTED)
