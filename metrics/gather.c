@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "lib/bus.h"
+#include "lib/cgroup.h"
 #include "lib/protocol.h"
 
 #define PATIENCE_USEC UINT64_C(1500000)         /* of each of three calls; serve.c gives a connection five seconds */
@@ -67,7 +68,7 @@ static int take_row(const char *line, size_t len, void *userdata) {
                 s->size_subjects += 64;
         }
         if (ulv_op_get_u64(&one.row, "leader", &leader) == 0 && leader > 0)
-                usage_read(one.row.id, leader, &one.usage);
+                usage_read(s->cgroups, one.row.id, leader, &one.usage);
         s->subjects[s->n_subjects++] = one;
         return 0;
 }
@@ -132,6 +133,8 @@ int snapshot_take(struct source *source, struct snapshot *ret) {
         struct snapshot s = { 0 };
         int r;
 
+        if (ulv_cgroup_mount(s.cgroups, sizeof(s.cgroups)) < 0)
+                s.cgroups[0] = 0;
         steal_read(&s);
         r = reach(source);
         if (r >= 0 && (r = take_status(source, &s)) >= 0 && (r = take_rows(source, "channel", take_channel, &s)) >= 0)

@@ -25,6 +25,7 @@ struct subject { struct ulv_op row; struct usage usage; };
 struct snapshot {
         bool up;                        /* the planner answered; else all that follows is empty */
         bool ledger, operations;        /* uvd and uv-operations are there, as the planner says */
+        char cgroups[256];              /* where they are mounted; "" nowhere */
         uint64_t generation;
         uint64_t done, undone;          /* transactions, since the planner started */
         struct subject *subjects; size_t n_subjects, size_subjects;
@@ -39,7 +40,7 @@ int snapshot_take(struct source *s, struct snapshot *ret) ULV_MUST_CHECK;
 void snapshot_done(struct snapshot *s);
 
 /* usage.c. What can't be read is unknown. */
-void usage_read(const char *partition, uint64_t leader, struct usage *ret);
+void usage_read(const char *mount, const char *partition, uint64_t leader, struct usage *ret);
 uint64_t usage_key(const char *text, const char *key, bool *ret_found);         /* of "KEY VALUE" lines */
 uint64_t usage_pressure(const char *text, const char *kind, bool *ret_found);   /* total= of the line of "some" or "full" */
 uint64_t usage_limit(const char *text, bool *ret_found);        /* "AMOUNT" or "max": UNLIMITED */

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What the kernel counts for a partition: the files of its cgroup, found by its leader (Documentation/admin-guide/cgroup-v2.rst
- * has their forms). The leader of an image's own init stands in a cgroup further down; the partition's is the one that
- * has its name. */
+ * has their forms). */
 
 #include "metrics/metrics.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/magic.h>
 #include <stdio.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "lib/cgroup.h"
 #include "lib/fd.h"
-#include "lib/log.h"
 
 #define FILE_MAX ((size_t) 64 * 1024)
 
@@ -74,41 +71,20 @@ uint64_t usage_io(const char *text, const char *key, bool *ret_found) {
 
 /* --- the cgroup ----------------------------------------------------------------------------------------- */
 
-static const char *cgroup_mount(void) {
-        static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
-        struct statfs fs;
-
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(places); i++)
-                if (statfs(places[i], &fs) >= 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
-                        return places[i];
-        return NULL;
-}
-
-static int cgroup_open(const char *partition, uint64_t leader) {
+static int cgroup_open(const char *mount, const char *partition, uint64_t leader) {
         _cleanup_free_ char *text = NULL;
-        char file[64], name[160], path[4200];
-        const char *mount = cgroup_mount(), *at;
-        size_t len;
+        char file[64], path[4200];
+        size_t len, parent;
+        const char *at;
 
         (void) snprintf(file, sizeof(file), "/proc/%" PRIu64 "/cgroup", leader);
-        if (!mount || ulv_read_file_at(AT_FDCWD, file, FILE_MAX, &text, &len) < 0)
+        if (!mount[0] || ulv_read_file_at(AT_FDCWD, file, FILE_MAX, &text, &len) < 0)
                 return -ENOENT;
-        at = ulv_startswith(text, "0::") ? text : strstr(text, "\n0::");
-        if (!at)
+        at = ulv_cgroup_path(text, &len);
+        len = at ? ulv_cgroup_of_partition(at, len, partition, &parent) : 0;
+        if (len == 0 || (size_t) snprintf(path, sizeof(path), "%s%.*s", mount, (int) len, at) >= sizeof(path))
                 return -ENOENT;
-        at = strchr(at, '/');
-        (void) snprintf(path, sizeof(path), "%s%.*s/", mount, at ? (int) ULV_MIN(strcspn(at, "\n"), (size_t) 4000) : 0, at ? at : "");
-        for (unsigned i = 0; i < 2; i++) {
-                char *found;
-
-                (void) snprintf(name, sizeof(name), i == 0 ? "/ultravisor-%.64s.scope/" : "/partition-%.64s/", partition);
-                found = strstr(path, name);
-                if (found) {
-                        found[strlen(name)] = 0;
-                        return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-                }
-        }
-        return -ENOENT;
+        return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* A source of one file: which fields of it become which of ours. */
@@ -134,35 +110,19 @@ static const struct entry { const char *file; enum form form; const char *key; e
         { "io.pressure", FORM_PRESSURE, "full", USAGE_IO_FULL },
 };
 
-/* These files say that they are empty, and can't be sought in: read once, to the end. */
-static char *read_text(int dir, const char *name) {
-        _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-        char *text = fd < 0 ? NULL : malloc(FILE_MAX);
-        size_t len = 0;
-        ssize_t n = 1;
-
-        while (text && n > 0 && len < FILE_MAX - 1 && (n = read(fd, text + len, FILE_MAX - 1 - len)) > 0)
-                len += (size_t) n;
-        if (text && n < 0) {    /* pressure that is switched off says so here */
-                free(text);
-                return NULL;
-        }
-        if (text)
-                text[len] = 0;
-        return text;
-}
-
-void usage_read(const char *partition, uint64_t leader, struct usage *ret) {
-        _cleanup_close_ int dir = cgroup_open(partition, leader);
+void usage_read(const char *mount, const char *partition, uint64_t leader, struct usage *ret) {
+        _cleanup_close_ int dir = cgroup_open(mount, partition, leader);
         _cleanup_free_ char *text = NULL;
+        size_t len;
 
         for (size_t i = 0; dir >= 0 && i < ULV_ARRAY_SIZE(entries); i++) {
                 const struct entry *e = &entries[i];
                 bool *known = &ret->known[e->field];
 
                 if (i == 0 || !ulv_streq(e->file, entries[i - 1].file)) {
-                        free(text);
-                        text = read_text(dir, e->file);
+                        free(ulv_steal(text));
+                        if (ulv_read_file_at(dir, e->file, FILE_MAX, &text, &len) < 0)
+                                text = NULL;    /* not on this kernel, or switched off (pressure) */
                 }
                 if (!text)
                         continue;

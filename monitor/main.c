@@ -9,11 +9,12 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 
+#include "lib/cgroup.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
 
-#define MOUNTINFO_MAX (4u * 1024 * 1024)
+#define PROC_FILE_MAX ((size_t) 64 * 1024)
 
 static int on_sigterm(ULV_UNUSED sd_event_source *s, ULV_UNUSED const struct signalfd_siginfo *si, void *userdata) {
         struct ulv_monitor *m = userdata;
@@ -36,29 +37,20 @@ static int open_run_dir(struct ulv_monitor *m) {
 
 /* Where cgroup2 is mounted, and how PID 1's own cgroups begin there ("" but in a container that has no cgroup namespace). */
 static int cgroup_root(char *ret, size_t size) {
-        _cleanup_free_ char *mounts = NULL, *one = NULL;
-        char mount[4096], *at;
+        _cleanup_free_ char *one = NULL;
+        const char *path, *scope;
+        char mount[4096];
         size_t len;
         int r;
 
-        if ((r = ulv_read_file_at(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mounts, &len)) < 0 ||
-            (r = ulv_read_file_at(AT_FDCWD, "/proc/1/cgroup", MOUNTINFO_MAX, &one, &len)) < 0)
+        if ((r = ulv_cgroup_mount(mount, sizeof(mount))) < 0 || (r = ulv_read_file_at(AT_FDCWD, "/proc/1/cgroup", PROC_FILE_MAX, &one, &len)) < 0)
                 return r;
-        for (char *line = mounts; line && *line; line = (line = strchr(line, '\n')) ? line + 1 : NULL) {
-                const char *type = strstr(line, " - "), *end = strchrnul(line, '\n');
-
-                if (!type || type > end || !ulv_startswith(type + 3, "cgroup2 ") || sscanf(line, "%*u %*u %*s %*s %4095s", mount) != 1)
-                        continue;
-                at = ulv_startswith(one, "0::") ? one + 3 : strstr(one, "\n0::");
-                if (!at)
-                        return -ENODEV;
-                at += *at == '\n' ? 4 : 0;
-                at[strcspn(at, "\n")] = 0;
-                if (strrchr(at, '/'))
-                        *strrchr(at, '/') = 0;  /* init.scope */
-                return (size_t) snprintf(ret, size, "%s%s", mount, at) < size ? 0 : -ENAMETOOLONG;
-        }
-        return -ENODEV;
+        path = ulv_cgroup_path(one, &len);
+        if (!path)
+                return -ENODEV;
+        scope = memrchr(path, '/', len);        /* init.scope */
+        len = scope ? (size_t) (scope - path) : len;
+        return (size_t) snprintf(ret, size, "%s%.*s", mount, (int) len, path) < size ? 0 : -ENAMETOOLONG;
 }
 
 int scope_place(struct ulv_monitor *m, bool cores) {

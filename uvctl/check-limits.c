@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "lib/cgroup.h"
 #include "uvctl/check.h"
 
 #define PERIOD_USEC 100000      /* of cpu.max: 1/1000 thread is 100 us of it */
@@ -29,29 +30,19 @@ void check_add_tree(struct check *c, const char *below) {
 /* The cgroup of a partition by that of its first process, and below what it lies. false: it has none of its own. */
 static bool find_cgroup(struct check *c, const struct part *p, char *ret, size_t size) {
         _cleanup_free_ char *text = NULL;
-        char path[64], word[2][96];
+        char path[64], below[sizeof(c->trees[0])];
+        size_t len = 0, parent;
+        const char *at;
 
         (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/cgroup", p->leader);
         text = check_read_all(path);
-        if (!c->mount[0] || !text)
+        at = c->mount[0] && text ? ulv_cgroup_path(text, &len) : NULL;
+        len = at ? ulv_cgroup_of_partition(at, len, p->name, &parent) : 0;
+        if (len == 0)
                 return false;
-        (void) snprintf(word[0], sizeof(word[0]), "/partition-%.63s", p->name);
-        (void) snprintf(word[1], sizeof(word[1]), "/ultravisor-%.63s.scope", p->name);
-        for (char *line = text, *next; line && *line; line = next) {
-                next = strchr(line, '\n');
-                if (next)
-                        *next++ = 0;
-                for (unsigned i = 0; i < 2 && ulv_startswith(line, "0::"); i++) {
-                        char *at = strstr(line, word[i]);
-
-                        if (!at || (at[strlen(word[i])] != 0 && at[strlen(word[i])] != '/'))
-                                continue;
-                        *at = 0;
-                        check_add_tree(c, line + 3);
-                        return (size_t) snprintf(ret, size, "%s%s%s", c->mount, line + 3, word[i]) < size;
-                }
-        }
-        return false;
+        (void) snprintf(below, sizeof(below), "%.*s", (int) parent, at);
+        check_add_tree(c, below);
+        return (size_t) snprintf(ret, size, "%s%.*s", c->mount, (int) len, at) < size;
 }
 
 /* --- values ----------------------------------------------------------------------------------------------- */
@@ -250,14 +241,9 @@ static void check_monitor(struct check *c, const struct part *p) {
 
 /* Dead, and its parent hasn't taken notice: a monitor that is held. */
 static bool is_zombie(uint64_t pid) {
-        _cleanup_free_ char *text = NULL;
-        char path[64];
-        const char *at;
+        _cleanup_free_ char *stat = check_stat(pid);
 
-        (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", pid);
-        text = check_read(path);
-        at = text ? strrchr(text, ')') : NULL;
-        return at && ulv_startswith(at, ") Z");
+        return stat && ulv_startswith(stat, " Z");
 }
 
 bool check_partition(struct check *c, const struct part *p) {

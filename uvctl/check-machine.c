@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "lib/cgroup.h"
 #include "lib/crc32c.h"
 #include "model/inventory.h"
 
@@ -35,15 +36,10 @@ static bool is_in_partition(pid_t tid) {
 }
 
 static bool is_excused(pid_t tid) {
-        char path[64];
-        _cleanup_free_ char *stat = NULL;
+        _cleanup_free_ char *stat = check_stat((uint64_t) tid);
         unsigned flags = 0;
-        const char *at;
 
-        (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) tid);
-        stat = check_read(path);
-        at = stat ? strrchr(stat, ')') : NULL;
-        return !at || sscanf(at, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1 || flags & KTHREAD || is_in_partition(tid);
+        return !stat || sscanf(stat, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1 || flags & KTHREAD || is_in_partition(tid);
 }
 
 /* A partition with cores. apart: the kernel keeps everybody else off them ("isolated"). Else ("limit") others may run
@@ -223,7 +219,9 @@ static void check_stray(struct check *c, const char *tree, const char *entry) {
 void check_trees(struct check *c) {
         const struct part *p = rows_part(c->rows, "ultravisor");
         _cleanup_free_ char *text = NULL;
-        char path[64], *line, *end;
+        char path[64], below[sizeof(c->trees[0])];
+        const char *at, *role;
+        size_t len;
 
         if (!c->mount[0])
                 return;
@@ -234,12 +232,12 @@ void check_trees(struct check *c) {
         }
         (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/cgroup", p ? p->leader : 0);
         text = check_read_all(path);
-        line = text ? strstr(text, "0::") : NULL;
-        end = line ? strstr(line, "/role-") : NULL;
-        if (!end)
+        at = text ? ulv_cgroup_path(text, &len) : NULL;
+        role = at ? memmem(at, len, "/role-", strlen("/role-")) : NULL;
+        if (!role)
                 return;
-        *end = 0;
-        check_add_tree(c, line + 3);
+        (void) snprintf(below, sizeof(below), "%.*s", (int) (role - at), at);
+        check_add_tree(c, below);
 }
 
 void check_strays(struct check *c) {

@@ -14,6 +14,7 @@
 #include <systemd/sd-journal.h>
 #include <time.h>
 
+#include "lib/cgroup.h"
 #include "lib/event.h"
 #include "lib/fd.h"
 #include "model/inventory.h"
@@ -58,17 +59,26 @@ char *check_read(const char *path) {
         return text;
 }
 
-/* Field 22 of /proc/PID/stat; 0: no such process. */
-uint64_t process_start_ticks(uint64_t pid) {
-        _cleanup_free_ char *text = NULL;
-        char path[64];
-        unsigned long long ticks = 0;
-        const char *at;
+/* The name before them may have any byte. */
+char *check_stat(uint64_t pid) {
+        char path[64], *text, *at;
 
         (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", pid);
-        text = check_read(path);
+        text = check_read_all(path);
         at = text ? strrchr(text, ')') : NULL;
-        if (!at || sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
+        if (at)
+                memmove(text, at + 1, strlen(at));
+        else
+                free(ulv_steal(text));
+        return text;
+}
+
+/* Field 22 of /proc/PID/stat; 0: no such process. */
+uint64_t process_start_ticks(uint64_t pid) {
+        _cleanup_free_ char *stat = check_stat(pid);
+        unsigned long long ticks = 0;
+
+        if (!stat || sscanf(stat, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
                 return 0;
         return ticks;
 }
@@ -90,26 +100,11 @@ void check_cores(const struct check *c, const struct part *p, struct ulv_cpus *r
                 const struct ulv_op *op = &c->rows->units[i];
 
                 if (ulv_streq(op->kind, "core") && ulv_streq(op->owner, p->name) && ulv_cpus_parse(row_str(op, "threads"), &one) == 0)
-                        for (size_t k = 0; k < ULV_ARRAY_SIZE(one.bits); k++)
-                                ret->bits[k] |= one.bits[k];
+                        ulv_cpus_add(ret, &one);
         }
 }
 
 /* --- a look ----------------------------------------------------------------------------------------------- */
-
-static void find_mount(struct check *c) {
-        _cleanup_free_ char *text = check_read_all("/proc/self/mountinfo");
-
-        for (char *line = text, *next; line && *line && !c->mount[0]; line = next) {
-                char point[256];
-
-                next = strchr(line, '\n');
-                if (next)
-                        *next++ = 0;
-                if (strstr(line, " - cgroup2 ") && sscanf(line, "%*s %*s %*s %*s %255s", point) == 1)
-                        (void) snprintf(c->mount, sizeof(c->mount), "%s", point);
-        }
-}
 
 static int read_range(const char *line, size_t len, void *userdata) {
         _cleanup_op_ struct ulv_op op = { 0 };
@@ -317,7 +312,8 @@ int verb_check(struct uvctl *u, int argc, char **argv) {
 
         if (given(u, OPT_DRY_RUN) && !given(u, OPT_REPAIR))
                 return fail(u, ULV_EXIT_USAGE, "check changes nothing by itself", "--dry-run says what --repair would do", "uvctl check -n --repair");
-        find_mount(&c);
+        if (ulv_cgroup_mount(c.mount, sizeof(c.mount)) < 0)
+                c.mount[0] = 0;
         r = look_thoroughly(&c);
         note(&c);
         for (size_t i = 0; i < c.n_found; i++)

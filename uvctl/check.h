@@ -48,6 +48,7 @@ struct check {
 struct finding *check_find(struct check *c, enum check_kind kind, const char *name, const char *object, const char *fmt, ...) ULV_PRINTF(5, 6);
 char *check_read(const char *path);                     /* its first line; NULL: can't be read */
 char *check_read_all(const char *path);
+char *check_stat(uint64_t pid);                         /* /proc/PID/stat behind the name: " R 1 ..."; NULL: it is gone */
 bool check_wants(const struct check *c, const char *name);
 bool check_live(const struct part *p);                  /* it may have processes, by the ledger */
 /* The CPUs of its cores; of all partitions whose cores are set apart from the host ("isolated" alone, or "limit" as well). */

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "lib/cgroup.h"
 #include "lib/fd.h"
 #include "lib/log.h"
 
@@ -33,16 +34,6 @@ static bool is_alive(int pidfd) {
         return pidfd >= 0 && poll(&p, 1, 0) == 0;
 }
 
-/* The cgroup2 line of /proc/PID/cgroup, "0::PATH": its path and length. NULL: none. */
-static const char *cgroup2_path(const char *text, size_t *ret_len) {
-        for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n')
-                if (ulv_startswith(line, "0::")) {
-                        *ret_len = strcspn(line + 3, "\n");
-                        return line + 3;
-                }
-        return NULL;
-}
-
 static bool is_last(const char *path, size_t len, const char *prefix, const char *name, const char *suffix) {
         size_t n = strlen(prefix) + strlen(name) + strlen(suffix), at;
 
@@ -55,7 +46,7 @@ static bool is_last(const char *path, size_t len, const char *prefix, const char
 
 int identity_cgroup(const char *text, const char *own, const char *name) {
         size_t len, own_len;
-        const char *path = cgroup2_path(text, &len), *ours = cgroup2_path(own, &own_len);
+        const char *path = ulv_cgroup_path(text, &len), *ours = ulv_cgroup_path(own, &own_len);
 
         if (!path || !ours)
                 return 2;

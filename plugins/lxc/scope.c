@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <systemd/sd-bus.h>
 
+#include "lib/cgroup.h"
 #include "lib/fd.h"
 #include "plugins/lxc/lxc.h"
 
@@ -65,14 +66,11 @@ static int wait_for_move(const char *scope, pid_t pid) {
                 _cleanup_free_ char *text = NULL;
                 size_t len, n = strlen(scope);
                 int r = ulv_read_file_at(AT_FDCWD, path, 65536, &text, &len);
-                const char *at = r < 0 ? NULL : ulv_startswith(text, "0::") ? text : strstr(text, "\n0::");
+                const char *at = r < 0 ? NULL : ulv_cgroup_path(text, &len);
 
                 if (r < 0)
                         return r;
-                if (at && *at == '\n')
-                        at++;
-                len = at ? strcspn(at, "\n") : 0;
-                if (len > n && at[len - n - 1] == '/' && strncmp(at + len - n, scope, n) == 0)
+                if (at && len > n && at[len - n - 1] == '/' && strncmp(at + len - n, scope, n) == 0)
                         return 0;
                 (void) usleep(APPEAR_USEC);
         }

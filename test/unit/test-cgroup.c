@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "lib/cgroup.h"
+
+static void the_cgroup2_line_is_found_among_those_of_version_1(ULV_UNUSED void **state) {
+        static const char mixed[] = "12:cpuset:/0::/no\n1:name=systemd:/a\n0::/b/c\n", alone[] = "0::/";
+        const char *path;
+        size_t len = 0;
+
+        path = ulv_cgroup_path(mixed, &len);
+        assert_int_equal(len, strlen("/b/c"));
+        assert_memory_equal(path, "/b/c", len);
+        path = ulv_cgroup_path(alone, &len);
+        assert_int_equal(len, 1);
+        assert_memory_equal(path, "/", len);
+        assert_null(ulv_cgroup_path("1:cpu:/0::/x\n", &len));
+        assert_null(ulv_cgroup_path("", &len));
+}
+
+static size_t part(const char *path, const char *name, size_t *parent) { return ulv_cgroup_of_partition(path, strlen(path), name, parent); }
+
+static void a_partitions_cgroup_is_the_one_with_its_name_however_far_below_its_init_stands(ULV_UNUSED void **state) {
+        static const char scope[] = "/uvpool.slice/ultravisor-web.scope", standalone[] = "/a/partition-web";
+        char below[128];
+        size_t parent = 0;
+
+        assert_int_equal(part(scope, "web", &parent), strlen(scope));
+        assert_int_equal(parent, strlen("/uvpool.slice"));
+        (void) snprintf(below, sizeof(below), "%s/init.scope", scope);
+        assert_int_equal(part(below, "web", &parent), strlen(scope));
+        assert_int_equal(part(standalone, "web", &parent), strlen(standalone));
+        assert_int_equal(parent, 2);
+}
+
+static void a_longer_or_shorter_name_is_anothers(ULV_UNUSED void **state) {
+        size_t parent = 77;
+
+        assert_int_equal(part("/a/partition-web2", "web", &parent), 0);
+        assert_int_equal(part("/a/partition-web", "web2", &parent), 0);
+        assert_int_equal(part("/a/xpartition-web", "web", &parent), 0);
+        assert_int_equal(part("/ultravisor-web.scope2", "web", &parent), 0);
+        assert_int_equal(part("", "web", &parent), 0);
+        assert_int_equal(parent, 77);
+        assert_int_equal(part("/partition-web2/partition-web", "web", &parent), strlen("/partition-web2/partition-web"));
+}
+
+static void they_are_mounted_somewhere_or_nowhere(ULV_UNUSED void **state) {
+        char mount[4096] = "untouched", small[2] = "u";
+        int r = ulv_cgroup_mount(mount, sizeof(mount));
+
+        if (r == -ENODEV) {
+                assert_string_equal(mount, "untouched");
+                return;
+        }
+        assert_int_equal(r, 0);
+        assert_int_equal(mount[0], '/');
+        assert_int_equal(ulv_cgroup_mount(small, sizeof(small)), -ENAMETOOLONG);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_cgroup2_line_is_found_among_those_of_version_1),
+                cmocka_unit_test(a_partitions_cgroup_is_the_one_with_its_name_however_far_below_its_init_stands),
+                cmocka_unit_test(a_longer_or_shorter_name_is_anothers),
+                cmocka_unit_test(they_are_mounted_somewhere_or_nowhere),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
