@@ -83,10 +83,8 @@ static int adopt_pool_cores(struct ulv_ledger *l, const struct ulv_cpus *cpus) {
         for (size_t i = 0; i < l->sorted[KIND_CORE].n; i++) {
                 struct resource *r = l->sorted[KIND_CORE].v[i];
                 struct ulv_cpus threads;
-                bool inside = r->b.threads && ulv_cpus_parse(r->b.threads, &threads) == 0;
+                bool inside = r->b.threads && ulv_cpus_parse(r->b.threads, &threads) == 0 && ulv_cpus_within(&threads, cpus);
 
-                for (size_t k = 0; inside && k < ULV_ARRAY_SIZE(threads.bits); k++)
-                        inside = !(threads.bits[k] & ~cpus->bits[k]);
                 for (int from = 0; inside && from < 2; from++) {
                         struct partition *p = l->infra[from ? INFRA_HOST : INFRA_IDLE];
                         struct holding *h = ulv_find_holding(l, r, p);

@@ -55,8 +55,7 @@ void ulv_pool_cpus(const struct ulv_ledger *l, struct ulv_cpus *ret) {
 
                 if (h->key.r->kind != KIND_CORE || h->b.amount == 0 || !h->key.r->b.threads || ulv_cpus_parse(h->key.r->b.threads, &c) < 0)
                         continue;
-                for (size_t i = 0; i < ULV_ARRAY_SIZE(c.bits); i++)
-                        ret->bits[i] |= c.bits[i];
+                ulv_cpus_add(ret, &c);
         }
 }
 

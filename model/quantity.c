@@ -263,3 +263,15 @@ unsigned ulv_cpus_count(const struct ulv_cpus *c) {
                         n++;
         return n;
 }
+
+bool ulv_cpus_within(const struct ulv_cpus *a, const struct ulv_cpus *b) {
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(a->bits); i++)
+                if (a->bits[i] & ~b->bits[i])
+                        return false;
+        return true;
+}
+
+void ulv_cpus_add(struct ulv_cpus *to, const struct ulv_cpus *c) {
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(to->bits); i++)
+                to->bits[i] |= c->bits[i];
+}

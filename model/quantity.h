@@ -29,3 +29,5 @@ void ulv_cpus_format(struct ulv_strbuf *b, const struct ulv_cpus *c);
 static inline void ulv_cpus_set(struct ulv_cpus *c, unsigned i) { c->bits[i / 64] |= UINT64_C(1) << (i % 64); }
 static inline bool ulv_cpus_has(const struct ulv_cpus *c, unsigned i) { return i < ULV_CPU_MAX && (c->bits[i / 64] >> (i % 64) & 1); }
 unsigned ulv_cpus_count(const struct ulv_cpus *c);
+bool ulv_cpus_within(const struct ulv_cpus *a, const struct ulv_cpus *b);       /* each of a is in b */
+void ulv_cpus_add(struct ulv_cpus *to, const struct ulv_cpus *c);              /* all of c */

@@ -307,7 +307,7 @@ static void adopt(struct ulv_monitor *m) {
         m->stop = m->stop || (m->seen.state != ULV_STARTING && stop_was_noted(m));     /* else the note is of a life before */
         if (fd < 0)
                 fd = leader_by_record(m);
-        if (fd >= 0 && pidfd_dead(fd)) {
+        if (fd >= 0 && ulv_monitor_pidfd_dead(fd)) {
                 m->leader_pidfd = fd;
                 return nothing_runs(m);
         }

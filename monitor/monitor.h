@@ -197,7 +197,6 @@ void oom_watch(struct ulv_monitor *m);
 void oom_done(struct ulv_monitor *m);
 uint64_t leader_start_ticks(pid_t pid);
 pid_t pidfd_pid(int pidfd);                             /* 0: dead */
-bool pidfd_dead(int pidfd);
 
 /* view.c */
 int view_map(struct ulv_monitor *m, int fd);

@@ -37,7 +37,7 @@ struct pidfd_exit_info {
 #define PIDFD_EXIT_INFO _IOWR(0xFF, 11, struct pidfd_exit_info)
 #define PIDFD_EXIT_MASK (UINT64_C(1) << 3)
 
-bool pidfd_dead(int pidfd) {
+bool ulv_monitor_pidfd_dead(int pidfd) {
         struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
         return pidfd < 0 || poll(&p, 1, 0) != 0;
@@ -192,7 +192,7 @@ void end_prove(struct ulv_monitor *m) {
         uint64_t now;
         int r;
 
-        if (m->stop_asked && !m->killed && !pidfd_dead(m->leader_pidfd))
+        if (m->stop_asked && !m->killed && !ulv_monitor_pidfd_dead(m->leader_pidfd))
                 return;         /* It has its StopTimeout. */
         leader_status(m);
         r = ulv_plugin.gone(m);

@@ -91,8 +91,7 @@ static int grant_add(struct ulv_grant *g, const struct holding *h, const struct 
         if (ulv_streq(h->kind, "core") && h->keep > 0) {
                 if (!threads || ulv_cpus_parse(threads, &cpus) < 0)
                         return -EBADMSG;
-                for (size_t i = 0; i < ULV_ARRAY_SIZE(cpus.bits); i++)
-                        g->cpus.bits[i] |= cpus.bits[i];
+                ulv_cpus_add(&g->cpus, &cpus);
                 g->n_cores++;
         } else if (ulv_streq(h->kind, "memory") && h->keep > 0)
                 return grant_memory(g, h);

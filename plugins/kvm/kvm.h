@@ -42,7 +42,6 @@ void kvm_answered(struct kvm *k, enum kvm_request request, const struct kvm_answ
 
 /* The pidfd of the domain's QEMU; -ENOENT: there is none. */
 int kvm_find(const char *name, const char *uuid, pid_t *ret_pid) ULV_MUST_CHECK;
-bool kvm_dead(int pidfd);
 /* All threads of a process on these CPUs, and on no other; threads that are on some of them stay there, as long as
  * together they use all. 0: read back; 1: not so; -errno. */
 int kvm_pin(pid_t pid, const struct ulv_cpus *cpus) ULV_MUST_CHECK;

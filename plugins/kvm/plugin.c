@@ -114,7 +114,7 @@ static int on_again(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, voi
         struct kvm *k = userdata;
 
         k->again = sd_event_source_disable_unref(k->again);
-        if (k->stopping && !kvm_dead(leader_of(k)) && k->asked < 0 && kvm_ask(k, KVM_SHUTDOWN, NULL) < 0)
+        if (k->stopping && !ulv_monitor_pidfd_dead(leader_of(k)) && k->asked < 0 && kvm_ask(k, KVM_SHUTDOWN, NULL) < 0)
                 ulv_log(ULV_LOG_WARNING, "%s can't be asked to stop", k->name);
         return 0;
 }
@@ -200,7 +200,7 @@ static int gone(struct ulv_monitor *m) {
                 return -ENOMEM;
         if (k->asked >= 0)
                 return 1;
-        return leader_of(k) >= 0 ? !kvm_dead(leader_of(k)) : !k->ended;
+        return leader_of(k) >= 0 ? !ulv_monitor_pidfd_dead(leader_of(k)) : !k->ended;
 }
 
 static int cleanup(struct ulv_monitor *m) {

@@ -5,7 +5,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -16,12 +15,6 @@
 #define PID_FILE "/run/libvirt/qemu/%s.pid"
 #define COMMAND_MAX (256 * 1024u)
 #define ROUNDS 10               /* threads may be born while their brothers are pinned */
-
-bool kvm_dead(int pidfd) {
-        struct pollfd p = { .fd = pidfd, .events = POLLIN };
-
-        return pidfd < 0 || poll(&p, 1, 0) != 0;
-}
 
 /* QEMU was started with "-uuid" and the domain's. */
 static int has_uuid(pid_t pid, const char *uuid) {
@@ -61,20 +54,13 @@ int kvm_find(const char *name, const char *uuid, pid_t *ret_pid) {
         if (pid <= 1 || pid > INT32_MAX)
                 return -ENOENT;
         fd = (int) syscall(SYS_pidfd_open, (pid_t) pid, 0);
-        if (fd < 0 || has_uuid((pid_t) pid, uuid) < 0 || kvm_dead(fd))
+        if (fd < 0 || has_uuid((pid_t) pid, uuid) < 0 || ulv_monitor_pidfd_dead(fd))
                 return -ENOENT;
         *ret_pid = (pid_t) pid;
         return ulv_steal_fd(&fd);
 }
 
 /* --- pinning --------------------------------------------------------------------------------------------------- */
-
-static bool within(const struct ulv_cpus *a, const struct ulv_cpus *b) {
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(a->bits); i++)
-                if (a->bits[i] & ~b->bits[i])
-                        return false;
-        return true;
-}
 
 /* Looks at each thread. all: gives each of them all of `cpus`. 0: all are within, and use all; 1: not so. */
 static int round_of_threads(pid_t pid, const struct ulv_cpus *cpus, bool all) {
@@ -98,12 +84,11 @@ static int round_of_threads(pid_t pid, const struct ulv_cpus *cpus, bool all) {
                         (void) sched_setaffinity(tid, sizeof(cpus->bits), (const cpu_set_t *) (const void *) cpus->bits);
                 if (sched_getaffinity(tid, sizeof(now.bits), (cpu_set_t *) (void *) now.bits) < 0)
                         continue;       /* it has ended */
-                outside = outside || !within(&now, cpus);
-                for (size_t i = 0; i < ULV_ARRAY_SIZE(now.bits); i++)
-                        used.bits[i] |= now.bits[i];
+                outside = outside || !ulv_cpus_within(&now, cpus);
+                ulv_cpus_add(&used, &now);
         }
         (void) closedir(dir);
-        return outside || !within(cpus, &used);
+        return outside || !ulv_cpus_within(cpus, &used);
 }
 
 int kvm_pin(pid_t pid, const struct ulv_cpus *cpus) {

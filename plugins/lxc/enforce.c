@@ -159,13 +159,6 @@ int lxc_set_affinity(pid_t tid, const struct ulv_cpus *cpus) {
         return sched_setaffinity(tid, sizeof(cpus->bits), (const cpu_set_t *) (const void *) cpus->bits) < 0 ? -errno : 0;
 }
 
-static bool is_within(const struct ulv_cpus *a, const struct ulv_cpus *b) {
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(a->bits); i++)
-                if (a->bits[i] & ~b->bits[i])
-                        return false;
-        return true;
-}
-
 /* Sets one thread's affinity. 1: it could use a CPU outside until now; 0: it could not, or is gone. */
 static int correct_thread(pid_t tid, const struct ulv_cpus *cpus) {
         struct ulv_cpus now = { 0 };
@@ -177,7 +170,7 @@ static int correct_thread(pid_t tid, const struct ulv_cpus *cpus) {
         int r = lxc_set_affinity(tid, cpus);
         if (r < 0)
                 return r == -ESRCH ? 0 : r;
-        return !is_within(&now, cpus);
+        return !ulv_cpus_within(&now, cpus);
 }
 
 /* All threads of one cgroup, one round: how many were outside. */

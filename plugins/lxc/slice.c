@@ -40,8 +40,7 @@ static void add_cpus(int dir, const char *name, struct ulv_cpus *all) {
 
         if (fd < 0 || lxc_cgroup_read(fd, "cpuset.cpus", text, sizeof(text)) < 0 || !text[0] || ulv_cpus_parse(text, &cpus) < 0)
                 return;
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(all->bits); i++)
-                all->bits[i] |= cpus.bits[i];
+        ulv_cpus_add(all, &cpus);
 }
 
 static int sum_scopes(int slice, struct ulv_cpus *all) {

@@ -149,10 +149,7 @@ static int sim_adopt(struct ulv_monitor *m, const struct ulv_definition *d, int 
 }
 
 static bool shrinks(const struct ulv_grant *from, const struct ulv_grant *to) {
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(from->cpus.bits); i++)
-                if (from->cpus.bits[i] & ~to->cpus.bits[i])
-                        return true;
-        return to->memory_bytes < from->memory_bytes || to->share < from->share;
+        return !ulv_cpus_within(&from->cpus, &to->cpus) || to->memory_bytes < from->memory_bytes || to->share < from->share;
 }
 
 static int sim_enforce(struct ulv_monitor *m, const struct ulv_grant *grant, struct ulv_enforced *ret, struct ulv_diag *reterr) {
