@@ -13,6 +13,7 @@
 #include "lib/protocol.h"
 
 static int ask(struct manager *m);
+static void tell_operations(struct manager *m);
 
 /* 0; 1 = not a good bundle; -errno. */
 static int take(struct manager *m, int fd) {
@@ -58,7 +59,7 @@ static int on_bundle(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_er
         m->problems = strdup(problems);
         m->version = ULV_MAX(m->version, version);
         if (!ulv_streq(m->operations_build, build) && ulv_copy(m->operations_build, sizeof(m->operations_build), build))
-                definitions_tell_who(m);
+                tell_operations(m);
         restart_review(m);
         wanted_review(m);
         jobs_kick(m);
@@ -98,16 +99,19 @@ static void tell(struct manager *m, const char *role, pid_t pid, const char *bui
         sd_bus_message_unref(call);
 }
 
-/* Lost calls are sent again with the next connection, so nobody waits for an answer. */
-void definitions_tell_who(struct manager *m) {
+static void tell_operations(struct manager *m) {
         struct ucred creds;
         socklen_t len = sizeof(creds);
 
-        if (!m->uvd.bus)
-                return;
-        tell(m, "command", getpid(), ulv_build);
-        if (m->operations.bus && m->operations_build[0] && getsockopt(sd_bus_get_fd(m->operations.bus), SOL_SOCKET, SO_PEERCRED, &creds, &len) >= 0)
+        if (m->uvd.bus && m->operations.bus && m->operations_build[0] && getsockopt(sd_bus_get_fd(m->operations.bus), SOL_SOCKET, SO_PEERCRED, &creds, &len) >= 0)
                 tell(m, "operations", creds.pid, m->operations_build);
+}
+
+/* Lost calls are sent again with the next connection, so nobody waits for an answer. */
+void definitions_tell_who(struct manager *m) {
+        if (m->uvd.bus)
+                tell(m, "command", getpid(), ulv_build);
+        tell_operations(m);
 }
 
 static int operations_up(struct link *l, void *userdata) {

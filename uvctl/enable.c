@@ -61,29 +61,34 @@ static int with_systemd(struct uvctl *u, const char *verb, int argc, char **argv
         return r == ULV_EXIT_OK ? run_systemctl(u, verb, argc, argv) : r;
 }
 
+int systemctl(const char *verb, const char *unit, bool quiet) {
+        int status;
+        pid_t pid;
+
+        (void) fflush(stdout);
+        pid = fork();
+        if (pid == 0) {
+                if (!quiet)
+                        (void) execlp("systemctl", "systemctl", verb, unit, (char *) NULL);
+                else if (dup2(open("/dev/null", O_RDWR | O_CLOEXEC), STDERR_FILENO) >= 0)
+                        (void) execlp("systemctl", "systemctl", "--quiet", "--no-ask-password", verb, unit, (char *) NULL);
+                _exit(127);
+        }
+        if (pid < 0 || waitpid(pid, &status, 0) < 0)
+                return -errno;
+        return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
 /* A partition that was removed: at the next boot its unit would only fail. */
 void disable_removed(const struct uvctl *u, const char *name) {
         char unit[ULV_NAME_MAX + 32], link[ULV_NAME_MAX + 96];
-        int status = -1;
         struct stat st;
-        pid_t pid;
 
         (void) snprintf(unit, sizeof(unit), "uv-partition@%s.service", name);
         (void) snprintf(link, sizeof(link), "/etc/systemd/system/ultravisor.target.wants/%s", unit);
         if (!ulv_streq(u->root, "/") || lstat(link, &st) < 0)
                 return;
-        (void) fflush(stdout);
-        pid = fork();
-        if (pid == 0) {
-                int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-                (void) dup2(null, STDERR_FILENO);
-                (void) execlp("systemctl", "systemctl", "--quiet", "--no-ask-password", "disable", unit, (char *) NULL);
-                _exit(127);
-        }
-        if (pid > 0)
-                (void) waitpid(pid, &status, 0);
-        if (status != 0)
+        if (systemctl("disable", unit, true) < 0)
                 fprintf(stderr, "%s is removed, and still enabled: its unit will fail at boot\ntry: sudo uvctl disable %s\n", name, name);
         else if (!u->quiet)
                 printf("%s isn't started at boot any more\n", name);

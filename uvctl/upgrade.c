@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "lib/fd.h"
 #include "lib/build.h"
@@ -63,20 +62,6 @@ static int kill_exactly(const struct target *t) {
         if (process_start_ticks(t->leader) != t->start)
                 return -ESRCH;
         return syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
-}
-
-static int systemctl_restart(const char *unit) {
-        const char *const words[] = { "systemctl", "restart", unit, NULL };
-        int status;
-        pid_t pid = fork();
-
-        if (pid == 0) {
-                (void) execvp(words[0], (char **) (uintptr_t) words);
-                _exit(127);
-        }
-        if (pid < 0 || waitpid(pid, &status, 0) < 0)
-                return -errno;
-        return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
 
 enum { NEW, NOT_YET, STOPPED, LOST };
@@ -132,7 +117,7 @@ static int upgrade_role(struct upgrade *g, const struct target *t, const char *u
 
         if (given(g->u, OPT_DRY_RUN))
                 return told(g, t, "would be restarted", "");
-        r = installed ? systemctl_restart(unit) : kill_exactly(t);
+        r = installed ? systemctl("restart", unit, false) : kill_exactly(t);
         if (r < 0 && r != -ESRCH)       /* dead already, it comes back anyway */
                 return failed(g->u, t, r == -EPERM ? "only root may restart it" : r == -EIO ? "systemctl failed; it says above why" : strerror(-r), installed ? "sudo systemctl restart uvd uv-operations uv-command" : "sudo");
         r = wait_until_new(g->u, t, true);

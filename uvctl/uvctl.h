@@ -117,6 +117,7 @@ int verb_resume(struct uvctl *u, int argc, char **argv);
 int verb_enable(struct uvctl *u, int argc, char **argv);        /* enable.c */
 int verb_disable(struct uvctl *u, int argc, char **argv);
 void disable_removed(const struct uvctl *u, const char *name);
+int systemctl(const char *verb, const char *unit, bool quiet);  /* waits for it; quiet: asks nobody, says nothing. 0 or -errno */
 int verb_kill(struct uvctl *u, int argc, char **argv);
 int verb_set(struct uvctl *u, int argc, char **argv);
 int verb_attach(struct uvctl *u, int argc, char **argv);
