@@ -33,22 +33,8 @@ teardown_file() {
     return $status
 }
 in_ns() { nsenter --net="/run/netns/$NS" "$@"; }
-container() { # container NAME [lines of [Container]] [more sections]
-    definition "$1" "[Partition]
-Type=container
-StopTimeout=5s
-[CPU]
-Share=0.1
-[Memory]
-Size=64M
-[Container]
-Root=$ROOT/tree
-Exec=sleep 1000
-${2:-}
-${3:-}"
-}
 lan() { # lan NAME ADDRESS
-    container "$1" "TimeZone=UTC" "[Network \"lan\"]
+    sleeper "$1" "TimeZone=UTC" "[Network \"lan\"]
 Bridge=br0
 Address=$2/24
 Address=fd77::${2##*.}/64
@@ -58,7 +44,7 @@ DNS=fd77::1
 Search=lab.example example"
 }
 with_secret() { # with_secret NAME "Source=PATH" [User]
-    container "$1" "${3:+User=$3}" "[Credential \"db.password\"]
+    sleeper "$1" "${3:+User=$3}" "[Credential \"db.password\"]
 $2"
 }
 # pings NAME ADDRESS: from its network namespace, by any name of a program
@@ -120,7 +106,7 @@ search lab.example example" ]
 }
 
 @test "Name= and MAC= are what it gets; two networks are two interfaces" {
-    container three "" '[Network "lan"]
+    sleeper three "" '[Network "lan"]
 Bridge=br0
 Name=front
 MAC=52:54:00:0a:00:30
@@ -135,7 +121,7 @@ Address=10.77.1.5/24'
 
 @test "a bridge that isn't there, or isn't one, is refused in three lines; nothing is left" {
     before=$(in_ns ip -o link | wc -l)
-    container bad "" '[Network "lan"]
+    sleeper bad "" '[Network "lan"]
 Bridge=nosuch'
     uv apply -y
     run uv start bad

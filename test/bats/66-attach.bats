@@ -10,33 +10,19 @@ setup_file() {
     ln -s /etc "$ROOT/tree/srv/abs"
     mkdir "$ROOT/data" "$ROOT/other"
     echo hello >"$ROOT/data/f"
-    container web "[Mount \"first\"]
+    sleeper web "[Mount \"first\"]
 Source=$ROOT/other
 Target=/first/deep
 ReadOnly=yes
 [Device \"fuse\"]
 Path=/dev/fuse"
-    container two
+    sleeper two
     uv apply -y -q
     uv start web two -q
 }
 teardown_file() { instance_down; }
-container() { # container NAME [more sections]
-    definition "$1" "[Partition]
-Type=container
-StopTimeout=5s
-[CPU]
-Share=0.1
-[Memory]
-Size=64M
-[Container]
-Root=$ROOT/tree
-Exec=sleep 10000
-${2:-}"
-}
 # As root inside, with every right that there is inside: more than any program of the partition has.
 inside() { nsenter --target="$(field web Leader)" --user --mount --setuid=0 --setgid=0 "$@"; }
-monitor_of() { local p; for p in $(pids_of uv-monitor-lxc); do if tr '\0' '\n' <"/proc/$p/cmdline" | grep -qx "$1"; then echo "$p"; fi; done; }
 mounts() { grep -c " $ROOT/data \| / /data " "/proc/$(field "${1:-web}" Leader)/mountinfo" || true; }
 reached() { uv list -o json | jq -r --arg n "$1" '.[] | select(.Name == "web") | .Attached[] | select(.Name == $n) | "\(.Wanted)\(.Reached) \(.How)"'; }
 fails() { ! "$@"; }
@@ -171,7 +157,7 @@ kernel_has() { [ -e "$1" ] || skip "this machine has no $1"; }
     uv attach web device=/dev/loop1 -q
     run -6 uv attach two device=/dev/loop1
     [[ "$output" == *"it is web's (running), and a device has one owner"* ]]
-    container three "[Device \"l\"]
+    sleeper three "[Device \"l\"]
 Path=/dev/loop1"
     uv apply -y -q
     run -6 uv start three
@@ -229,13 +215,13 @@ Path=/dev/loop1"
 }
 
 @test "apply attaches and detaches what the files say, live" {
-    container two "[Mount \"data\"]
+    sleeper two "[Mount \"data\"]
 Source=$ROOT/data
 Target=/data"
     run uv apply -y
     [[ "$output" == *"two  change  mount data added  live"* ]]
     uv exec two -- test -e /data/f
-    container two
+    sleeper two
     uv apply -y -q
     fails uv exec two -- test -e /data/f
 }

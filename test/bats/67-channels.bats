@@ -8,13 +8,13 @@ setup_file() {
     cp "$ULV_BIN/uvguest" "$ROOT/tree/bin/"
     local a; for a in seq usleep wc; do ln -sf busybox "$ROOT/tree/bin/$a"; done
     instance_start
-    container web '[Channel "feed"]
+    sleeper web '[Channel "feed"]
 Peer=db
 Kind=message
 Size=1M
 [Channel "bytes"]
 Peer=db'
-    container db '[Channel "feed"]
+    sleeper db '[Channel "feed"]
 Peer=web
 [Channel "bytes"]
 Peer=web
@@ -24,21 +24,6 @@ Size=64K'
     uv start web db -q
 }
 teardown_file() { instance_down; }
-container() { # container NAME [more sections]
-    definition "$1" "[Partition]
-Type=container
-StopTimeout=5s
-[CPU]
-Share=0.1
-[Memory]
-Size=64M
-[Container]
-Root=$ROOT/tree
-Exec=sleep 10000
-${2:-}"
-}
-monitor_of() { local p; for p in $(pids_of uv-monitor-lxc); do if tr '\0' '\n' <"/proc/$p/cmdline" | grep -qx "$1"; then echo "$p"; fi; done; }
-port_of() { local p; for p in $(pids_of uv-port); do if tr '\0' '\n' <"/proc/$p/cmdline" | grep -qx "$1"; then echo "$p"; fi; done; }
 is_new() { local now; now=$("$1" "$2"); [ -n "$now" ] && [ "$now" != "$3" ]; }
 channel() { uv channel list -o json | jq -r --arg c "$1" '.[] | select(.Channel == $c) | .'"$2"; }
 state_is() { [ "$(channel "$1" State)" = "$2" ]; }
@@ -88,22 +73,22 @@ again" ]
 
 # bats test_tags=kernel
 @test "a peer that doesn't agree is named, the partition runs without; when it agrees the channel is there at once" {
-    container lone '[Channel "wish"]
+    sleeper lone '[Channel "wish"]
 Peer=other
 Kind=memory
 Size=12K'
-    container other
+    sleeper other
     uv apply -y -q
     run uv start lone -n
     [[ "$output" == *"without channel wish: other refuses, its definition has no [Channel] of that label"* ]]
     uv start lone other -q
     there_is_no wish
-    container other '[Channel "wish"]
+    sleeper other '[Channel "wish"]
 Peer=lone'
     run uv apply -y
     [[ "$output" == *"channel wish added"* ]]
     wait_for 5 state_is wish connected
-    container other
+    sleeper other
     run uv apply -y
     [[ "$output" == *"channel wish removed"* ]]
     wait_for 5 there_is_no wish

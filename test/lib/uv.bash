@@ -90,6 +90,20 @@ $2
 [Memory]
 Size=$3"
 }
+sleeper() { # sleeper NAME [lines of [Container], and more sections]: a container below $ROOT/tree that does nothing
+    definition "$1" "[Partition]
+Type=container
+StopTimeout=5s
+[CPU]
+Share=0.1
+[Memory]
+Size=64M
+[Container]
+Root=$ROOT/tree
+Exec=sleep 10000
+${2:-}
+${3:-}"
+}
 field() { uv list -a -o json | jq -r --arg n "$1" '.[] | select(.Name == $n) | .'"$2"; }
 # pid_of PROGRAM: pids of a role of this instance, by its executable's name and its environment.
 pids_of() {
@@ -104,6 +118,10 @@ pids_of() {
     done
     return 0
 }
+# The monitor, and the uv-port, of one partition.
+monitor_of() { named uv-monitor-lxc "$1"; }
+port_of() { named uv-port "$1"; }
+named() { local p; for p in $(pids_of "$1"); do if tr '\0' '\n' <"/proc/$p/cmdline" | grep -qx "$2"; then echo "$p"; fi; done; }
 start_time() { awk '{ sub(/.*\) /, ""); print $20 }' "/proc/$1/stat" 2>/dev/null; }
 # wait_for SECONDS COMMAND...: until it succeeds.
 wait_for() {
