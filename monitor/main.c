@@ -80,11 +80,12 @@ static int scope_find(struct ulv_monitor *m) {
 }
 
 static int take_environment(struct ulv_monitor *m, const char *name) {
-        const char *root = getenv("ULTRAVISOR_ROOT"), *token = getenv("ULTRAVISOR_TOKEN"), *cgroup = getenv("ULTRAVISOR_CGROUP");
+        const char *root = getenv("ULTRAVISOR_ROOT"), *token = getenv("ULTRAVISOR_TOKEN"), *cgroup = getenv("ULTRAVISOR_CGROUP"), *stop = getenv("ULTRAVISOR_STOP");
 
         if (!token)
                 token = getenv("INVOCATION_ID");
-        m->end_only = m->stop_wanted = getenv("ULTRAVISOR_STOP") != NULL;
+        m->end_only = m->stop_wanted = stop && ulv_streq(stop, "yes");
+        m->past_only = stop && ulv_streq(stop, "past");
         if (!root || root[0] != '/' || strlen(root) >= MONITOR_ROOT_MAX || !token || strlen(token) >= sizeof(m->token) || !ulv_name_is_valid(name))
                 return -EINVAL;
         (void) snprintf(m->name, sizeof(m->name), "%s", name);

@@ -366,6 +366,8 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
         struct ulv_monitor *m = userdata;
 
         m->stop = m->stop || (m->end_only && m->greeted);
+        if (m->past_only && m->greeted && m->seen.state == ULV_STARTING && m->payload == PAYLOAD_UNKNOWN)
+                return monitor_exit(m), 0;
         if (m->payload == PAYLOAD_UNKNOWN && m->seen.valid && m->seen.definition)
                 adopt(m);
         else if (m->payload == PAYLOAD_UNKNOWN && (m->greeted || m->stop))

@@ -105,6 +105,7 @@ struct ulv_monitor {
         sd_event_source *oom; uint64_t oom_kills;
         bool stop;                      /* SIGTERM: stop the payload, uvd or not */
         bool end_only;                  /* started to end what is left, and to tell uvd */
+        bool past_only;                 /* started to see a life to its end that was stopped without uvd; a new one is another's */
         bool stop_asked, killed;
         bool stop_wanted;               /* somebody wanted this end: no failure */
         bool found_nothing;             /* ENDING leads to NONE, not to ENDED */

@@ -258,16 +258,18 @@ void guests_forget_tokens(struct uvd *u) {
 
 /* --- what its connection says ------------------------------------------------------------------------ */
 
-void guest_connected(struct guest *g, struct ulv_bus_peer *p) {
-        g->peer = p;
+void guest_connected(struct guest *g, struct ulv_bus_peer *peer) {
+        struct ulv_partition_info p;
+
+        g->peer = peer;
         g->asked = false;
         g->fresh = false;
         g->failures = 0;
         g->retry = sd_event_source_disable_unref(g->retry);
-        if (g->stopped) {
-                g->stopped = false;     /* It knows; the one after it is another matter. */
+        /* It knows why it was started; the one after it is another matter. */
+        g->stopped = false;
+        if (is_live(g->uvd, g->name, &p))
                 (void) !starter_write_type(g->uvd, g->name);
-        }
 }
 
 void guest_disconnected(struct uvd *u, struct guest *g) {

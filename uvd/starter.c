@@ -40,9 +40,9 @@ static int write_run_file(int dir, const char *name, const char *text) {
         return ulv_write_all(fd, text, strlen(text));
 }
 
-int starter_write_type(struct uvd *u, const char *name) {
+/* why: "", or what uv-monitor.c knows beside a start. */
+static int write_type(struct uvd *u, const char *name, const char *why) {
         static const struct { const char *type, *backend; } backends[] = { { "container", "lxc" }, { "vm", "kvm" }, { "sim", "sim" } };
-        const struct guest *g = guest_find(u, name);
         struct ulv_partition_info p;
         _cleanup_close_ int dir = -1;
         char text[16];
@@ -52,11 +52,13 @@ int starter_write_type(struct uvd *u, const char *name) {
         for (size_t i = 0; i < ULV_ARRAY_SIZE(backends); i++)
                 if (ulv_streq(backends[i].type, p.type)) {
                         dir = open_types(u);
-                        (void) snprintf(text, sizeof(text), "%s%s\n", backends[i].backend, g && g->stopped ? " stop" : "");
+                        (void) snprintf(text, sizeof(text), "%s%s\n", backends[i].backend, why);
                         return dir < 0 ? dir : write_run_file(dir, name, text);
                 }
         return -EOPNOTSUPP;
 }
+
+int starter_write_type(struct uvd *u, const char *name) { return write_type(u, name, ""); }
 
 void starter_forget_type(struct uvd *u, const char *name) {
         _cleanup_close_ int dir = open_types(u);
@@ -85,8 +87,14 @@ void starter_forget_old_types(struct uvd *u) {
 }
 
 int starter_start(struct uvd *u, const char *name) {
-        int r = starter_write_type(u, name);
+        const struct guest *g = guest_find(u, name);
+        struct ulv_partition_info p;
+        int r;
 
+        /* Of what was started before, this only finds out whether it runs: that it was stopped meanwhile is its end, and
+         * not the beginning of another life. */
+        r = ulv_ledger_partition(u->ledger, name, &p) != 0 ? -ENOENT :
+            write_type(u, name, g && g->stopped ? " stop" : p.state != ULV_STARTING ? " look" : "");
         return r < 0 ? r : ops(u)->start(u, name);
 }
 

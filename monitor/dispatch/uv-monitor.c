@@ -2,6 +2,8 @@
 
 /* uv-monitor NAME: becomes the monitor program of the backend that uvd named for this partition. If it named none, it
  * was PID 1 that started us (systemctl start): uv-unit asks uvd whether the partition is to run, and if so it is named.
+ * Named it may be from a life before, which was stopped while uvd was away: then a child becomes the monitor, for as long
+ * as it takes to have that end proved and recorded, and what this start is about comes after.
  *
  * Started as root, and gone after one read and one exec. What it reads was written by uvd, which has no
  * privilege, so the word chosen there is only looked up in the table below; anything else ends here. The
@@ -34,9 +36,10 @@ static int fail(const char *name, const char *why, const char *try_) {
         return 1;
 }
 
-/* The first word of ROOT/run/ultravisor/uvd/type/NAME. No link is followed at the end; a FIFO can't hold us. */
-static int read_backend(const char *root, const char *name, char word[16]) {
-        char path[4096 + 128];
+/* ROOT/run/ultravisor/uvd/type/NAME: the backend, and why uvd itself wants a monitor, if it doesn't for a start: "stop", to
+ * end what is left; "look", whether it still runs. No link is followed at the end; a FIFO can't hold us. */
+static int read_backend(const char *root, const char *name, char word[16], bool *ret_uvds) {
+        char path[4096 + 128], *space;
         struct stat st;
         ssize_t n = -1;
         int fd;
@@ -48,11 +51,22 @@ static int read_backend(const char *root, const char *name, char word[16]) {
         (void) ulv_close(fd);
         word[n > 0 ? n : 0] = 0;
         word[strcspn(word, "\n")] = 0;
-        if (strchr(word, ' ')) {        /* "lxc stop": to end what is left */
-                *strchr(word, ' ') = 0;
-                (void) setenv("ULTRAVISOR_STOP", "yes", 1);
+        space = strchr(word, ' ');
+        *ret_uvds = space != NULL;
+        if (space) {
+                *space = 0;
+                if (ulv_streq(space + 1, "stop"))
+                        (void) setenv("ULTRAVISOR_STOP", "yes", 1);
         }
         return n > 0 ? 0 : -ENOENT;
+}
+
+/* A stop that uvd doesn't know of yet. */
+static bool stop_is_noted(const char *root, const char *name) {
+        char path[4096 + 128];
+
+        (void) snprintf(path, sizeof(path), "%s/" ULV_RUN_PARTITION "/%s/" ULV_STOP_NOTE, root, name);
+        return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static int own_run_dir(const char *root, const char *name, uid_t uid) {
@@ -153,8 +167,33 @@ static int become(const struct backend *b, const char *root, const char *name) {
         return -errno;
 }
 
+static int become_named(const char *root, const char *name, const char *word) {
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(backends); i++)
+                if (ulv_streq(backends[i].name, word)) {
+                        int r = become(&backends[i], root, name);
+                        return fail(name, strerror(-r), "make, so that all programs stand beside uv-monitor");
+                }
+        return fail(name, "uvd named a backend that this version doesn't have", "the same version of all programs");
+}
+
+/* The life before is seen to its end, by a monitor that PID 1 doesn't take for ours. 0; > 0: our exit status; -errno. */
+static int settle(const char *root, const char *name, const char *word) {
+        pid_t parent = getpid(), pid = fork();
+        int status;
+
+        if (pid == 0) {
+                if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent || setenv("ULTRAVISOR_STOP", "past", 1) < 0)
+                        _exit(1);
+                _exit(become_named(root, name, word));
+        }
+        if (pid < 0 || waitpid(pid, &status, 0) < 0)
+                return -errno;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
 int main(int argc, char *argv[]) {
-        const char *root = getenv("ULTRAVISOR_ROOT");
+        const char *root = getenv("ULTRAVISOR_ROOT"), *name = argv[1];
+        bool named, uvds;
         char word[16];
         int r = 0;
 
@@ -162,15 +201,17 @@ int main(int argc, char *argv[]) {
                 (void) printf("uv-monitor %s\n", ULV_VERSION);
                 return 0;
         }
-        if (argc != 2 || !ulv_name_form_ok(argv[1]) || !root || root[0] != '/' || strlen(root) > 4000)
+        if (argc != 2 || !ulv_name_form_ok(name) || !root || root[0] != '/' || strlen(root) > 4000)
                 return fail("a partition", "it wants a partition's name and ULTRAVISOR_ROOT, from uv-launch or systemd", "uvctl start NAME");
-        if (read_backend(ulv_streq(root, "/") ? "" : root, argv[1], word) < 0 &&
-            ((r = want(argv[1])) != 0 || read_backend(ulv_streq(root, "/") ? "" : root, argv[1], word) < 0))
-                return r > 0 ? r : fail(argv[1], "uvd hasn't said of which kind it is (run/ultravisor/uvd/type)", "uvctl start NAME, which has uvd say it");
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(backends); i++)
-                if (ulv_streq(backends[i].name, word)) {
-                        r = become(&backends[i], ulv_streq(root, "/") ? "" : root, argv[1]);
-                        return fail(argv[1], strerror(-r), "make, so that all programs stand beside uv-monitor");
-                }
-        return fail(argv[1], "uvd named a backend that this version doesn't have", "the same version of all programs");
+        root = ulv_streq(root, "/") ? "" : root;
+        named = read_backend(root, name, word, &uvds) >= 0;
+        if (named && !uvds && getenv("ULTRAVISOR_SCOPES") && stop_is_noted(root, name)) {
+                r = settle(root, name, word);
+                named = false;
+        }
+        if (r == 0 && !named && (r = want(name)) == 0)
+                r = read_backend(root, name, word, &uvds);
+        if (r != 0)
+                return r > 0 ? r : fail(name, "uvd hasn't said of which kind it is (run/ultravisor/uvd/type)", "uvctl start NAME, which has uvd say it");
+        return become_named(root, name, word);
 }

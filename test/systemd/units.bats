@@ -203,6 +203,37 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     is "$(field web State)" defined
 }
 
+@test "systemctl stop and start while uvd is away: one life ends, another begins, and systemctl start says so when it has" {
+    local before
+    before=$(who)
+    systemctl stop uvd.service
+    systemctl stop $UNIT
+    gone "${before% *}"
+    systemctl start $UNIT
+    running web
+    [ "$(who)" != "$before" ]
+    uvctl exec web -- /bin/true
+    # The note of that stop is gone: what comes next is no stop.
+    kill -KILL "$(monitor)"
+    before=$(who)
+    wait_for 5 uvctl exec web -- /bin/true
+    same "$before"
+}
+
+@test "a start after a stop without uvd is refused for its reason if it has one, and the stopped life is over all the same" {
+    sed -i s/^Size=.*/Size=900G/ /etc/ultravisor/partitions/web.partition
+    uvctl reload
+    systemctl stop uvd.service
+    systemctl stop $UNIT
+    run systemctl start $UNIT
+    sed -i s/^Size=.*/Size=32M/ /etc/ultravisor/partitions/web.partition
+    uvctl reload
+    is "$status" 1
+    systemctl show -P StatusText $UNIT | grep -q 900G
+    stopped web failed
+    systemctl reset-failed $UNIT
+}
+
 @test "systemctl stop of a monitor that hangs: killed, and the payload with it" {
     local pid
     systemctl start $UNIT
