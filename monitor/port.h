@@ -16,6 +16,7 @@
  *                     EXEC       number = request; text = argv, env, user, cwd, packed; fds: stdin, stdout, stderr
  *                     SIGNAL     number = signal, for uv-init's child
  *                     CHANNEL    number = the partition's end, text = its label; fds: memory, doorbell of end 0, of end 1
+ *                     DOOR       text = label of a channel, fd: listening socket, where a VM's QEMU comes for it
  *                     NO_CHANNEL, PEER_GONE   text = label: the partition has it no more; its other end's partition ended
  *                     CONSOLE    number = request, value = 1: from whoever types now; fd: what is read from it is typed
  *                     END        the partition's life is over: write its last words into the log, exit
@@ -42,7 +43,7 @@
 #define ULV_PORT_COPY "--copy"
 #define ULV_PORT_SHELL "-"             /* as argv[0] of EXEC: the user's shell, as at a login */
 enum ulv_port_kind { ULV_PORT_CONFIGURE = 1, ULV_PORT_EXEC, ULV_PORT_SIGNAL, ULV_PORT_EXITED, ULV_PORT_READY, ULV_PORT_FAILED,
-                     ULV_PORT_CONSOLE, ULV_PORT_END, ULV_PORT_CHANNEL, ULV_PORT_NO_CHANNEL, ULV_PORT_PEER_GONE };
+                     ULV_PORT_CONSOLE, ULV_PORT_END, ULV_PORT_CHANNEL, ULV_PORT_NO_CHANNEL, ULV_PORT_PEER_GONE, ULV_PORT_DOOR };
 #define ULV_PORT_LABEL_SIZE 64          /* of a channel, with its NUL, which no record has */
 
 struct ulv_port_record {

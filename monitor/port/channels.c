@@ -14,10 +14,13 @@
 #include "channel/bell.h"
 #include "channel/layout.h"
 #include "monitor/port/channels.h"
+#include "monitor/port/ivshmem.h"
 #include "monitor/port/socket.h"
 
 #define LIFE_EPOCH(life) ((life) >> 8)
 #define EPOCH_END (UINT64_MAX >> 8)
+
+enum { LISTENING, USERS, DOORS = USERS + CHANNELS_MAX, ASKERS = DOORS + CHANNELS_MAX };      /* places in poll()'s array */
 
 static void close_fd(int *fd) {
         if (*fd >= 0)
@@ -49,7 +52,7 @@ static void mark_gone(const struct port_channel *c, unsigned end, uint64_t epoch
 void channels_init(struct channels *c) {
         c->listening = -1;
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
-                c->v[i] = (struct port_channel) { .memory = -1, .bell = { -1, -1 }, .user = -1 };
+                c->v[i] = (struct port_channel) { .memory = -1, .bell = { -1, -1 }, .user = -1, .door = -1 };
         for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
                 c->askers[i] = -1;
 }
@@ -65,6 +68,7 @@ static void drop(struct port_channel *c) {
         if (c->user >= 0)
                 mark_gone(c, c->end, c->epoch);
         close_fd(&c->user);
+        close_fd(&c->door);
         close_fd(&c->memory);
         close_fd(&c->bell[0]);
         close_fd(&c->bell[1]);
@@ -80,7 +84,7 @@ int channels_add(struct channels *c, const char *name, unsigned end, const int f
                 p = find(c, "");
         if (!p)
                 return -ENOSPC;
-        *p = (struct port_channel) { .memory = fds[0], .bell = { fds[1], fds[2] }, .end = end, .user = -1 };
+        *p = (struct port_channel) { .memory = fds[0], .bell = { fds[1], fds[2] }, .end = end, .user = -1, .door = -1 };
         memcpy(p->name, name, strnlen(name, sizeof(p->name) - 1));
         return 0;
 }
@@ -90,6 +94,16 @@ void channels_remove(struct channels *c, const char *name) {
 
         if (p)
                 drop(p);
+}
+
+int channels_door(struct channels *c, const char *name, int fd) {
+        struct port_channel *p = find(c, name);
+
+        if (!p)
+                return -ENOENT;
+        close_fd(&p->door);
+        p->door = fd;
+        return 0;
 }
 
 void channels_peer_gone(struct channels *c, const char *name) {
@@ -156,6 +170,19 @@ static void from_user(struct port_channel *p) {
         close_fd(&p->user);
 }
 
+/* The one QEMU of this end has come, and no other is served: it is told all there will ever be to say. */
+static void from_door(struct port_channel *p) {
+        int fd = accept4(p->door, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+                return;
+        close_fd(&p->door);
+        if (ivshmem_greet(fd, p->end, p->memory, p->bell) == 0)
+                p->user = fd;
+        else
+                close_fd(&fd);
+}
+
 static void from_listening(struct channels *c) {
         int fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -167,20 +194,25 @@ static void from_listening(struct channels *c) {
 }
 
 void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]) {
-        fds[0] = (struct pollfd) { .fd = c->listening, .events = POLLIN };
+        fds[LISTENING] = (struct pollfd) { .fd = c->listening, .events = POLLIN };
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
-                fds[1 + i] = (struct pollfd) { .fd = c->v[i].user, .events = POLLIN };
+                fds[USERS + i] = (struct pollfd) { .fd = c->v[i].user, .events = POLLIN };
+        for (unsigned i = 0; i < CHANNELS_MAX; i++)
+                fds[DOORS + i] = (struct pollfd) { .fd = c->v[i].door, .events = POLLIN };
         for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
-                fds[1 + CHANNELS_MAX + i] = (struct pollfd) { .fd = c->askers[i], .events = POLLIN };
+                fds[ASKERS + i] = (struct pollfd) { .fd = c->askers[i], .events = POLLIN };
 }
 
 void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]) {
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
-                if (fds[1 + i].revents && c->v[i].user == fds[1 + i].fd)
+                if (fds[USERS + i].revents && c->v[i].user == fds[USERS + i].fd)
                         from_user(&c->v[i]);
+        for (unsigned i = 0; i < CHANNELS_MAX; i++)
+                if (fds[DOORS + i].revents && c->v[i].door == fds[DOORS + i].fd)
+                        from_door(&c->v[i]);
         for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
-                if (fds[1 + CHANNELS_MAX + i].revents)
+                if (fds[ASKERS + i].revents)
                         from_asker(c, &c->askers[i]);
-        if (fds[0].revents)
+        if (fds[LISTENING].revents)
                 from_listening(c);
 }

@@ -2,21 +2,23 @@
 #pragma once
 
 /* uv-port's part in channels: keeps the fds of the ends that the partition has, gives them to its programs
- * (channel/ask.h), and writes into a channel's memory which end is gone. A program's connection is its sign of life. */
+ * (channel/ask.h), or to a VM's QEMU (ivshmem.h), and writes into a channel's memory which end is gone. The connection
+ * of a program, or of QEMU, is its sign of life. */
 
 #include <poll.h>
 #include <stdint.h>
 
 #define CHANNELS_MAX 32
 #define CHANNEL_ASKERS_MAX 8            /* connected, and haven't asked yet: the oldest goes first */
-#define CHANNEL_POLLS (1 + CHANNELS_MAX + CHANNEL_ASKERS_MAX)
+#define CHANNEL_POLLS (1 + CHANNELS_MAX + CHANNELS_MAX + CHANNEL_ASKERS_MAX)
 
 struct port_channel {
         char name[64];                  /* "": a free place */
         int memory, bell[2];            /* -1: none */
         unsigned end;
-        int user;                       /* connection of the program that has it, -1: none */
-        uint64_t epoch;                 /* that it was given */
+        int user;                       /* connection of the program, or the QEMU, that has it, -1: none */
+        uint64_t epoch;                 /* that it was given; 0: a VM's, whose programs count their epochs themselves */
+        int door;                       /* a VM's: where QEMU comes, once; -1: none, or it has come */
 };
 
 struct channels {
@@ -30,6 +32,8 @@ void channels_init(struct channels *c);
 /* From the monitor, which knows what it says. fds[3] become ours on 0. */
 int channels_add(struct channels *c, const char *name, unsigned end, const int fds[3]);
 void channels_remove(struct channels *c, const char *name);
+/* It is a VM's, whose QEMU comes to this listening socket. fd becomes ours on 0. */
+int channels_door(struct channels *c, const char *name, int fd);
 /* The other end's partition has ended. */
 void channels_peer_gone(struct channels *c, const char *name);
 void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]);

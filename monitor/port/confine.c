@@ -65,7 +65,7 @@ static const unsigned allowed[] = {
 
 static int limit_resources(void) {
         static const struct { int what; rlim_t most; } limits[] = {
-                { RLIMIT_NOFILE, 192 },         /* 12 of its own, 4 for each channel, askers, and those of two records */
+                { RLIMIT_NOFILE, 192 },         /* 12 of its own, 4 or a VM's 5 for each channel, askers, and those of two records */
                 { RLIMIT_NPROC, 0 },
                 { RLIMIT_CORE, 0 },             /* a core would hold what partitions said */
                 { RLIMIT_MEMLOCK, 0 },

@@ -22,6 +22,7 @@ static const struct rule {
         { ULV_PORT_CONSOLE,   { true, false, false }, 1, false, 0, 1 },
         { ULV_PORT_END,       { true, false, false }, 0, false, 0, 0 },
         { ULV_PORT_CHANNEL,   { true, false, false }, 3, true,  0, 0 },
+        { ULV_PORT_DOOR,      { true, false, false }, 1, true,  0, 0 },
         { ULV_PORT_NO_CHANNEL, { true, false, false }, 0, true, 0, 0 },
         { ULV_PORT_PEER_GONE, { true, false, false }, 0, true,  0, 0 },
         { ULV_PORT_EXITED,    { false, true, false }, 0, false, 0, 256 + 64 },
@@ -50,7 +51,7 @@ bool ulv_port_record_valid(const void *buf, size_t len, unsigned n_fds, enum ulv
                         return r.number != 0;
                 if (r.kind == ULV_PORT_CHANNEL)
                         return r.number <= 1 && r.text_len < ULV_PORT_LABEL_SIZE;
-                if (r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
+                if (r.kind == ULV_PORT_DOOR || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
                         return r.text_len < ULV_PORT_LABEL_SIZE;
                 if (r.kind == ULV_PORT_SIGNAL)
                         return r.number >= 1 && r.number <= 64;

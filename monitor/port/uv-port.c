@@ -167,7 +167,10 @@ static void from_monitor_channel(struct port *p, const struct ulv_port_record *r
                 channels_remove(&p->channels, label);
         else if (r->kind == ULV_PORT_PEER_GONE)
                 channels_peer_gone(&p->channels, label);
-        else if (channels_add(&p->channels, label, r->number, message.fds) == 0)
+        else if (r->kind == ULV_PORT_DOOR) {
+                if (channels_door(&p->channels, label, message.fds[0]) == 0)
+                        message.n_fds = 0;
+        } else if (channels_add(&p->channels, label, r->number, message.fds) == 0)
                 message.n_fds = 0;
         else
                 say(p, "more channels than there can be: one isn't given");
@@ -198,7 +201,7 @@ static int from_monitor(struct port *p) {
                 error = -EPROTO;
         else if (r.kind == ULV_PORT_CONSOLE)
                 start_typing(p, &r);
-        else if (r.kind == ULV_PORT_CHANNEL || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
+        else if (r.kind == ULV_PORT_CHANNEL || r.kind == ULV_PORT_DOOR || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
                 from_monitor_channel(p, &r);
         else if (r.kind != ULV_PORT_END)
                 pass_to_init(p, &r);

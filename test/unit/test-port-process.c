@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <cmocka.h>
@@ -373,6 +374,144 @@ static void a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is
         (void) close(bell[1]);
 }
 
+/* --- a VM's end: this test is QEMU ------------------------------------------------------------------------- */
+
+static int stream_socket(struct sockaddr_un *ret, socklen_t *ret_len) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        *ret = (struct sockaddr_un) { .sun_family = AF_UNIX };
+        assert_int_equal(bind(fd, (struct sockaddr *) ret, sizeof(ret->sun_family)), 0);
+        assert_int_equal(listen(fd, 4), 0);
+        *ret_len = sizeof(*ret);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) ret, ret_len), 0);
+        return fd;
+}
+
+static int come(const struct sockaddr_un *a, socklen_t len) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(connect(fd, (const struct sockaddr *) a, len), 0);
+        return fd;
+}
+
+/* As QEMU reads: 8 bytes, and a fd with them or none. */
+static int64_t server_says(int fd, int *ret_passed) {
+        union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int))]; } control;
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        int64_t number = 0;
+        struct iovec iov = { &number, sizeof(number) };
+        struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        assert_int_equal(recvmsg(fd, &h, 0), sizeof(number));
+        *ret_passed = -1;
+        if (CMSG_FIRSTHDR(&h))
+                memcpy(ret_passed, CMSG_DATA(CMSG_FIRSTHDR(&h)), sizeof(int));
+        return number;
+}
+
+static bool is_same_file(int a, int b) {
+        struct stat s, t;
+
+        assert_true(fstat(a, &s) == 0 && fstat(b, &t) == 0);
+        return s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+}
+
+/* What is written to one arrives at the other: of eventfds there is no better proof. */
+static bool is_same_bell(int a, int b) {
+        uint64_t n;
+
+        while (read(b, &n, sizeof(n)) > 0)
+                ;               /* what uv-port rang before */
+        n = 3;
+        assert_int_equal(write(a, &n, sizeof(n)), sizeof(n));
+        return read(b, &n, sizeof(n)) == sizeof(n) && n == 3;
+}
+
+static void tell_door(const struct bed *b, int fd) {
+        struct { struct ulv_port_record r; char text[4]; } __attribute__((packed)) m = {
+                { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_DOOR, .text_len = 4 }, { 'f', 'e', 'e', 'd' },
+        };
+
+        assert_int_equal(ulv_port_send(b->monitor, &m, sizeof(m), &fd, 1, 0), 0);
+}
+
+static void greeted(int qemu, int memory, const int bell[2]) {
+        int passed[5];
+
+        assert_int_equal(server_says(qemu, &passed[0]), 0);
+        assert_int_equal(server_says(qemu, &passed[1]), 1);
+        assert_int_equal(server_says(qemu, &passed[2]), -1);
+        assert_int_equal(server_says(qemu, &passed[3]), 0);
+        assert_int_equal(server_says(qemu, &passed[4]), 1);
+        assert_true(passed[0] == -1 && passed[1] == -1);
+        assert_true(is_same_file(passed[2], memory));
+        assert_true(is_same_bell(passed[3], bell[0]));
+        assert_true(is_same_bell(passed[4], bell[1]));
+        for (int i = 2; i < 5; i++)
+                (void) close(passed[i]);
+}
+
+static void a_qemu_is_told_all_of_its_channel_once_and_its_death_is_written_down(void **state) {
+        struct bed *b = bed(state);
+        int memory = memfd_create("channel", MFD_CLOEXEC), bell[2] = { eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK) };
+        const int fds[3] = { memory, bell[0], bell[1] };
+        struct sockaddr_un a;
+        socklen_t len;
+        int door = stream_socket(&a, &len), qemu, second;
+        struct pollfd p = { .events = POLLIN };
+        uint64_t rang;
+
+        assert_int_equal(ftruncate(memory, 65536), 0);
+        qemu = come(&a, len);           /* before uv-port knows of the channel: it waits */
+        tell_channel(b, ULV_PORT_CHANNEL, 1, fds);
+        tell_door(b, door);
+        greeted(qemu, memory, bell);
+        p.fd = second = come(&a, len);
+        assert_int_equal(poll(&p, 1, 100), 0);
+        set_life(memory, 1, life_make(3, CHANNEL_ATTACHED));
+        (void) close(qemu);
+        life_becomes(memory, 1, life_make(3, CHANNEL_GONE));
+        for (unsigned i = 0; i < 500 && read(bell[0], &rang, sizeof(rang)) < 0; i++)
+                (void) usleep(10000);
+        assert_true(rang >= 1);
+        (void) close(second);
+        (void) close(door);
+        (void) close(memory);
+}
+
+/* It may write what it likes, and read nothing: uv-port reads nothing of it, and waits for nothing. */
+static void a_qemu_that_floods_or_never_reads_costs_its_own_end_only(void **state) {
+        struct bed *b = bed(state);
+        int memory = memfd_create("channel", MFD_CLOEXEC), bell[2] = { eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK) };
+        const int fds[3] = { memory, bell[0], bell[1] };
+        static char junk[65536];
+        struct sockaddr_un a;
+        socklen_t len;
+        int door = stream_socket(&a, &len), qemu;
+
+        assert_int_equal(ftruncate(memory, 65536), 0);
+        tell_channel(b, ULV_PORT_CHANNEL, 1, fds);
+        tell_door(b, door);
+        qemu = come(&a, len);
+        set_life(memory, 1, life_make(1, CHANNEL_ATTACHED));
+        for (unsigned i = 0; i < 100 && send(qemu, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL) > 0; i++)
+                (void) usleep(1000);
+        life_becomes(memory, 1, life_make(1, CHANNEL_GONE));
+        /* All else goes on: the other end's death is written, and a new door for the same label is opened. */
+        set_life(memory, 0, life_make(1, CHANNEL_ATTACHED));
+        tell_channel(b, ULV_PORT_PEER_GONE, 0, NULL);
+        life_becomes(memory, 0, life_make(1, CHANNEL_GONE));
+        (void) close(qemu);
+        tell_channel(b, ULV_PORT_CHANNEL, 1, fds);
+        tell_door(b, door);
+        qemu = come(&a, len);
+        greeted(qemu, memory, bell);
+        (void) close(qemu);
+        (void) close(door);
+        (void) close(memory);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -384,6 +523,8 @@ int main(void) {
                 TEST(a_flood_is_cut_off),
                 TEST(a_deaf_partition_delays_nobody_and_its_end_answers_all),
                 TEST(a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is_written_down),
+                TEST(a_qemu_is_told_all_of_its_channel_once_and_its_death_is_written_down),
+                TEST(a_qemu_that_floods_or_never_reads_costs_its_own_end_only),
                 TEST(last_words_are_kept_when_the_monitor_goes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
