@@ -271,7 +271,7 @@ static int on_port(ULV_UNUSED sd_event_source *s, int fd, ULV_UNUSED uint32_t re
         }
         if (n <= 0 && renew_goes_on(m))
                 return 0;
-        if (m->port_wanted && m->payload == PAYLOAD_RUNNING)
+        if (m->port_wanted && (m->payload == PAYLOAD_STARTING || m->payload == PAYLOAD_RUNNING))
                 ulv_log(ULV_LOG_WARNING, "uv-port of %s %s: started again", m->name, n > 0 ? "speaks nonsense" : "is gone");
         port_close(m);
         (void) monitor_arm(m, &m->port_timer, RESTARTS_USEC, on_port_again);

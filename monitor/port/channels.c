@@ -19,6 +19,7 @@
 
 #define LIFE_EPOCH(life) ((life) >> 8)
 #define EPOCH_END (UINT64_MAX >> 8)
+#define DEAF_MS 10
 
 enum { LISTENING, USERS, DOORS = USERS + CHANNELS_MAX, ASKERS = DOORS + CHANNELS_MAX };      /* places in poll()'s array */
 
@@ -183,9 +184,16 @@ static void from_door(struct port_channel *p) {
                 close_fd(&fd);
 }
 
-static void from_listening(struct channels *c) {
-        int fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+/* Until the partition's tree is built and the socket has its place there, it doesn't listen, and its one event is
+ * POLLHUP. An accept4() that fails is then tried by libc as accept(), which our filter of system calls answers by death. */
+static void from_listening(struct channels *c, short revents, int64_t now) {
+        int fd;
 
+        if (!(revents & POLLIN)) {
+                c->deaf_ms = now + DEAF_MS;
+                return;
+        }
+        fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
                 return;
         close_fd(&c->askers[c->next_asker]);
@@ -193,8 +201,12 @@ static void from_listening(struct channels *c) {
         c->next_asker = (c->next_asker + 1) % CHANNEL_ASKERS_MAX;
 }
 
-void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]) {
-        fds[LISTENING] = (struct pollfd) { .fd = c->listening, .events = POLLIN };
+void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS], int64_t now, int *timeout) {
+        int deaf = c->listening >= 0 && c->deaf_ms > now ? (int) (c->deaf_ms - now) : 0;
+
+        fds[LISTENING] = (struct pollfd) { .fd = deaf ? -1 : c->listening, .events = POLLIN };
+        if (deaf && (*timeout < 0 || *timeout > deaf))
+                *timeout = deaf;
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
                 fds[USERS + i] = (struct pollfd) { .fd = c->v[i].user, .events = POLLIN };
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
@@ -203,7 +215,7 @@ void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS])
                 fds[ASKERS + i] = (struct pollfd) { .fd = c->askers[i], .events = POLLIN };
 }
 
-void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]) {
+void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS], int64_t now) {
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
                 if (fds[USERS + i].revents && c->v[i].user == fds[USERS + i].fd)
                         from_user(&c->v[i]);
@@ -214,5 +226,5 @@ void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]) 
                 if (fds[ASKERS + i].revents)
                         from_asker(c, &c->askers[i]);
         if (fds[LISTENING].revents)
-                from_listening(c);
+                from_listening(c, fds[LISTENING].revents, now);
 }

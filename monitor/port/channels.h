@@ -23,6 +23,7 @@ struct port_channel {
 
 struct channels {
         int listening;                  /* -1: the partition has no such socket */
+        int64_t deaf_ms;                /* it doesn't listen yet: when to look again */
         struct port_channel v[CHANNELS_MAX];
         int askers[CHANNEL_ASKERS_MAX];
         unsigned next_asker;
@@ -36,5 +37,6 @@ void channels_remove(struct channels *c, const char *name);
 int channels_door(struct channels *c, const char *name, int fd);
 /* The other end's partition has ended. */
 void channels_peer_gone(struct channels *c, const char *name);
-void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]);
-void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]);
+/* *timeout is lowered where we have to look again by ourselves. */
+void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS], int64_t now, int *timeout);
+void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS], int64_t now);

@@ -293,10 +293,10 @@ static void wishes(struct port *p, struct pollfd fds[FDS], int64_t now, int *tim
         if (!p->configured)
                 return;
         fds[INIT].fd = p->init;
-        channels_wishes(&p->channels, fds + CHANNELS);
         fds[TYPING].fd = full ? -1 : p->typing.fd;
         fds[PTY].events = (short) ((pty_allowed(p, now, timeout) ? POLLIN : 0) | (full && now >= p->hangup_ms ? POLLOUT : 0));
         fds[PTY].fd = fds[PTY].events ? p->pty : -1;
+        channels_wishes(&p->channels, fds + CHANNELS, now, timeout);
 }
 
 static int serve(struct port *p) {
@@ -318,7 +318,7 @@ static int serve(struct port *p) {
                 if (fds[TYPING].revents)
                         from_typing(p);
                 if (p->configured)
-                        channels_serve(&p->channels, fds + CHANNELS);
+                        channels_serve(&p->channels, fds + CHANNELS, now);
                 if (fds[INIT].revents)
                         from_init(p);
                 if (fds[MONITOR].revents) {

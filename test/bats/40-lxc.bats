@@ -32,6 +32,12 @@ ${5:-}"
     [ "$(awk '/^Uid/ {print $2}' /proc/$pid/status)" = "$outside" ]
 }
 
+@test "one uv-port serves a start from its beginning: none dies on the way, which would cost it 100 ms" {
+    uv stop box; uv start box
+    run grep -c "uv-port of box is gone" "$ROOT/log"
+    [ "$output" = 0 ]
+}
+
 @test "exec runs inside: its own processes, host name, root; the status is the command's" {
     [ "$(uv exec box -- hostname)" = box ]
     [ "$(uv exec box -- id -u)" = 0 ]
