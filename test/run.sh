@@ -42,7 +42,7 @@ quietly() { # quietly NAME COMMAND...: a build step that must succeed; one test 
 }
 
 # The stages of `make test`, in order: cheapest first. test/stages/NAME is sourced and calls one().
-stages=("$@"); [ ${#stages[@]} -gt 0 ] || stages=(walls unit sim fuzz bats crash sanitizer minutes systemd vm)
+stages=("$@"); [ ${#stages[@]} -gt 0 ] || stages=(walls unit sim fuzz bats crash sanitizer minutes systemd vm filters)
 for s in "${stages[@]}"; do
     stage "$s"
     # shellcheck source=/dev/null
