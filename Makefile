@@ -82,14 +82,15 @@ LIBS_uv-metrics := -lsystemd -lmicrohttpd
 
 BINS := $(addprefix $(B)/bin/,$(PROGRAMS))
 
-# libultravisor: libc only, for guests too. What isn't in its header is hidden, in the archive as in the shared object.
+# libultravisor: libc only, for guests too. What isn't in its header is hidden, in the archive as in the shared object,
+# whose public names carry a version besides.
 CHANNEL_SRC := $(wildcard channel/*.c)
 EXTRA_channel := -Wconversion -fPIC -fvisibility=hidden
 SONAME := libultravisor.so.0
 LIBRARY := $(B)/lib/$(SONAME) $(B)/lib/libultravisor.a
-$(B)/lib/$(SONAME): $(call obj,$(CHANNEL_SRC))
+$(B)/lib/$(SONAME): $(call obj,$(CHANNEL_SRC)) channel/ultravisor.map
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -pie,$(LDHARDEN)) -shared -Wl,-soname,$(SONAME) -o $@ $^
+	$(CC) $(filter-out -pie,$(LDHARDEN)) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,channel/ultravisor.map -o $@ $(filter %.o,$^)
 $(B)/lib/libultravisor.a: $(call obj,$(CHANNEL_SRC))
 	@mkdir -p $(@D)
 	$(LD) -r -o $(@:.a=.o) $^ && objcopy --localize-hidden $(@:.a=.o) && rm -f $@ && $(AR) rcs $@ $(@:.a=.o)

@@ -11,6 +11,8 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 LIBEXECDIR ?= $(PREFIX)/lib/ultravisor
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ultravisor
@@ -30,6 +32,10 @@ INSTALL_LIST = \
         $(call put,755,$(B)/bin/uvctl,$(BINDIR)) \
         $(call put,755,$(filter-out %/uvctl,$(BINS)),$(LIBEXECDIR)) \
         link:$(LIBEXECDIR)/uvd:$(SBINDIR)/uvd \
+        $(call put,644,$(LIBRARY),$(LIBDIR)) \
+        link:$(LIBDIR)/$(SONAME):$(LIBDIR)/$(basename $(SONAME)) \
+        $(call put,644,channel/ultravisor.pc,$(LIBDIR)/pkgconfig) \
+        $(call put,644,channel/ultravisor.h,$(INCLUDEDIR)) \
         $(call put,644,$(foreach e,service socket target slice timer,$(wildcard systemd/*.$(e))),$(UNITDIR)) \
         644:systemd/ultravisor.sysusers:$(PREFIX)/lib/sysusers.d/ultravisor.conf \
         644:systemd/ultravisor.tmpfiles:$(PREFIX)/lib/tmpfiles.d/ultravisor.conf \
@@ -46,7 +52,9 @@ INSTALL_LIST = \
         $(call put,644,README.md SECURITY.md ARCHITECTURE.md,$(DOCDIR)) \
         $(call put,644,$(wildcard policies/*.policy examples/policies/*.policy),$(DOCDIR)/examples/policies) \
         $(call put,644,$(wildcard examples/partitions/*.partition),$(DOCDIR)/examples/partitions) \
-        $(call put,644,$(wildcard examples/inventories/*.inventory),$(DOCDIR)/examples/inventories)
+        $(call put,644,$(wildcard examples/inventories/*.inventory),$(DOCDIR)/examples/inventories) \
+        $(call put,644,$(wildcard examples/channel/*.c),$(DOCDIR)/examples/channel) \
+        $(call put,755,$(wildcard examples/channel/*.py),$(DOCDIR)/examples/channel)
 
 # Our own paths in units and examples are written for PREFIX=/usr.
 define install_one
@@ -56,7 +64,8 @@ define install_one
 	    link) mkdir -p $${to%/*}; ln -sfr $(DESTDIR)$$from $$to ;; \
 	    *) install -D -m $$mode $$from $$to ;; \
 	    esac; \
-	    case $$from in systemd/*|examples/*) sed -i 's|/usr/lib/ultravisor|$(LIBEXECDIR)|g; s|@ROOTS@|/srv/roots|g' $$to ;; esac; \
+	    case $$from in systemd/*|examples/*) sed -i 's|/usr/lib/ultravisor|$(LIBEXECDIR)|g; s|@ROOTS@|/srv/roots|g' $$to ;; \
+	    *.pc) sed -i 's|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' $$to ;; esac; \
 	done
 endef
 
@@ -70,7 +79,7 @@ install: all
 uninstall:
 	@if $(RUNNING); then systemd/tell.sh removing; fi
 	@set -e; for i in $(INSTALL_LIST); do rm -f $(DESTDIR)$${i##*:}; done
-	@for d in $(LIBEXECDIR) $(PREFIX)/share/ultravisor $(foreach e,partitions policies inventories,$(DOCDIR)/examples/$(e)) $(DOCDIR)/examples $(DOCDIR); do \
+	@for d in $(LIBEXECDIR) $(PREFIX)/share/ultravisor $(foreach e,partitions policies inventories channel,$(DOCDIR)/examples/$(e)) $(DOCDIR)/examples $(DOCDIR); do \
 	    rmdir $(DESTDIR)$$d 2>/dev/null || true; done
 	@if $(RUNNING); then systemd/tell.sh removed; fi
 

@@ -5,6 +5,7 @@
 set -e
 case $1 in
 installed)
+        ldconfig
         systemd-sysusers ultravisor.conf
         systemd-tmpfiles --create ultravisor.conf
         journalctl --update-catalog
@@ -20,6 +21,7 @@ removing)
         systemctl -q stop uv-metrics.service
         ;;
 removed)
+        ldconfig
         systemctl daemon-reload
         ;;
 esac

@@ -175,3 +175,25 @@ PY
     wait $cat
     [ "$(cat "$ROOT/out")" = still ]
 }
+
+# bats test_tags=kernel
+@test "the examples in C and in Python, built against an installed tree as pkg-config says, talk to each other" {
+    local d=$BATS_TEST_TMPDIR/d who; cd "$BATS_TEST_DIRNAME/../.."
+    make -s B="${ULV_BIN%/bin}" DESTDIR="$d" PREFIX=/usr install
+    export PKG_CONFIG_PATH=$d/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$d LD_LIBRARY_PATH=$d/usr/lib
+    cc -Wall -Werror "$d"/usr/share/doc/ultravisor/examples/channel/answer.c $(pkg-config --cflags --libs ultravisor) -o "$BATS_TEST_TMPDIR/answer"
+    # The partition's root has neither a C library nor Python: what is joined is its socket, from outside.
+    as_in() { # as_in PARTITION COMMAND...
+        SOCKET=/proc/$(field "$1" Leader)/root/run/ultravisor/channels; shift
+        SOCKET=$SOCKET exec unshare -m sh -c 'mount -t tmpfs none /run && mkdir /run/ultravisor && ln -s "$SOCKET" /run/ultravisor/channels && exec "$@"' sh "$@" 3>&-
+    }
+    (as_in db "$BATS_TEST_TMPDIR/answer" feed) & who=$!
+    [ "$(as_in web python3 "$d"/usr/share/doc/ultravisor/examples/channel/ask.py feed hello "and again")" = "HELLO
+AND AGAIN" ]
+    kill $who; wait $who || true
+    # And without the shared library.
+    cc -Wall -Werror -static examples/channel/answer.c $(pkg-config --cflags --libs --static ultravisor) -o "$ROOT/tree/bin/answer"
+    inside db -- answer feed & who=$!
+    [ "$(as_in web python3 examples/channel/ask.py feed static)" = STATIC ]
+    kill $who; wait $who || true
+}

@@ -21,7 +21,7 @@ files() { (cd "$D" && find . ! -type d | sort); }
     local f
     into install PREFIX=/opt/uv
     for f in "$B"/bin/*; do find "$D" -path "*/$(basename "$f")" -perm 755 | grep -q . || { echo "not installed: $f"; return 1; }; done
-    for f in man/*.[1-9] systemd/*.{service,socket,target,rules,policy,catalog} systemd/org.*.conf policies/*.policy examples/*/*.{policy,partition,inventory}; do
+    for f in man/*.[1-9] systemd/*.{service,socket,target,rules,policy,catalog} systemd/org.*.conf policies/*.policy examples/*/*.{policy,partition,inventory,c}; do
         [ ! -e "$f" ] || find "$D" -name "$(basename "$f")" -perm 644 | grep -q . || { echo "not installed: $f"; return 1; }
     done
     for f in $(grep -rhoE '^Exec[A-Za-z]+=[-+!@:]*[^ ]+' "$D/opt/uv/lib/systemd/system" | sed -E 's/^[^=]*=[-+!@:]*//' | sort -u); do
@@ -49,4 +49,14 @@ files() { (cd "$D" && find . ! -type d | sort); }
 @test "the bounding set of a partition's unit is the tables of what its monitor keeps, and why" {
     diff <(sed -n 's/^CapabilityBoundingSet=//p' "$BATS_TEST_DIRNAME/../../systemd/uv-partition@.service" | tr ' ' '\n' | sort) \
          <(sed -nE 's/^ +\{ (CAP_[A-Z_]+), ULV_STAGE.*/\1/p' "$BATS_TEST_DIRNAME"/../../plugins/{lxc,kvm}/narrow.c | sort -u)
+}
+
+@test "libultravisor gives programs the functions of its header, of its version, and no other name; it needs libc alone" {
+    local so=$D/opt/uv/lib/libultravisor.so
+    into install PREFIX=/opt/uv
+    diff <(grep -oE '\bulv_channel_[a-z_]+\(' "$D/opt/uv/include/ultravisor.h" | tr -d '(' | sort -u) \
+         <(nm -D --defined-only --with-symbol-versions "$so" | sed -nE 's/.* T (.*)@@ULTRAVISOR_0$/\1/p')
+    [ "$(nm -D --defined-only "$so" | grep -v ' [AT] ' | xargs)" = "" ]
+    [ "$(nm -g --defined-only "$D/opt/uv/lib/libultravisor.a" | awk 'NF == 3 { print $3 }' | grep -v '^ulv_channel_' | xargs)" = "" ]
+    [ "$(readelf -d "$so" | sed -n 's/.*\(NEEDED\|SONAME\).*\[\(.*\)\]/\2/p' | sort | xargs)" = "libc.so.6 libultravisor.so.0" ]
 }
