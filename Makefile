@@ -35,6 +35,7 @@ COPY_SRC := $(wildcard lib/copy-*.c)
 BUS_SRC := $(wildcard lib/bus*.c)
 MODEL_SRC := $(wildcard model/*.c)
 MONITOR_SRC := $(wildcard monitor/*.c)
+ENFORCE_SRC := $(wildcard monitor/enforce/*.c)
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 musl = $(patsubst %.c,$(B)/musl/%.o,$(1))
 
@@ -69,10 +70,10 @@ MUSL_FLAGS = -std=gnu17 -D_GNU_SOURCE -I. -idirafter /usr/include -idirafter /us
 # musl-gcc links no static PIE by itself.
 MUSL_LINK = -nostartfiles -Wl,-static,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack \
         $(addprefix $(MUSL_LIB)/,rcrt1.o crti.o crtn.o)
-SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+SRC_uv-monitor-lxc := $(wildcard plugins/lxc/*.c) $(ENFORCE_SRC) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 # Of these libraries it uses little: linked in, they are neither loaded at each start nor relocated for each partition.
 LIBS_uv-monitor-lxc := -Wl,-Bstatic -lnl-route-3 -lnl-3 -lcap -Wl,-Bdynamic -lsystemd
-SRC_uv-monitor-kvm := $(wildcard plugins/kvm/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
+SRC_uv-monitor-kvm := $(wildcard plugins/kvm/*.c) $(ENFORCE_SRC) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-kvm := -Wl,-Bstatic -lcap -Wl,-Bdynamic -lvirt -lsystemd
 SRC_uv-monitor-sim := $(wildcard plugins/sim/*.c) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uv-monitor-sim := -Wl,-Bstatic -lcap -Wl,-Bdynamic -lsystemd

@@ -70,7 +70,7 @@ static double bare_unit(ULV_UNUSED void *userdata) {
         return t;
 }
 
-/* As plugins/lxc/scope.c asks for it. */
+/* As monitor/enforce/scope.c asks for it. */
 static double bare_scope(ULV_UNUSED void *userdata) {
         sd_bus_message *m = NULL;
         pid_t pid = fork();

@@ -41,7 +41,7 @@ struct ulv_kept_right { int cap; enum ulv_stage until; const char *reason; };
 /* Gives up all others for good, and proves it. 0; -EPERM: one could be got back; -errno. */
 int ulv_monitor_narrow(const struct ulv_kept_right *kept, size_t n, enum ulv_stage stage) ULV_MUST_CHECK;
 
-/* The slices of scopes: those with cores of their own, and those that share the pool (plugins/lxc/slice.c). */
+/* The slices of scopes: those with cores of their own, and those that share the pool (monitor/enforce/slice.c). */
 #define ULV_SLICE_CORES "ultravisor.slice"
 #define ULV_SLICE_POOL "uvpool.slice"
 

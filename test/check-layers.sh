@@ -10,7 +10,7 @@ check() { # check TEXT: reads complaints on stdin; none = ok
 }
 # folder -> what it may include from the project
 declare -A may=(
-    [lib]="lib" [channel]="channel" [model]="model lib" [monitor]="monitor model lib" [plugins/lxc]="plugins/lxc monitor model lib"
+    [lib]="lib" [channel]="channel" [model]="model lib" [monitor]="monitor model lib" [monitor/enforce]="monitor model lib" [plugins/lxc]="plugins/lxc monitor model lib"
     [plugins/lxc/attach]="plugins/lxc"
     [plugins/kvm]="plugins/kvm monitor model lib"
     [plugins/sim]="plugins/sim monitor model lib" [uvd]="uvd model lib channel/ultravisor.h" [command]="command model lib"
@@ -26,7 +26,7 @@ done
 for o in "$B"/obj/model/*.o; do nm -u "$o" | awk -v o="$o" '{print o, $NF}'; done |
     grep -vE ' (malloc|calloc|realloc|free|qsort|bsearch|mem[a-z]+|str[a-z]+|__(mem|str)[a-z]+_chk|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__assert_fail|ulv_[a-z0-9_]+|__(asan|ubsan)_.*)$' |
     grep -vE ' (strerror|strftime)?$' | check "model/ calls memory and string functions only"
-for h in lib/*.h model/*.h monitor/*.h channel/*.h; do
+for h in lib/*.h model/*.h monitor/*.h monitor/enforce/*.h channel/*.h; do
     echo "#include \"$h\"" | ${CC:-gcc} -std=gnu17 -D_GNU_SOURCE -I. -Wall -Werror -fsyntax-only -x c - 2>/dev/null || echo "$h"
 done | check "headers stand alone"
 grep -nE '\b(strcpy|strcat|sprintf|gets|strtok|alloca|atoi)\(' $(git ls-files '*.c' '*.h' | grep -v '^test/') | check "no strcpy, sprintf, atoi and the like"

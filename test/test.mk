@@ -97,7 +97,7 @@ $(B)/test/own-init $(B)/test/swapper: $(B)/test/%: test/probe/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O1 -g -static -o $@ $<
 BARRIERS := $(B)/test/barriers/uv-monitor-lxc
-$(BARRIERS): $(B)/obj/build.o $(B)/gen/plugins/lxc/filter.inc $(wildcard plugins/lxc/*.[ch]) test/lib/barriers.c $(call obj,$(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
+$(BARRIERS): $(B)/obj/build.o $(B)/gen/plugins/lxc/filter.inc $(wildcard plugins/lxc/*.[ch]) test/lib/barriers.c $(call obj,$(ENFORCE_SRC) $(MONITOR_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MF $@.d -DULV_TEST_BARRIERS $(LDHARDEN) -o $@ $(filter %.c %.o,$^) $(LIBS_uv-monitor-lxc)
 tests-build: $(B)/test/uvprobe $(B)/test/own-init $(B)/test/swapper $(BARRIERS)

@@ -360,7 +360,7 @@ int lxc_attach_begin(struct lxc *c) {
         user_ns = open(path, O_RDONLY | O_CLOEXEC);
         if (user_ns < 0)
                 return -errno;
-        cgroup = lxc_cgroup_open(ulv_monitor_cgroup(c->m), false);
+        cgroup = ulv_cgroup_open(ulv_monitor_cgroup(c->m), false);
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
                 return -errno;
         pid_t pid = vfork();         /* it shares our memory until it executes */

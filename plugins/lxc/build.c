@@ -233,7 +233,7 @@ static void furnish(struct lxc_build *b) {
 }
 
 static _Noreturn void build(struct lxc_build *b) {
-        const struct ulv_cpus *cpus = lxc_allowed_cpus(b->grant);
+        const struct ulv_cpus *cpus = ulv_grant_cpus(b->grant);
         struct lxc_word w = { .kind = LXC_CLONED };
         int go, r;
         char byte;
@@ -245,7 +245,7 @@ static _Noreturn void build(struct lxc_build *b) {
         (void) prctl(PR_SET_NAME, "uv-build", 0, 0, 0);
         if (read(b->hold, &byte, 1) != 1)
                 _exit(1);
-        if (ulv_cpus_count(cpus) > 0 && (r = lxc_set_affinity(0, cpus)) < 0)
+        if (ulv_cpus_count(cpus) > 0 && (r = ulv_set_affinity(0, cpus)) < 0)
                 lxc_build_fail(b, r, "cannot run on its CPUs", "uvctl resources; the machine may have taken one offline");
         lxc_tree_open(b);
         lxc_etc_open(b);

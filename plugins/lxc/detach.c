@@ -177,7 +177,7 @@ static int add_cgroup(struct pids *p, int cgroup, unsigned depth) {
 
 /* All of them; without a cgroup, those of its pid namespace. */
 static int collect_pids(struct search *s) {
-        _cleanup_close_ int cgroup = lxc_cgroup_open(s->x->cgroup, false);
+        _cleanup_close_ int cgroup = ulv_cgroup_open(s->x->cgroup, false);
         struct stat own, st;
         char path[64];
         struct dirent *e;
@@ -185,7 +185,7 @@ static int collect_pids(struct search *s) {
 
         s->pids.n = 0;
         if (cgroup >= 0)
-                return add_cgroup(&s->pids, cgroup, LXC_CGROUP_DEPTH);
+                return add_cgroup(&s->pids, cgroup, ULV_CGROUP_DEPTH);
         (void) snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int) s->x->leader);
         DIR *d = stat(path, &own) == 0 ? opendir("/proc") : NULL;
         if (!d)

@@ -2,7 +2,7 @@
 #pragma once
 
 /* The container backend. plugin.c: the life of one container as monitor/plugin.h wants it; start.c: its
- * beginning. cgroup.c, enforce.c, limits.c: limits; devices.c: the device filter; hooks.c: the kernel's security hooks.
+ * beginning. (Limits: monitor/enforce.) devices.c: the device filter; hooks.c: the kernel's security hooks.
  * build.c: the processes that build it; tree.c: its
  * mounts; image.c, layers.c: a root of an image and a writable layer; etc.c, network.c, credential.c: what the definition
  * puts in; attach*.c, attach/: mounts and devices that come and go (attach.h); enter.c: the last steps inside; rights.c, filter.c: capabilities and system calls of each profile. narrow.c:
@@ -11,10 +11,10 @@
 #include <sys/capability.h>
 #include <sys/types.h>
 
+#include "monitor/enforce/enforce.h"
 #include "monitor/plugin.h"
 #include "plugins/lxc/attach.h"
 
-#define LXC_CGROUP_DEPTH 16     /* of cgroups that a container may make in its own */
 #define LXC_ARGV_EXTRA 6        /* uv-init --user U --cwd D -- */
 #define LXC_STOP_SIGNAL (SIGRTMIN + 3)  /* of Init=yes: systemd halts */
 
@@ -60,53 +60,6 @@ int lxc_take_word(struct lxc *c);
 /* As ulv_plugin.start. */
 int lxc_start(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr);
 
-/* --- cgroup.c: one directory of a cgroup2 tree ------------------------------------------------------- */
-
-/* Makes the directory if wanted, tries to have the parent hand down the controllers that we use. Returns
- * an fd; -ENOENT if dir is "" or it isn't there. */
-int lxc_cgroup_open(const char *dir, bool create);
-bool lxc_cgroup_has(int fd, const char *file);
-/* What is written counts only once it is read back; so callers may ignore this. 0; -errno. */
-int lxc_cgroup_write(int fd, const char *file, const char *text);
-/* Reads a file whole, without its last newline. 0; -errno. */
-int lxc_cgroup_read(int fd, const char *file, char *buf, size_t size) ULV_MUST_CHECK;
-/* Is anything alive in it or below? fd < 0: no cgroup, so no. -errno: can't tell. */
-int lxc_cgroup_populated(int fd);
-/* Kills all in it. 0; -ENOENT: it is gone already. */
-int lxc_cgroup_kill(int fd);
-/* Removes it and the empty cgroups that the payload made below. 0 also if it is gone; -EBUSY. */
-int lxc_cgroup_remove(const char *dir);
-/* Only those below: the directory is somebody else's. */
-int lxc_cgroup_remove_below(const char *dir);
-
-/* Hands a container's own init the directory, not its limits. */
-int lxc_cgroup_join(struct ulv_monitor *m) ULV_MUST_CHECK;       /* this process goes into the payload's cgroup */
-int lxc_cgroup_delegate(int fd, uid_t uid) ULV_MUST_CHECK;
-
-/* --- scope.c: a cgroup that PID 1 keeps ---------------------------------------------------------------- */
-
-/* Makes the scope with this process in it: 0 when it is there. A child of ours that waits. */
-int lxc_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, struct ulv_diag *reterr) ULV_MUST_CHECK;
-/* The limit that `text` in `file` of its cgroup would be, as a property; -EOPNOTSUPP: there is none for that file. */
-int lxc_scope_set(const char *scope, const char *file, const char *text) ULV_MUST_CHECK;
-/* Has PID 1 make that slice, if it isn't there. */
-int lxc_slice_start(const char *slice) ULV_MUST_CHECK;
-/* Nothing more is asked of PID 1 for now. */
-void lxc_scope_done(void);
-void lxc_scope_stop(const char *scope);
-
-/* --- slice.c ----------------------------------------------------------------------------------------- */
-
-/* Makes room in the scopes' slice for this grant's cores. *ret_lock (an fd, untouched where there is no such slice) is
- * held until they stand in the scope. */
-int lxc_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lock) ULV_MUST_CHECK;
-/* Gives back what no scope has. lock: of lxc_slice_take(), or -1. */
-int lxc_slice_release(struct ulv_monitor *m, int lock) ULV_MUST_CHECK;
-/* Interrupts leave these CPUs, and may go where they could before to all others. (irq.c) */
-void lxc_irq_fit(const struct ulv_cpus *taken);
-/* 0: it is a valid cpuset partition; 1: it can't be; -errno. */
-int lxc_partition_make(int cgroup) ULV_MUST_CHECK;
-
 /* --- devices.c --------------------------------------------------------------------------------------- */
 
 /* Puts the device filter on a cgroup, or another one in its place, that lets these through besides the usual ones: 0; -errno,
@@ -149,31 +102,6 @@ int lxc_attach_begin(struct lxc *c);
 const char *lxc_attach_how(struct ulv_monitor *m, const char *key);
 int lxc_attach(struct ulv_monitor *m, const char *key, const struct ulv_attachment *a);
 int lxc_detach(struct ulv_monitor *m, const char *key, bool force);
-
-/* --- enforce.c --------------------------------------------------------------------------------------- */
-
-/* Where a limit is set: a cgroup (-1: none), PID 1's scope that it is (NULL: nobody's but ours), and the payload's first
- * process (-1 before it runs). */
-struct lxc_target { int cgroup; const char *scope; pid_t leader; };
-/* The disk that a path is, or that its file system is on. 0; -ENODEV: none; -errno. (limits.c) */
-int lxc_disk_of(const char *path, dev_t *ret) ULV_MUST_CHECK;
-/* limits.c: how many tasks, how much I/O. Fills the hows of the grant's limits. */
-int lxc_enforce_limits(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
-/* Writes a limit, or has PID 1 write it: the one way to set any. It counts only once it is read back. 0; -errno. */
-int lxc_limit_write(const struct lxc_target *t, const char *file, const char *text);
-/* Writes text and compares what `read_file` then says with it. 0; 1 with reterr. */
-int lxc_set_checked(const struct lxc_target *t, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr);
-int lxc_set_refused(struct ulv_diag *d, const char *file, const char *wanted, const char *found, int r);
-/* As ulv_plugin.enforce. */
-int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
-/* The CPUs that the payload may use under this grant; empty: any. */
-const struct ulv_cpus *lxc_allowed_cpus(const struct ulv_grant *g);
-/* plugin.h's freeze and may_freeze, by cgroup.freeze. (cgroup.c) */
-int lxc_freeze(struct ulv_monitor *m, bool frozen);
-bool lxc_may_freeze(struct ulv_monitor *m);
-/* As ulv_plugin.usage. (usage.c) */
-int lxc_usage(struct ulv_monitor *m, struct ulv_usage *ret);
-int lxc_set_affinity(pid_t tid, const struct ulv_cpus *cpus);
 
 /* --- build.c, tree.c, enter.c: between fork and exec ------------------------------------------------- */
 

@@ -86,7 +86,7 @@ void lxc_end_builder(struct lxc *c) {
 
 static int do_kill(struct ulv_monitor *m) {
         struct lxc *c = lxc_get(m);
-        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+        _cleanup_close_ int cgroup = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
         int leader, r = 0;
 
         if (!c)
@@ -94,7 +94,7 @@ static int do_kill(struct ulv_monitor *m) {
         c->killed = true;
         lxc_end_builder(c);
         leader = current_leader(c);
-        if (cgroup >= 0 && (r = lxc_cgroup_kill(cgroup)) == -ENOENT)
+        if (cgroup >= 0 && (r = ulv_cgroup_kill(cgroup)) == -ENOENT)
                 r = 0;
         /* Its PID 1 takes the namespace along, where there is no cgroup. */
         if (leader >= 0) {
@@ -107,7 +107,7 @@ static int do_kill(struct ulv_monitor *m) {
 
 static int gone(struct ulv_monitor *m) {
         struct lxc *c = lxc_get(m);
-        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+        _cleanup_close_ int cgroup = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
 
         if (!c)
                 return -ENOMEM;
@@ -119,20 +119,20 @@ static int gone(struct ulv_monitor *m) {
                         (void) lxc_pidfd_signal(current_leader(c), SIGKILL);
                 return 1;
         }
-        return lxc_cgroup_populated(cgroup);
+        return ulv_cgroup_populated(cgroup);
 }
 
 /* PID 1 removes an empty scope when it hears of it; then its cores go back. */
 static int end_scope(struct ulv_monitor *m) {
-        int r = lxc_cgroup_remove_below(ulv_monitor_cgroup(m));
+        int r = ulv_cgroup_remove_below(ulv_monitor_cgroup(m));
 
         if (r == 0 && access(ulv_monitor_cgroup(m), F_OK) == 0) {
                 if (++lxc_get(m)->scope_looks % SCOPE_LOOKS == 0)
-                        lxc_scope_stop(ulv_monitor_scope(m));
+                        ulv_scope_stop(ulv_monitor_scope(m));
                 return -EBUSY;
         }
         lxc_get(m)->scope_looks = 0;
-        return r < 0 ? r : lxc_slice_release(m, -1);
+        return r < 0 ? r : ulv_slice_release(m, -1);
 }
 
 static int cleanup(struct ulv_monitor *m) {
@@ -151,7 +151,7 @@ static int cleanup(struct ulv_monitor *m) {
                 ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");
         (void) ulv_monitor_forget_fd(m, LXC_CREDENTIALS_FD);    /* with it goes what they say */
         lxc_attach_forget(c);
-        r = ulv_monitor_scope(m) ? end_scope(m) : lxc_cgroup_remove(ulv_monitor_cgroup(m));
+        r = ulv_monitor_scope(m) ? end_scope(m) : ulv_cgroup_remove(ulv_monitor_cgroup(m));
         /* The kernel takes interfaces away a moment after the last process; if somebody else holds the network
          * namespace (ip netns attach), the next start under this uid range does it. */
         return r == 0 && c->uid_base > 0 && lxc_network_left(c->uid_base) ? -EBUSY : r;
@@ -182,7 +182,7 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
                 return -ENOMEM;
         c->rights = lxc_rights(d);
         if (leader_pidfd >= 0 && !lxc_pidfd_dead(leader_pidfd, 0)) {
-                _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+                _cleanup_close_ int cgroup = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
                 c->devices = cgroup >= 0 && lxc_devices_filtered(cgroup);
                 c->hooks = cgroup >= 0 && lxc_hooks_there(cgroup);
                 lxc_attach_load(c);
@@ -196,8 +196,8 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
 
 static int enforce(struct ulv_monitor *m, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
         const char *scope = ulv_monitor_scope(m);
-        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), !scope);    /* PID 1 makes a scope when there is a process for it */
-        const struct lxc_target t = { .cgroup = cgroup, .scope = scope, .leader = ulv_monitor_leader(m) };
+        _cleanup_close_ int cgroup = ulv_cgroup_open(ulv_monitor_cgroup(m), !scope);    /* PID 1 makes a scope when there is a process for it */
+        const struct ulv_target t = { .cgroup = cgroup, .scope = scope, .leader = ulv_monitor_leader(m) };
         struct lxc *c = lxc_get(m);
 
         if (cgroup < 0 && cgroup != -ENOENT)
@@ -205,11 +205,11 @@ static int enforce(struct ulv_monitor *m, const struct ulv_grant *g, struct ulv_
         if (c && g->uids > 0)
                 c->uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
         _cleanup_close_ int lock = -1;
-        int r = cgroup >= 0 ? lxc_slice_take(m, g, &lock) : 0;
+        int r = cgroup >= 0 ? ulv_slice_take(m, g, &lock) : 0;
         if (r == 0)
-                r = lxc_enforce(&t, g, ret, reterr);
+                r = ulv_enforce(&t, g, ret, reterr);
         if (r == 0 && lock >= 0)
-                r = lxc_slice_release(m, lock);
+                r = ulv_slice_release(m, lock);
         return r;
 }
 
@@ -271,10 +271,10 @@ const struct ulv_plugin ulv_plugin = {
         .attached = lxc_attach_how,
         .attach = lxc_attach,
         .detach = lxc_detach,
-        .freeze = lxc_freeze,
-        .may_freeze = lxc_may_freeze,
-        .usage = lxc_usage,
-        .join = lxc_cgroup_join,
+        .freeze = ulv_cgroup_freeze,
+        .may_freeze = ulv_cgroup_may_freeze,
+        .usage = ulv_cgroup_usage,
+        .join = ulv_cgroup_join,
         .contain = contain,
         .narrow = lxc_narrow,
 };

@@ -89,7 +89,7 @@ static int make_env(const struct ulv_definition *d, bool has_socket, char ***ret
 
 /* Programs that the kernel took and never asks are taken off: what is on a container's cgroup works. */
 static void settle_hooks(struct lxc *c) {
-        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(c->m), false);
+        _cleanup_close_ int cgroup = ulv_cgroup_open(ulv_monitor_cgroup(c->m), false);
 
         if (c->hooks || cgroup < 0 || !lxc_hooks_there(cgroup))
                 return;
@@ -228,7 +228,7 @@ static int check_definition(const struct ulv_definition *d, const struct ulv_gra
 }
 
 static int open_cgroup(const struct lxc *c, bool create, int *ret, struct ulv_diag *reterr) {
-        int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(c->m), create);
+        int cgroup = ulv_cgroup_open(ulv_monitor_cgroup(c->m), create);
 
         if (cgroup < 0 && cgroup != -ENOENT) {
                 ulv_diag_why(reterr, "its cgroup %s: %s", ulv_monitor_cgroup(c->m), strerror(-cgroup));
@@ -246,7 +246,7 @@ static int find_cgroup(struct lxc *c, int *ret, struct ulv_diag *reterr) {
 
         if (r < 0)
                 return r;
-        r = lxc_cgroup_populated(cgroup);
+        r = ulv_cgroup_populated(cgroup);
         if (r != 0) {
                 ulv_diag_why(reterr, "its cgroup %s has processes that nobody should have put there", ulv_monitor_cgroup(c->m));
                 return r < 0 ? r : -EBUSY;
@@ -257,9 +257,9 @@ static int find_cgroup(struct lxc *c, int *ret, struct ulv_diag *reterr) {
 
 /* Everything that has to stand before the first step in it: the limits, read back, the filter, its owner. */
 static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int cgroup, struct ulv_diag *reterr) {
-        const struct lxc_target t = { .cgroup = cgroup, .scope = ulv_monitor_scope(c->m), .leader = -1 };
+        const struct ulv_target t = { .cgroup = cgroup, .scope = ulv_monitor_scope(c->m), .leader = -1 };
         struct lxc_node nodes[ULV_ATTACHMENTS_MAX];
-        int r = lxc_enforce(&t, g, NULL, reterr);
+        int r = ulv_enforce(&t, g, NULL, reterr);
 
         if (r != 0)
                 return r < 0 ? r : -EOPNOTSUPP;
@@ -273,7 +273,7 @@ static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int cgroup, 
         if (cgroup >= 0 && lxc_barrier("hooks") && (r = lxc_hooks_put(cgroup, ulv_monitor_root(c->m), c->rights)) < 0)
                 ulv_log(ULV_LOG_NOTICE, "no security hooks for the container's cgroup, the system call filter alone refuses what they would: %s", strerror(-r));
         /* Not before it has the builder: into what isn't ours we couldn't fork. */
-        if (cgroup >= 0 && (c->rights & LXC_INIT) && (r = lxc_cgroup_delegate(cgroup, c->uid_base)) < 0) {
+        if (cgroup >= 0 && (c->rights & LXC_INIT) && (r = ulv_cgroup_delegate(cgroup, c->uid_base)) < 0) {
                 ulv_diag_why(reterr, "its cgroup %s can't be handed to its init: %s", ulv_monitor_cgroup(c->m), strerror(-r));
                 return r;
         }
@@ -302,8 +302,8 @@ static int prepare(struct lxc *c, const struct ulv_definition *d, const struct u
         r = find_cgroup(c, &cgroup, reterr);
         if (r == 0)
                 r = start_builder(c, d, g, cgroup, init, words, &pid, &go);
-        if (r >= 0 && scope && (r = lxc_slice_take(c->m, g, &lock)) >= 0 &&
-            (r = lxc_scope_start(scope, ulv_monitor_slice(c->m), ulv_monitor_name(c->m), pid, reterr)) >= 0)
+        if (r >= 0 && scope && (r = ulv_slice_take(c->m, g, &lock)) >= 0 &&
+            (r = ulv_scope_start(scope, ulv_monitor_slice(c->m), ulv_monitor_name(c->m), pid, reterr)) >= 0)
                 r = open_cgroup(c, false, &cgroup, reterr);
         if (r >= 0)
                 r = prepare_cgroup(c, g, cgroup, reterr);

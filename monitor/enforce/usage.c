@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a container uses, as the kernel counts it: the files of its cgroup, and where a controller is missing
- * (memory, pids) the sums over the processes that cgroup.procs lists. Nothing of this is the container's word. */
+/* What a payload uses, as the kernel counts it: the files of its cgroup, and where a controller is missing
+ * (memory, pids) the sums over the processes that cgroup.procs lists. Nothing of this is the payload's word. */
 
 #include <fcntl.h>
 #include <stdio.h>
 
-#include "plugins/lxc/lxc.h"
+#include "monitor/enforce/enforce.h"
 
 #define PROCESSES_MAX 65536
 
 static uint64_t number_of(int cgroup, const char *file, bool *ret_there) {
         char text[64];
 
-        *ret_there = lxc_cgroup_read(cgroup, file, text, sizeof(text)) == 0;
+        *ret_there = ulv_cgroup_read(cgroup, file, text, sizeof(text)) == 0;
         return *ret_there ? strtoull(text, NULL, 10) : 0;
 }
 
@@ -21,7 +21,7 @@ static uint64_t number_of(int cgroup, const char *file, bool *ret_there) {
 static int cpu_time(int cgroup, uint64_t *ret) {
         char text[4096];
         const char *p;
-        int r = lxc_cgroup_read(cgroup, "cpu.stat", text, sizeof(text));
+        int r = ulv_cgroup_read(cgroup, "cpu.stat", text, sizeof(text));
 
         if (r < 0)
                 return r;
@@ -67,8 +67,8 @@ static int sum_processes(int cgroup, struct ulv_usage *u, bool memory, bool task
         return 0;
 }
 
-int lxc_usage(struct ulv_monitor *m, struct ulv_usage *ret) {
-        _cleanup_close_ int cgroup = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+int ulv_cgroup_usage(struct ulv_monitor *m, struct ulv_usage *ret) {
+        _cleanup_close_ int cgroup = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
         struct ulv_usage u = { 0 };
         bool memory, tasks;
         int r;

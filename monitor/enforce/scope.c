@@ -19,7 +19,7 @@
 
 #include "lib/cgroup.h"
 #include "lib/fd.h"
-#include "plugins/lxc/lxc.h"
+#include "monitor/enforce/enforce.h"
 
 #define SERVICE "org.freedesktop.systemd1"
 #define MANAGER SERVICE, "/org/freedesktop/systemd1", SERVICE ".Manager"
@@ -38,7 +38,7 @@ static int bus_get(sd_bus **ret) {
         return r < 0 ? r : 0;
 }
 
-void lxc_scope_done(void) { bus = sd_bus_flush_close_unref(bus); }
+void ulv_scope_done(void) { bus = sd_bus_flush_close_unref(bus); }
 
 /* --- the scope ---------------------------------------------------------------------------------------- */
 
@@ -77,7 +77,7 @@ static int wait_for_move(const char *scope, pid_t pid) {
         return -ETIMEDOUT;
 }
 
-int lxc_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, struct ulv_diag *reterr) {
+int ulv_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, struct ulv_diag *reterr) {
         sd_bus_error e = SD_BUS_ERROR_NULL;
         sd_bus *b = NULL;
         int r = -EBUSY;
@@ -110,15 +110,15 @@ int lxc_scope_start(const char *scope, const char *slice, const char *partition,
 
 /* PID 1 ends a scope when it hears that the last process has gone. It hears nothing if there was none: a builder that was
  * dying while it was moved leaves a scope that stands for ever, and nobody in it. */
-void lxc_scope_stop(const char *scope) {
+void ulv_scope_stop(const char *scope) {
         sd_bus *b = NULL;
 
         if (bus_get(&b) >= 0)
                 (void) sd_bus_call_method(b, MANAGER, "StopUnit", NULL, NULL, "ss", scope, "replace");
-        lxc_scope_done();
+        ulv_scope_done();
 }
 
-int lxc_slice_start(const char *slice) {
+int ulv_slice_start(const char *slice) {
         sd_bus *b = NULL;
         int r;
 
@@ -208,7 +208,7 @@ static int append_limit(sd_bus_message *m, const char *file, const char *text) {
         return -EOPNOTSUPP;
 }
 
-int lxc_scope_set(const char *scope, const char *file, const char *text) {
+int ulv_scope_set(const char *scope, const char *file, const char *text) {
         sd_bus_message *m = NULL;
         sd_bus *b = NULL;
         int r;

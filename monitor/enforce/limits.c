@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* [Limits] of a container: pids.max and io.max of its cgroup, set and read back.
+/* [Limits]: pids.max and io.max of its cgroup, set and read back.
  *
  * Theory of operation. io.max has a line for each disk that is limited, and a limit names a disk by a path: of
  * its device, of one of its partitions, or of any file that is on it. So paths are resolved each time, several
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "plugins/lxc/lxc.h"
+#include "monitor/enforce/enforce.h"
 
 #define IO_LIMITS 4     /* of one disk: ULV_LIMIT_IO_READ and those behind it, in this order */
 static const char *const io_words[IO_LIMITS] = { "rbps", "wbps", "riops", "wiops" };
@@ -46,7 +46,7 @@ static int whole_disk(dev_t dev, dev_t *ret) {
         return 0;
 }
 
-int lxc_disk_of(const char *path, dev_t *ret) {
+int ulv_disk_of(const char *path, dev_t *ret) {
         struct stat st;
 
         if (stat(path, &st) < 0)
@@ -82,7 +82,7 @@ static struct disk *find_disk(struct disk *v, unsigned n, unsigned major, unsign
 }
 
 /* The limits as the kernel knows them: a list of disks. hows: of the grant's limits. */
-static int resolve(const struct lxc_target *t, const struct ulv_grant *g, struct disk *v, unsigned *n, const char **hows, struct ulv_diag *reterr) {
+static int resolve(const struct ulv_target *t, const struct ulv_grant *g, struct disk *v, unsigned *n, const char **hows, struct ulv_diag *reterr) {
         for (unsigned i = 0; i < g->n_limits; i++) {
                 const struct ulv_limit *l = &g->limits[i];
                 struct disk *d;
@@ -91,7 +91,7 @@ static int resolve(const struct lxc_target *t, const struct ulv_grant *g, struct
 
                 if (l->what == ULV_LIMIT_TASKS)
                         continue;
-                r = lxc_disk_of(l->path, &dev);
+                r = ulv_disk_of(l->path, &dev);
                 if (r < 0 && t->leader <= 0) {
                         ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot limit its %s of %s", ulv_limit_word(l->what), l->path);
                         ulv_diag_why(reterr, "%s of %s: %s", ulv_limit_key(l->what), l->path, r == -ENODEV ? "there is no such disk, and no file on one" : strerror(-r));
@@ -113,7 +113,7 @@ static int resolve(const struct lxc_target *t, const struct ulv_grant *g, struct
 }
 
 /* Lines of disks that aren't limited any more. */
-static int drop_others(const struct lxc_target *t, const char *now, struct disk *v, unsigned n) {
+static int drop_others(const struct ulv_target *t, const char *now, struct disk *v, unsigned n) {
         for (const char *line = now; *line; line += strcspn(line, "\n"), line += *line == '\n') {
                 struct disk d;
                 char text[160];
@@ -124,7 +124,7 @@ static int drop_others(const struct lxc_target *t, const char *now, struct disk 
                 for (int i = 0; i < IO_LIMITS; i++)
                         d.bound[i] = UINT64_MAX;
                 format_line(text, sizeof(text), &d);
-                r = lxc_limit_write(t, "io.max", text);
+                r = ulv_target_write(t, "io.max", text);
                 if (r < 0 && r != -ENODEV)
                         return r;
         }
@@ -142,30 +142,30 @@ static bool says(const char *now, const struct disk *d) {
         return false;
 }
 
-static int set_disks(const struct lxc_target *t, struct disk *v, unsigned n, struct ulv_diag *reterr) {
+static int set_disks(const struct ulv_target *t, struct disk *v, unsigned n, struct ulv_diag *reterr) {
         char now[16384], text[160] = "";
-        int r = lxc_cgroup_read(t->cgroup, "io.max", now, sizeof(now));
+        int r = ulv_cgroup_read(t->cgroup, "io.max", now, sizeof(now));
 
         if (r == 0)
                 r = drop_others(t, now, v, n);
         for (unsigned i = 0; r == 0 && i < n; i++) {
                 format_line(text, sizeof(text), &v[i]);
-                r = lxc_limit_write(t, "io.max", text);
+                r = ulv_target_write(t, "io.max", text);
         }
         if (r == 0)
-                r = lxc_cgroup_read(t->cgroup, "io.max", now, sizeof(now));
+                r = ulv_cgroup_read(t->cgroup, "io.max", now, sizeof(now));
         if (r < 0)
-                return lxc_set_refused(reterr, "io.max", text, NULL, r);
+                return ulv_target_refused(reterr, "io.max", text, NULL, r);
         for (unsigned i = 0; i < n; i++)
                 if (!says(now, &v[i])) {
                         format_line(text, sizeof(text), &v[i]);
-                        return lxc_set_refused(reterr, "io.max", text, now, 0);
+                        return ulv_target_refused(reterr, "io.max", text, now, 0);
                 }
         return 0;
 }
 
-int lxc_enforce_limits(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
-        bool pids = lxc_cgroup_has(t->cgroup, "pids.max"), io = lxc_cgroup_has(t->cgroup, "io.max");
+int ulv_enforce_limits(const struct ulv_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
+        bool pids = ulv_cgroup_has(t->cgroup, "pids.max"), io = ulv_cgroup_has(t->cgroup, "io.max");
         struct disk disks[ULV_LIMITS_MAX];
         unsigned n = 0;
         char text[24];
@@ -173,7 +173,7 @@ int lxc_enforce_limits(const struct lxc_target *t, const struct ulv_grant *g, st
 
         if (pids) {
                 (void) snprintf(text, sizeof(text), "%" PRIu64, g->tasks);
-                r = lxc_set_checked(t, "pids.max", "pids.max", text, reterr);
+                r = ulv_target_set(t, "pids.max", "pids.max", text, reterr);
         }
         if (r == 0)
                 r = resolve(t, g, disks, &n, ret->limits, reterr);

@@ -8,9 +8,9 @@
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 
-#include "plugins/lxc/lxc.h"
+#include "monitor/enforce/enforce.h"
 
-int lxc_cgroup_write(int fd, const char *file, const char *text) {
+int ulv_cgroup_write(int fd, const char *file, const char *text) {
         _cleanup_close_ int f = openat(fd, file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
         size_t n = strlen(text);
 
@@ -20,7 +20,7 @@ int lxc_cgroup_write(int fd, const char *file, const char *text) {
         return w < 0 ? -errno : (size_t) w == n ? 0 : -EIO;
 }
 
-int lxc_cgroup_read(int fd, const char *file, char *buf, size_t size) {
+int ulv_cgroup_read(int fd, const char *file, char *buf, size_t size) {
         _cleanup_close_ int f = openat(fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         size_t len = 0;
         ssize_t n;
@@ -39,7 +39,7 @@ int lxc_cgroup_read(int fd, const char *file, char *buf, size_t size) {
         return 0;
 }
 
-bool lxc_cgroup_has(int fd, const char *file) {
+bool ulv_cgroup_has(int fd, const char *file) {
         return fd >= 0 && faccessat(fd, file, F_OK, 0) == 0;
 }
 
@@ -55,10 +55,10 @@ static void hand_down(const char *dir) {
         snprintf(parent, sizeof(parent), "%.*s", (int) (slash - dir), dir);
         _cleanup_close_ int fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
         for (size_t i = 0; fd >= 0 && i < ULV_ARRAY_SIZE(controllers); i++)
-                (void) lxc_cgroup_write(fd, "cgroup.subtree_control", controllers[i]);
+                (void) ulv_cgroup_write(fd, "cgroup.subtree_control", controllers[i]);
 }
 
-int lxc_cgroup_open(const char *dir, bool create) {
+int ulv_cgroup_open(const char *dir, bool create) {
         if (!*dir)
                 return -ENOENT;
         if (create) {
@@ -70,13 +70,13 @@ int lxc_cgroup_open(const char *dir, bool create) {
         return fd < 0 ? -errno : fd;
 }
 
-int lxc_cgroup_populated(int fd) {
+int ulv_cgroup_populated(int fd) {
         char text[256];
         int r;
 
         if (fd < 0)
                 return 0;
-        r = lxc_cgroup_read(fd, "cgroup.events", text, sizeof(text));
+        r = ulv_cgroup_read(fd, "cgroup.events", text, sizeof(text));
         if (r == -ENOENT || r == -ENODEV)       /* removed since we opened it: nothing can be in it */
                 return 0;
         if (r < 0)
@@ -84,8 +84,8 @@ int lxc_cgroup_populated(int fd) {
         return strstr(text, "populated 0") == NULL;
 }
 
-int lxc_cgroup_kill(int fd) {
-        int r = lxc_cgroup_write(fd, "cgroup.kill", "1");
+int ulv_cgroup_kill(int fd) {
+        int r = ulv_cgroup_write(fd, "cgroup.kill", "1");
         return r == -ENODEV ? -ENOENT : r;
 }
 
@@ -120,7 +120,7 @@ static int remove_below(int fd, unsigned depth) {
                 _cleanup_close_ int sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
                 if (sub < 0)
                         continue;
-                r = depth < LXC_CGROUP_DEPTH ? remove_below(sub, depth + 1) : -ELOOP;
+                r = depth < ULV_CGROUP_DEPTH ? remove_below(sub, depth + 1) : -ELOOP;
                 if (r == 0)
                         r = remove_directory(fd, e->d_name);
         }
@@ -128,15 +128,15 @@ static int remove_below(int fd, unsigned depth) {
         return r;
 }
 
-int lxc_cgroup_remove_below(const char *dir) {
-        _cleanup_close_ int fd = lxc_cgroup_open(dir, false);
+int ulv_cgroup_remove_below(const char *dir) {
+        _cleanup_close_ int fd = ulv_cgroup_open(dir, false);
         int r = fd < 0 ? fd : remove_below(fd, 0);
 
         return r == -ENOENT || r == -ENODEV ? 0 : r;
 }
 
-int lxc_cgroup_remove(const char *dir) {
-        int r = lxc_cgroup_remove_below(dir);
+int ulv_cgroup_remove(const char *dir) {
+        int r = ulv_cgroup_remove_below(dir);
 
         if (r < 0)
                 return r;
@@ -146,22 +146,22 @@ int lxc_cgroup_remove(const char *dir) {
 /* --- pausing ------------------------------------------------------------------------------------------ */
 
 /* The file is there in every cgroup2 directory but the root, whatever controllers are. */
-bool lxc_may_freeze(struct ulv_monitor *m) {
-        _cleanup_close_ int fd = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+bool ulv_cgroup_may_freeze(struct ulv_monitor *m) {
+        _cleanup_close_ int fd = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
 
-        return lxc_cgroup_has(fd, "cgroup.freeze");
+        return ulv_cgroup_has(fd, "cgroup.freeze");
 }
 
 /* "frozen 1" is the kernel's word that the last task stands still: a write to cgroup.freeze only asks. */
-int lxc_freeze(struct ulv_monitor *m, bool frozen) {
-        _cleanup_close_ int fd = lxc_cgroup_open(ulv_monitor_cgroup(m), false);
+int ulv_cgroup_freeze(struct ulv_monitor *m, bool frozen) {
+        _cleanup_close_ int fd = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
         char text[256];
         int r;
 
         if (fd < 0)
                 return fd;
-        r = lxc_cgroup_write(fd, "cgroup.freeze", frozen ? "1" : "0");
-        if (r < 0 || (r = lxc_cgroup_read(fd, "cgroup.events", text, sizeof(text))) < 0)
+        r = ulv_cgroup_write(fd, "cgroup.freeze", frozen ? "1" : "0");
+        if (r < 0 || (r = ulv_cgroup_read(fd, "cgroup.events", text, sizeof(text))) < 0)
                 return r;
         return strstr(text, frozen ? "frozen 1" : "frozen 0") == NULL;
 }
@@ -170,14 +170,14 @@ int lxc_freeze(struct ulv_monitor *m, bool frozen) {
 
 /* As the kernel's documentation has it: the directory and three files. What limits it stays ours, and so
  * do the number and the depth of the cgroups that it may make. */
-int lxc_cgroup_delegate(int fd, uid_t uid) {
+int ulv_cgroup_delegate(int fd, uid_t uid) {
         static const char *const files[] = { "", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control" };
         char depth[16];
-        int r = lxc_cgroup_write(fd, "cgroup.max.descendants", "4096");
+        int r = ulv_cgroup_write(fd, "cgroup.max.descendants", "4096");
 
-        (void) snprintf(depth, sizeof(depth), "%d", LXC_CGROUP_DEPTH);
+        (void) snprintf(depth, sizeof(depth), "%d", ULV_CGROUP_DEPTH);
         if (r == 0)
-                r = lxc_cgroup_write(fd, "cgroup.max.depth", depth);
+                r = ulv_cgroup_write(fd, "cgroup.max.depth", depth);
         for (size_t i = 0; r == 0 && i < ULV_ARRAY_SIZE(files); i++)
                 if (fchownat(fd, files[i], uid, uid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
                         r = -errno;
@@ -186,10 +186,10 @@ int lxc_cgroup_delegate(int fd, uid_t uid) {
 
 /* A child's way to be counted as the payload. Into a cgroup that was delegated (Init=yes) root can't go without rights
  * that it has given up: -EACCES. */
-int lxc_cgroup_join(struct ulv_monitor *m) {
-        _cleanup_close_ int fd = *ulv_monitor_cgroup(m) ? lxc_cgroup_open(ulv_monitor_cgroup(m), false) : -1;
+int ulv_cgroup_join(struct ulv_monitor *m) {
+        _cleanup_close_ int fd = *ulv_monitor_cgroup(m) ? ulv_cgroup_open(ulv_monitor_cgroup(m), false) : -1;
 
         if (fd < 0 || faccessat(fd, "memory.current", F_OK, 0) < 0)
                 return -ENOENT;         /* what isn't counted there is nobody's */
-        return lxc_cgroup_write(fd, "cgroup.procs", "0");
+        return ulv_cgroup_write(fd, "cgroup.procs", "0");
 }

@@ -17,7 +17,7 @@
 #include <sys/file.h>
 
 #include "lib/protocol.h"
-#include "plugins/lxc/lxc.h"
+#include "monitor/enforce/enforce.h"
 
 #define LOCK "/" ULV_RUN "/slice.lock"
 #define PARTITION "cpuset.cpus.partition"
@@ -38,7 +38,7 @@ static void add_cpus(int dir, const char *name, struct ulv_cpus *all) {
         struct ulv_cpus cpus;
         char text[4096];
 
-        if (fd < 0 || lxc_cgroup_read(fd, "cpuset.cpus", text, sizeof(text)) < 0 || !text[0] || ulv_cpus_parse(text, &cpus) < 0)
+        if (fd < 0 || ulv_cgroup_read(fd, "cpuset.cpus", text, sizeof(text)) < 0 || !text[0] || ulv_cpus_parse(text, &cpus) < 0)
                 return;
         ulv_cpus_add(all, &cpus);
 }
@@ -60,17 +60,17 @@ static int sum_scopes(int slice, struct ulv_cpus *all) {
 }
 
 /* "root", valid; no matter what it was. */
-int lxc_partition_make(int cgroup) {
+int ulv_cpuset_partition(int cgroup) {
         char found[256];
-        int r = lxc_cgroup_read(cgroup, PARTITION, found, sizeof(found));
+        int r = ulv_cgroup_read(cgroup, PARTITION, found, sizeof(found));
 
-        if (r == 0 && !ulv_streq(found, "root") && (r = lxc_cgroup_write(cgroup, PARTITION, "root")) == 0)
-                r = lxc_cgroup_read(cgroup, PARTITION, found, sizeof(found));
+        if (r == 0 && !ulv_streq(found, "root") && (r = ulv_cgroup_write(cgroup, PARTITION, "root")) == 0)
+                r = ulv_cgroup_read(cgroup, PARTITION, found, sizeof(found));
         if (r < 0)
                 return r;
         if (ulv_streq(found, "root"))
                 return 0;
-        (void) lxc_cgroup_write(cgroup, PARTITION, "member");
+        (void) ulv_cgroup_write(cgroup, PARTITION, "member");
         return 1;
 }
 
@@ -83,13 +83,13 @@ static int set_cpus(int slice, const struct ulv_cpus *cpus) {
         ulv_cpus_format(&b, cpus);
         if ((r = ulv_strbuf_error(&b)) < 0)
                 return r;
-        if (lxc_cgroup_read(slice, "cpuset.cpus", found, sizeof(found)) == 0 && ulv_streq(found, ulv_strbuf_str(&b)))
+        if (ulv_cgroup_read(slice, "cpuset.cpus", found, sizeof(found)) == 0 && ulv_streq(found, ulv_strbuf_str(&b)))
                 return 0;
         /* The controller comes with the property; where there is none, affinity is all that there is. */
-        r = lxc_scope_set(ULV_SLICE_CORES, "cpuset.cpus", ulv_strbuf_str(&b));
-        if (r < 0 || !lxc_cgroup_has(slice, "cpuset.cpus"))
+        r = ulv_scope_set(ULV_SLICE_CORES, "cpuset.cpus", ulv_strbuf_str(&b));
+        if (r < 0 || !ulv_cgroup_has(slice, "cpuset.cpus"))
                 return r;
-        r = lxc_cgroup_read(slice, "cpuset.cpus", found, sizeof(found));
+        r = ulv_cgroup_read(slice, "cpuset.cpus", found, sizeof(found));
         return r < 0 ? r : ulv_streq(found, ulv_strbuf_str(&b)) ? 0 : -EIO;
 }
 
@@ -99,23 +99,23 @@ static int fit(const char *path, const struct ulv_cpus *more) {
         _cleanup_close_ int slice = -1;
         int r;
 
-        if (more && (r = lxc_slice_start(path)) < 0)
+        if (more && (r = ulv_slice_start(path)) < 0)
                 return r;
-        slice = lxc_cgroup_open(path, false);
+        slice = ulv_cgroup_open(path, false);
         if (slice == -ENOENT)
-                lxc_irq_fit(&all);      /* PID 1 took it away with its last scope */
+                ulv_irq_fit(&all);      /* PID 1 took it away with its last scope */
         if (slice < 0)
                 return slice == -ENOENT ? 0 : slice;
         if ((r = sum_scopes(slice, &all)) < 0)
                 return r;
         if (ulv_cpus_count(&all) == 0)
-                (void) lxc_cgroup_write(slice, PARTITION, "member");
+                (void) ulv_cgroup_write(slice, PARTITION, "member");
         r = set_cpus(slice, &all);
         /* That it can't be one is no error: its scopes then say "limit". */
         if (r == 0 && ulv_cpus_count(&all) > 0)
-                (void) !lxc_partition_make(slice);
+                (void) !ulv_cpuset_partition(slice);
         if (r == 0)
-                lxc_irq_fit(&all);
+                ulv_irq_fit(&all);
         return r;
 }
 
@@ -129,7 +129,7 @@ static bool has_slice(struct ulv_monitor *m) {
         return ulv_monitor_scope(m) && ulv_streq(ulv_monitor_slice(m), ULV_SLICE_CORES);
 }
 
-int lxc_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lock) {
+int ulv_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lock) {
         _cleanup_close_ int lock = -1;
         _cleanup_free_ char *path = NULL;
         int r;
@@ -146,7 +146,7 @@ int lxc_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lo
         return r;
 }
 
-int lxc_slice_release(struct ulv_monitor *m, int lock) {
+int ulv_slice_release(struct ulv_monitor *m, int lock) {
         _cleanup_close_ int own = -1;
         _cleanup_free_ char *path = NULL;
         int r;
@@ -158,6 +158,6 @@ int lxc_slice_release(struct ulv_monitor *m, int lock) {
         if (own < -1 || !path)
                 return own < -1 ? own : -ENOMEM;
         r = fit(path, NULL);
-        lxc_scope_done();
+        ulv_scope_done();
         return r;
 }

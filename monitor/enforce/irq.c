@@ -15,7 +15,7 @@
 #include "lib/log.h"
 #include "lib/protocol.h"
 #include "model/op.h"
-#include "plugins/lxc/lxc.h"
+#include "monitor/enforce/enforce.h"
 
 #define IRQS "/proc/irq"
 #define NOTE "/" ULV_RUN "/interrupts"  /* lines: NUMBER CPUS, and " fixed" behind one that can't be moved: for `uvctl check` */
@@ -48,7 +48,7 @@ static struct ulv_cpus without(const struct ulv_cpus *a, const struct ulv_cpus *
 
 static int read_list(int dir, const char *file, struct ulv_cpus *ret) {
         char text[LIST_MAX];
-        int r = lxc_cgroup_read(dir, file, text, sizeof(text));
+        int r = ulv_cgroup_read(dir, file, text, sizeof(text));
 
         return r < 0 ? r : ulv_cpus_parse(text, ret);
 }
@@ -129,7 +129,7 @@ static int move_line(const char *line, size_t len, void *userdata) {
         if (sscanf(text, "%u %4095s", &n, list) != 2)
                 return 0;
         (void) snprintf(file, sizeof(file), IRQS "/%u/smp_affinity_list", n);
-        if (lxc_cgroup_write(AT_FDCWD, file, list) < 0)
+        if (ulv_cgroup_write(AT_FDCWD, file, list) < 0)
                 ulv_strbuf_addf(&f->stuck, "%u 0\n", n);
         return 0;
 }
@@ -153,7 +153,7 @@ static void say_stuck(const struct fitting *f) {
 }
 
 /* In memory that only the call has: a monitor lives long, and does this seldom. */
-void lxc_irq_fit(const struct ulv_cpus *taken) {
+void ulv_irq_fit(const struct ulv_cpus *taken) {
         _cleanup_free_ char *noted = NULL;
         struct fitting f = { .taken = *taken };
         struct ulv_cpus online;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Limits of a container, set and read back.
+/* Limits of a payload, set and read back.
  *
  * Theory of operation. What a machine can enforce shows in the files that the payload's cgroup has; each
  * resource takes the strongest way there is and says which one it took:
@@ -24,15 +24,15 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "plugins/lxc/lxc.h"
+#include "monitor/enforce/enforce.h"
 
 #define PERIOD_USEC 100000              /* cpu.max: 1/1000 thread is 100 us of it */
 #define QUOTA_MIN_USEC 1000             /* the kernel's least */
 #define SHRINK_TRIES 20                 /* of 10 ms: reclaim works at once or not at all */
 #define AFFINITY_ROUNDS 16              /* a fork may bring a thread with the old mask while we look */
 
-int lxc_set_refused(struct ulv_diag *d, const char *file, const char *wanted, const char *found, int r) {
-        ulv_diag_what(d, ULV_EXIT_FAILED, "cannot set %s of the container's cgroup to %s", file, wanted);
+int ulv_target_refused(struct ulv_diag *d, const char *file, const char *wanted, const char *found, int r) {
+        ulv_diag_what(d, ULV_EXIT_FAILED, "cannot set %s of its cgroup to %s", file, wanted);
         if (r < 0)
                 ulv_diag_why(d, "the kernel says: %s", strerror(-r));
         else
@@ -41,19 +41,19 @@ int lxc_set_refused(struct ulv_diag *d, const char *file, const char *wanted, co
         return 1;
 }
 
-int lxc_limit_write(const struct lxc_target *t, const char *file, const char *text) {
-        return t->scope ? lxc_scope_set(t->scope, file, text) : lxc_cgroup_write(t->cgroup, file, text);
+int ulv_target_write(const struct ulv_target *t, const char *file, const char *text) {
+        return t->scope ? ulv_scope_set(t->scope, file, text) : ulv_cgroup_write(t->cgroup, file, text);
 }
 
-int lxc_set_checked(const struct lxc_target *t, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr) {
+int ulv_target_set(const struct ulv_target *t, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr) {
         char found[4096];
-        int r = lxc_limit_write(t, file, text);
+        int r = ulv_target_write(t, file, text);
 
         if (r == 0)
-                r = lxc_cgroup_read(t->cgroup, read_file, found, sizeof(found));
+                r = ulv_cgroup_read(t->cgroup, read_file, found, sizeof(found));
         if (r < 0)
-                return lxc_set_refused(reterr, file, text, NULL, r);
-        return ulv_streq(found, text) ? 0 : lxc_set_refused(reterr, file, text, found, 0);
+                return ulv_target_refused(reterr, file, text, NULL, r);
+        return ulv_streq(found, text) ? 0 : ulv_target_refused(reterr, file, text, found, 0);
 }
 
 static void sleep_ms(long ms) {
@@ -64,7 +64,7 @@ static void sleep_ms(long ms) {
 /* A number of a cgroup file; UINT64_MAX for "max". 0; -errno. */
 static int read_number(int cgroup, const char *file, uint64_t *ret) {
         char text[64], *end;
-        int r = lxc_cgroup_read(cgroup, file, text, sizeof(text));
+        int r = ulv_cgroup_read(cgroup, file, text, sizeof(text));
 
         if (r < 0)
                 return r;
@@ -81,7 +81,7 @@ static int read_number(int cgroup, const char *file, uint64_t *ret) {
 }
 
 /* Presses the payload below `bytes` without killing: 0, or 1 if it holds on to more. */
-static int press(const struct lxc_target *t, uint64_t bytes, struct ulv_diag *reterr) {
+static int press(const struct ulv_target *t, uint64_t bytes, struct ulv_diag *reterr) {
         uint64_t current = 0;
         char text[32];
 
@@ -89,61 +89,61 @@ static int press(const struct lxc_target *t, uint64_t bytes, struct ulv_diag *re
                 if (read_number(t->cgroup, "memory.current", &current) < 0 || current <= bytes)
                         return 0;
                 snprintf(text, sizeof(text), "%" PRIu64, bytes);
-                (void) lxc_limit_write(t, "memory.high", text);           /* no new ones */
+                (void) ulv_target_write(t, "memory.high", text);           /* no new ones */
                 snprintf(text, sizeof(text), "%" PRIu64, current - bytes);
-                (void) lxc_cgroup_write(t->cgroup, "memory.reclaim", text);        /* fewer old ones; EAGAIN: not all */
+                (void) ulv_cgroup_write(t->cgroup, "memory.reclaim", text);        /* fewer old ones; EAGAIN: not all */
                 sleep_ms(10);
         }
-        ulv_diag_what(reterr, ULV_EXIT_CAPACITY, "cannot shrink the container's memory to %" PRIu64 "M", bytes >> 20);
+        ulv_diag_what(reterr, ULV_EXIT_CAPACITY, "cannot shrink its memory to %" PRIu64 "M", bytes >> 20);
         ulv_diag_why(reterr, "its processes use %" PRIu64 "M that the kernel can't reclaim", current >> 20);
         ulv_diag_try(reterr, "a size of %" PRIu64 "M or more, or stop something in it", (current >> 20) + 1);
         return 1;
 }
 
-static int set_memory_max(const struct lxc_target *t, uint64_t bytes, struct ulv_diag *reterr) {
+static int set_memory_max(const struct ulv_target *t, uint64_t bytes, struct ulv_diag *reterr) {
         uint64_t current = 0;
         char text[32];
         int r = press(t, bytes, reterr);
 
         if (r == 0) {
                 snprintf(text, sizeof(text), "%" PRIu64, bytes);
-                r = lxc_set_checked(t, "memory.max", "memory.max", text, reterr);
+                r = ulv_target_set(t, "memory.max", "memory.max", text, reterr);
         }
-        (void) lxc_limit_write(t, "memory.high", "max");
+        (void) ulv_target_write(t, "memory.high", "max");
         if (r == 0 && read_number(t->cgroup, "memory.current", &current) == 0 && current > bytes) {
                 snprintf(text, sizeof(text), "%" PRIu64, current);
-                return lxc_set_refused(reterr, "memory.current", "its maximum", text, 0);
+                return ulv_target_refused(reterr, "memory.current", "its maximum", text, 0);
         }
         /* What it is given is its own: others' hunger doesn't take it away. */
-        if (r == 0 && lxc_cgroup_has(t->cgroup, "memory.min")) {
+        if (r == 0 && ulv_cgroup_has(t->cgroup, "memory.min")) {
                 snprintf(text, sizeof(text), "%" PRIu64, bytes);
-                r = lxc_set_checked(t, "memory.min", "memory.min", text, reterr);
+                r = ulv_target_set(t, "memory.min", "memory.min", text, reterr);
         }
-        if (r == 0 && lxc_cgroup_has(t->cgroup, "memory.swap.max"))
-                r = lxc_set_checked(t, "memory.swap.max", "memory.swap.max", "0", reterr);
+        if (r == 0 && ulv_cgroup_has(t->cgroup, "memory.swap.max"))
+                r = ulv_target_set(t, "memory.swap.max", "memory.swap.max", "0", reterr);
         return r;
 }
 
 /* The nodes that the grant names; on a machine with one there is nothing to choose. */
-static int set_nodes(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_diag *reterr) {
+static int set_nodes(const struct ulv_target *t, const struct ulv_grant *g, struct ulv_diag *reterr) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
         struct ulv_cpus nodes = { 0 };
 
-        if (g->n_memory == 0 || !lxc_cgroup_has(t->cgroup, "cpuset.mems") || access("/sys/devices/system/node/node1", F_OK) < 0)
+        if (g->n_memory == 0 || !ulv_cgroup_has(t->cgroup, "cpuset.mems") || access("/sys/devices/system/node/node1", F_OK) < 0)
                 return 0;
         for (unsigned i = 0; i < g->n_memory; i++)
                 ulv_cpus_set(&nodes, g->memory[i].node);
         ulv_cpus_format(&b, &nodes);
         if (ulv_strbuf_error(&b) < 0)
                 return ulv_strbuf_error(&b);
-        return lxc_set_checked(t, "cpuset.mems", "cpuset.mems.effective", ulv_strbuf_str(&b), reterr);
+        return ulv_target_set(t, "cpuset.mems", "cpuset.mems.effective", ulv_strbuf_str(&b), reterr);
 }
 
-static int enforce_memory(const struct lxc_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
+static int enforce_memory(const struct ulv_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
         int r;
 
         *ret_how = "tracked";
-        if (g->memory_bytes == 0 || !lxc_cgroup_has(t->cgroup, "memory.max"))
+        if (g->memory_bytes == 0 || !ulv_cgroup_has(t->cgroup, "memory.max"))
                 return 0;
         r = set_memory_max(t, g->memory_bytes, reterr);
         if (r == 0)
@@ -155,7 +155,7 @@ static int enforce_memory(const struct lxc_target *t, const struct ulv_grant *g,
 
 /* --- affinity: the way without a cpuset controller ---------------------------------------------------- */
 
-int lxc_set_affinity(pid_t tid, const struct ulv_cpus *cpus) {
+int ulv_set_affinity(pid_t tid, const struct ulv_cpus *cpus) {
         return sched_setaffinity(tid, sizeof(cpus->bits), (const cpu_set_t *) (const void *) cpus->bits) < 0 ? -errno : 0;
 }
 
@@ -167,7 +167,7 @@ static int correct_thread(pid_t tid, const struct ulv_cpus *cpus) {
                 return errno == ESRCH ? 0 : -errno;
         if (memcmp(&now, cpus, sizeof(now)) == 0)
                 return 0;
-        int r = lxc_set_affinity(tid, cpus);
+        int r = ulv_set_affinity(tid, cpus);
         if (r < 0)
                 return r == -ESRCH ? 0 : r;
         return !ulv_cpus_within(&now, cpus);
@@ -259,14 +259,14 @@ static int correct_pid_ns(pid_t leader, const struct ulv_cpus *cpus) {
 }
 
 /* Rounds until one finds nobody outside: that round is the reading back. */
-static int enforce_affinity(const struct lxc_target *t, const struct ulv_cpus *cpus, struct ulv_diag *reterr) {
+static int enforce_affinity(const struct ulv_target *t, const struct ulv_cpus *cpus, struct ulv_diag *reterr) {
         int r = 1;
 
         for (unsigned i = 0; r > 0 && i < AFFINITY_ROUNDS; i++)
-                r = t->cgroup >= 0 ? correct_cgroup(t->cgroup, cpus, LXC_CGROUP_DEPTH) : t->leader > 0 ? correct_pid_ns(t->leader, cpus) : 0;
+                r = t->cgroup >= 0 ? correct_cgroup(t->cgroup, cpus, ULV_CGROUP_DEPTH) : t->leader > 0 ? correct_pid_ns(t->leader, cpus) : 0;
         if (r == 0)
                 return 0;
-        ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot move the container's threads to its CPUs");
+        ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot move its threads to its CPUs");
         if (r < 0)
                 ulv_diag_why(reterr, "the kernel says: %s", strerror(-r));
         else
@@ -277,20 +277,20 @@ static int enforce_affinity(const struct lxc_target *t, const struct ulv_cpus *c
 
 /* --- CPUs --------------------------------------------------------------------------------------------- */
 
-const struct ulv_cpus *lxc_allowed_cpus(const struct ulv_grant *g) {
+const struct ulv_cpus *ulv_grant_cpus(const struct ulv_grant *g) {
         return g->n_cores > 0 ? &g->cpus : &g->pool;
 }
 
 /* Confines to a set of CPUs; *ret_how is how. */
-static int enforce_cpus(const struct lxc_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
-        const struct ulv_cpus *cpus = lxc_allowed_cpus(g);
+static int enforce_cpus(const struct ulv_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
+        const struct ulv_cpus *cpus = ulv_grant_cpus(g);
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
         int r;
 
         *ret_how = "tracked";
         if (ulv_cpus_count(cpus) == 0)
                 return 0;
-        if (!lxc_cgroup_has(t->cgroup, "cpuset.cpus")) {
+        if (!ulv_cgroup_has(t->cgroup, "cpuset.cpus")) {
                 r = enforce_affinity(t, cpus, reterr);
                 if (r == 0)
                         *ret_how = "affinity";
@@ -299,16 +299,16 @@ static int enforce_cpus(const struct lxc_target *t, const struct ulv_grant *g, c
         ulv_cpus_format(&b, cpus);
         if ((r = ulv_strbuf_error(&b)) < 0)
                 return r;
-        if (g->n_cores == 0 && lxc_cgroup_has(t->cgroup, "cpuset.cpus.partition"))
-                (void) lxc_cgroup_write(t->cgroup, "cpuset.cpus.partition", "member");
-        r = lxc_set_checked(t, "cpuset.cpus", "cpuset.cpus.effective", ulv_strbuf_str(&b), reterr);
+        if (g->n_cores == 0 && ulv_cgroup_has(t->cgroup, "cpuset.cpus.partition"))
+                (void) ulv_cgroup_write(t->cgroup, "cpuset.cpus.partition", "member");
+        r = ulv_target_set(t, "cpuset.cpus", "cpuset.cpus.effective", ulv_strbuf_str(&b), reterr);
         if (r == 0)
-                *ret_how = g->n_cores > 0 && lxc_partition_make(t->cgroup) == 0 ? "isolated" : "limit";
+                *ret_how = g->n_cores > 0 && ulv_cpuset_partition(t->cgroup) == 0 ? "isolated" : "limit";
         return r;
 }
 
 /* Whole cores have no quota; a share is one, whatever CPUs of the pool it runs on. */
-static int enforce_quota(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_diag *reterr) {
+static int enforce_quota(const struct ulv_target *t, const struct ulv_grant *g, struct ulv_diag *reterr) {
         uint64_t quota = g->share * (PERIOD_USEC / 1000);
         char text[64];
 
@@ -316,11 +316,11 @@ static int enforce_quota(const struct lxc_target *t, const struct ulv_grant *g, 
                 snprintf(text, sizeof(text), "max %d", PERIOD_USEC);
         else
                 snprintf(text, sizeof(text), "%" PRIu64 " %d", ULV_MAX(quota, (uint64_t) QUOTA_MIN_USEC), PERIOD_USEC);
-        return lxc_set_checked(t, "cpu.max", "cpu.max", text, reterr);
+        return ulv_target_set(t, "cpu.max", "cpu.max", text, reterr);
 }
 
-static int enforce_cpu(const struct lxc_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
-        bool quota = lxc_cgroup_has(t->cgroup, "cpu.max");
+static int enforce_cpu(const struct ulv_target *t, const struct ulv_grant *g, const char **ret_how, struct ulv_diag *reterr) {
+        bool quota = ulv_cgroup_has(t->cgroup, "cpu.max");
         int r = enforce_cpus(t, g, ret_how, reterr);
 
         if (r == 0 && quota && (g->share > 0 || g->n_cores > 0))
@@ -330,7 +330,7 @@ static int enforce_cpu(const struct lxc_target *t, const struct ulv_grant *g, co
         return r;
 }
 
-int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
+int ulv_enforce(const struct ulv_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
         struct ulv_enforced how = {};
         int r;
 
@@ -338,8 +338,8 @@ int lxc_enforce(const struct lxc_target *t, const struct ulv_grant *g, struct ul
         if (r == 0)
                 r = enforce_cpu(t, g, &how.cpu, reterr);
         if (r == 0)
-                r = lxc_enforce_limits(t, g, &how, reterr);
-        lxc_scope_done();
+                r = ulv_enforce_limits(t, g, &how, reterr);
+        ulv_scope_done();
         if (r == 0 && ret)
                 *ret = how;
         return r;
