@@ -119,7 +119,7 @@ static int upgrade_role(struct upgrade *g, const struct target *t, const char *u
                 return told(g, t, "would be restarted", "");
         r = installed ? systemctl("restart", unit, false) : kill_exactly(t);
         if (r < 0 && r != -ESRCH)       /* dead already, it comes back anyway */
-                return failed(g->u, t, r == -EPERM ? "only root may restart it" : r == -EIO ? "systemctl failed; it says above why" : strerror(-r), installed ? "sudo systemctl restart uvd uv-operations uv-command" : "sudo");
+                return failed(g->u, t, r == -EIO ? "systemctl failed; it says above why" : strerror(-r), installed ? "systemctl status uvd uv-operations uv-command" : "again");
         r = wait_until_new(g->u, t, true);
         if (r != NEW)
                 return r < 0 ? -r : failed(g->u, t, "it runs the old code, restarted or not: is this uvctl the one that was installed with it?", "systemctl status; uvctl list -a -o json");
@@ -227,12 +227,30 @@ static int find_old(struct uvctl *u, int argc, char **argv, struct target **ret,
         return r;
 }
 
+/* Asked before anything is done: a half of the roles restarted, and the monitors not, is no state to be left in. */
+static int check_may(struct upgrade *g, const struct target old[static 3]) {
+        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+        bool installed = ulv_streq(g->u->root, "/");
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(roles); i++)
+                if (old[i].name[0])
+                        ulv_strbuf_addf(&b, "%s%s", b.len > 0 ? ", " : "", installed ? roles[i].unit : old[i].name);
+        if (b.len == 0 || geteuid() == 0 || given(g->u, OPT_DRY_RUN))
+                return 0;
+        ulv_diag_what(&g->u->diag, ULV_EXIT_DENIED, "nothing was upgraded: only root may restart the roles that run old code");
+        ulv_diag_why(&g->u->diag, "these do: %s; the monitors' turn comes after theirs", ulv_strbuf_str(&b));
+        ulv_diag_try(&g->u->diag, installed ? "sudo uvctl upgrade" : "sudo uvctl --root %s upgrade", g->u->root);
+        return ULV_EXIT_DENIED;
+}
+
 static int run_all(struct upgrade *g, int argc, char **argv) {
         _cleanup_free_ struct target *t = NULL;
         struct target old[ULV_ARRAY_SIZE(roles)] = { 0 };
         size_t n = 0;
         int r = find_old(g->u, argc, argv, &t, &n, old);
 
+        if (r == 0)
+                r = check_may(g, old);
         for (size_t i = 0; r == 0 && i < ULV_ARRAY_SIZE(roles); i++)
                 if (old[i].name[0])
                         r = upgrade_role(g, &old[i], roles[i].unit);

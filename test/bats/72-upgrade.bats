@@ -64,6 +64,14 @@ monitors() { pids_of uv-monitor-lxc | sort | xargs; }        # (a sim payload is
     [ "$(monitors)" = "$(cat "$BATS_FILE_TMPDIR/monitors")" ]
 }
 
+@test "who isn't root is told so before anything is done, with the command that helps" {
+    chmod 755 "$ROOT/bin"
+    run setpriv --reuid=65534 --regid="$(stat -c %g "$ROOT/run/ultravisor/command/public")" --clear-groups "$ROOT/bin/uvctl" --root "$ROOT" upgrade
+    echo "$output"; [ "$status" = 5 ]; [ "${#lines[@]}" = 3 ]
+    [[ "${lines[1]}" == *"ultravisor, operations, command"* ]]; [ "${lines[2]}" = "try: sudo uvctl --root $ROOT upgrade" ]
+    [ "$(old)" = "command one operations three two ultravisor" ]
+}
+
 @test "upgrade NAME: the roles, and that monitor alone; the partition's processes, start and incarnation are as before" {
     uv upgrade one
     [ "$(old)" = "three two" ]
