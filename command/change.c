@@ -86,8 +86,11 @@ static int on_written(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_e
                 return 0;
         }
         r = sd_bus_message_read(reply, "t", &version);
-        if (r < 0) {
-                job_refuse_errno(j, r);
+        if (r < 0 || (j->flags & ULV_FLAG_DRY_RUN)) {
+                if (r < 0)
+                        job_refuse_errno(j, r);
+                else
+                        job_answer_dry(j);
                 return 0;
         }
         /* A version that was known before wasn't made by this call: there was nothing to write. */
@@ -188,7 +191,7 @@ int change_dropin(const struct manager *m, const struct ulv_request *q, char **r
 
 void change_write_dropin(struct job *j, const char *text, void (*step)(struct job *j)) {
         struct item *i = &j->items[0];
-        int r = i->intent[0] ? 0 : unsettled_intend(i);
+        int r = unsettled_intend(j);
         sd_bus_message *write = r < 0 ? NULL : operations_call(j, "SetDropIn", step);
 
         if (write)
@@ -317,11 +320,36 @@ static int bundle_without(const struct job *j, int *ret_fd, bool *ret_same) {
         return r < 0 ? r : ulv_memfd_sealed("ultravisor-bundle", ulv_strbuf_str(&text), text.len, ret_fd);
 }
 
+/* The bundle, and for which transactions: one that removes takes back its partition's files, another one all of them. */
+static int append_install(sd_bus_message *write, const struct job *j) {
+        int r = sd_bus_message_append(write, "h", j->bundle);
+
+        if (r >= 0)
+                r = sd_bus_message_open_container(write, 'a', "(ss)");
+        for (size_t i = 0; i < j->n_items && r >= 0; i++)
+                r = sd_bus_message_append(write, "(ss)", ulv_streq(j->verb, "remove") ? j->items[i].name : "", j->items[i].intent);
+        return r < 0 ? r : sd_bus_message_close_container(write);
+}
+
 void change_install(struct job *j) {
-        sd_bus_message *write = operations_call(j, "Install", change_install);
+        int r = unsettled_intend(j);
+        sd_bus_message *write = r < 0 ? NULL : operations_call(j, "Install", change_install);
 
         if (write)
-                send_call(j, write, sd_bus_message_append(write, "h", j->bundle), on_written);
+                send_call(j, write, append_install(write, j), on_written);
+        else if (r < 0)
+                job_refuse_errno(j, r);
+}
+
+void change_take_back(struct job *j) {
+        bool dry = j->flags & ULV_FLAG_DRY_RUN;
+        int r = dry ? 0 : unsettled_intend(j);
+        sd_bus_message *write = r < 0 ? NULL : operations_call(j, "TakeBack", change_take_back);
+
+        if (write)
+                send_call(j, write, sd_bus_message_append(write, "ss", j->items[0].name, dry ? "" : j->items[0].intent), on_written);
+        else if (r < 0)
+                job_refuse_errno(j, r);
 }
 
 static void remove_go(struct job *j) {

@@ -96,10 +96,6 @@ static int forward(struct public_peer *pp, sd_bus_message *call, const char *mem
 
 #define MINUTE 60000000u
 
-int method_history(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
-        return forward(userdata, call, "History", MINUTE, false);
-}
-
 int method_transaction(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         return forward(userdata, call, "Transaction", MINUTE, false);
 }

@@ -56,7 +56,7 @@ static void job_free(struct job *j) {
         else
                 s->last = j->previous;
         s->n--;
-        s->n_plain -= j->plain;
+        s->n_ended -= j->state != NULL;
         for (struct wait *w = j->waits, *next; w; w = next) {
                 next = w->next;
                 wait_free(w);
@@ -98,10 +98,10 @@ size_t jobs_count(const struct manager *m) {
         return n;
 }
 
-/* Forgets the oldest that has ended; plain: of those alone that undo has no use for. */
-static bool forget_one(struct jobs *s, bool plain) {
+/* Forgets the oldest that has ended. */
+static bool forget_one(struct jobs *s) {
         for (struct job *j = s->first; j; j = j->next)
-                if (j->state && j->busy == 0 && (!plain || j->plain)) {
+                if (j->state && j->busy == 0) {
                         job_free(j);
                         return true;
                 }
@@ -110,9 +110,9 @@ static bool forget_one(struct jobs *s, bool plain) {
 
 /* Who has not asked for a job's end when as many later ones have ended asks the ledger, by its transaction. */
 static bool make_room(struct jobs *s) {
-        while (s->n_plain > JOBS_ENDED_MAX && forget_one(s, true))
+        while (s->n_ended > JOBS_ENDED_MAX && forget_one(s))
                 ;
-        return s->n < JOBS_MAX || forget_one(s, false);
+        return s->n < JOBS_MAX || forget_one(s);
 }
 
 static char *subject_of(uid_t uid) {
@@ -147,7 +147,7 @@ struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, s
         }
         j = calloc(1, sizeof(*j));
         if (j)
-                *j = (struct job) { .m = m, .verb = verb, .flags = flags, .if_generation = if_generation, .bundle = -1, .n_items = n_items };
+                *j = (struct job) { .m = m, .verb = verb, .flags = flags, .if_generation = if_generation, .bundle = -1, .n_items = n_items, .files_of = "" };
         if (j && call) {
                 access_question(call, &j->q);
                 j->uid = public_uid(m, call);
@@ -198,14 +198,6 @@ struct job *job_find(struct manager *m, const char *id) {
         return NULL;
 }
 
-uint64_t jobs_installed_by(struct manager *m, const char *txn) {
-        for (struct job *j = m->jobs->last; j; j = j->previous)
-                for (size_t i = 0; i < j->n_items; i++)
-                        if (ulv_streq(j->items[i].txn, txn))
-                                return j->installed;
-        return 0;
-}
-
 /* --- answers ------------------------------------------------------------------------------------------ */
 
 static void answer(struct job *j, const char *id) {
@@ -253,8 +245,7 @@ static void finish(struct job *j, const char *state) {
         j->state = state;
         if (j->turn == TURN_HAS)
                 turn_passed(j->m);
-        j->plain = j->installed == 0;
-        j->m->jobs->n_plain += j->plain;
+        j->m->jobs->n_ended++;
         while ((w = j->waits)) {
                 j->waits = w->next;
                 wait_answer(w);
@@ -302,7 +293,7 @@ static void take_back_files(struct job *j, uint64_t version) {
         int r = -ENOTCONN;
 
         if (l->bus && (r = sd_bus_message_new_method_call(l->bus, &call, NULL, ULV_PATH_OPERATIONS, ULV_IF_OPERATIONS, "Revert")) >= 0 &&
-            (r = sd_bus_message_append(call, "t", version)) >= 0)
+            (r = sd_bus_message_append(call, "ts", version, j->files_of)) >= 0)
                 r = link_call(l, call, on_reverted, j);
         sd_bus_message_unref(call);
         j->installed = 0;
@@ -363,12 +354,12 @@ static void add_end(struct ulv_strbuf *b, const struct item *i, bool first) {
 /* The version of the definitions that is to be taken back with this end; 0 if none. */
 static uint64_t taken_back(const struct job *j, bool done, bool failed) {
         if (done)
-                return j->revert;
+                return 0;
         /* An apply that was taken back in part has its definitions in the ledger all the same. */
         for (size_t i = 0; i < j->n_items; i++)
                 if (j->items[i].unsure)
                         return 0;       /* unsettled.c finds out, when uvd is back */
-        return failed || ulv_streq(j->verb, "set") || ulv_streq(j->verb, "move") || ulv_streq(j->verb, "attach") || ulv_streq(j->verb, "detach") ? j->installed : 0;
+        return failed || ulv_streq(j->verb, "set") || ulv_streq(j->verb, "move") || ulv_streq(j->verb, "attach") || ulv_streq(j->verb, "detach") || ulv_streq(j->verb, "undo") ? j->installed : 0;
 }
 
 /* All items have ended. */

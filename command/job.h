@@ -7,7 +7,7 @@
 #include "command/manager.h"
 
 #define JOBS_MAX 4096
-#define JOBS_ENDED_MAX 256      /* remembered after their end, without those whose definitions undo takes back */
+#define JOBS_ENDED_MAX 256      /* remembered after their end */
 #define JOB_ITEMS_MAX ULV_PARTITIONS_MAX
 #define JOB_TRIES_MAX 16
 
@@ -63,16 +63,15 @@ struct job {
         sd_event_source *timer;                 /* for that */
         uint64_t give_up_at;                    /* monotonic us, 0: operations wasn't missed yet */
         uint64_t installed;                     /* version of the definitions that this job made, 0 if none */
+        const char *files_of;                   /* the partition whose files of that version are its own; "": all of them */
         bool noted;                             /* operations waits to hear how it ends (unsettled.c) */
         enum { TURN_NONE, TURN_WAITS, TURN_HAS } turn;  /* turn.c */
         char *what;                             /* attach: owned, as it was asked for */
-        uint64_t revert;                        /* undo: version to take back when it is done, 0 if none */
         const char *end;                        /* state that it will have once the files are taken back; NULL: refused, */
         struct ulv_diag refusal;                /* for this reason */
         char *text;                             /* of the end */
         const char *state;                      /* NULL while it runs */
         bool shown;                             /* it is on the bus (job-objects.c) */
-        bool plain;                             /* it has ended, and no definitions came with it */
         unsigned busy;                          /* calls under way that hold a pointer to it */
         struct wait *waits;
         void (*on_end)(struct job *j, const struct ulv_diag *why);      /* of our own; why: NULL, it is done */
@@ -81,7 +80,7 @@ struct job {
 
 struct jobs {
         struct job *first, *last;               /* oldest first; finished ones stay until there is no room */
-        size_t n, n_plain;
+        size_t n, n_ended;
         uint64_t counter;
         char prefix[9];                         /* of this life of the process: ids of another one aren't ours */
         struct item *queue, *queue_end;
@@ -106,8 +105,6 @@ void job_answer_dry(struct job *j);
  * when uvd took or refused it. */
 void job_run(struct job *j);
 struct job *job_find(struct manager *m, const char *id);
-/* The version that the job of a transaction installed; 0 if none is known. */
-uint64_t jobs_installed_by(struct manager *m, const char *txn);
 size_t jobs_count(const struct manager *m);
 
 /* method Wait: blocks the caller, not us. `who` is any pointer that stands for the caller. */
@@ -127,8 +124,8 @@ void turn_passed(struct manager *m);
 
 /* unsettled.c: both roles may have been away, or this one: what was written for a transaction whose end is not known. */
 void unsettled_review(struct manager *m);
-/* Promises a transaction to the note that is written with its drop-in. 0 or -errno. */
-int unsettled_intend(struct item *i) ULV_MUST_CHECK;
+/* Promises transactions to the note that is written with the files of a job. 0 or -errno. */
+int unsettled_intend(struct job *j) ULV_MUST_CHECK;
 void unsettled_settle(struct job *j);
 
 /* job.c, submit.c and unsettled.c only: */

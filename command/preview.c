@@ -113,11 +113,9 @@ int preview(struct job *j, struct ulv_diag *reterr) {
 }
 
 int preview_operations(struct manager *m, const char *operations, struct ulv_diag *reterr) {
-        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *copy = NULL;
-        int r;
+        const struct ulv_txn t = { .id = "preview", .zone = "default", .subject = "preview", .reason = "", .now = manager_now(m, CLOCK_REALTIME),
+                                   .operations = operations, .operations_len = strlen(operations) };
+        int r = ulv_ledger_try(m->ledger, &t, reterr);
 
-        r = mirror_copy(m, &copy);
-        if (r == 0)
-                r = step(copy, operations, manager_now(m, CLOCK_REALTIME), 0, reterr);
         return r > 0 ? 1 : r;
 }

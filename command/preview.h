@@ -10,5 +10,7 @@
 int preview(struct job *j, struct ulv_diag *reterr) ULV_MUST_CHECK;
 /* Can these operations be stepped on the ledger as it is now? Tells so. 0; 1 (reterr); -errno. */
 int preview_operations(struct manager *m, const char *operations, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* undo.c: may the ledger take a transaction back now, which is in this state and has these operations for it? 0; 1 (reterr); -errno. */
+int undo_check(struct manager *m, const char *txn, const char *state, const char *undo, struct ulv_diag *reterr) ULV_MUST_CHECK;
 /* Text of a plan's lines, as lib/protocol.h has it. */
 void preview_lines(struct ulv_strbuf *b, const struct ulv_plan *p);

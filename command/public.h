@@ -80,8 +80,10 @@ int method_status(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_definition(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_logs(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
-/* forward.c: uvd's answers, passed on */
+/* history.c */
 int method_history(sd_bus_message *call, void *userdata, sd_bus_error *error);
+
+/* forward.c: uvd's answers, passed on */
 int method_transaction(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_backup(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_restore(sd_bus_message *call, void *userdata, sd_bus_error *error);

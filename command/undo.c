@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Undo: the ledger kept, with each transaction, the operations that take it back. They are tried on a copy
- * of the mirror, then submitted as a new transaction. The definitions that the old one's job wrote go back
- * too, where this process still knows of it and nobody changed these files since. */
+/* Undo: the ledger kept, with each transaction, the operations that take it back. They are tried on the mirror; then
+ * operations, which noted what it wrote for the old transaction, takes these files back; then they are submitted as a
+ * new transaction, for which the files are noted again: so an undo can be undone, and none of it needs this process
+ * to have lived through the first one. If either of the two refuses, neither changes anything. */
 
+#include "command/change.h"
 #include "command/preview.h"
 #include "command/public.h"
 #include "lib/protocol.h"
@@ -57,17 +59,31 @@ static int undo_line(const char *line, size_t len, void *userdata) {
         return 0;
 }
 
-/* The old transaction's undo is known: try it on a copy, then submit it as a new transaction. */
-static int undo_go(struct job *j, const char *undo, struct ulv_diag *d) {
-        int r;
-
+int undo_check(struct manager *m, const char *txn, const char *state, const char *undo, struct ulv_diag *d) {
+        if (ulv_streq(state, "reaching")) {
+                ulv_diag_what(d, ULV_EXIT_CONFLICT, "transaction %s is still under way", txn);
+                ulv_diag_try(d, "again when it is done");
+                return 1;
+        }
+        if (ulv_streq(state, "undone")) {
+                ulv_diag_what(d, ULV_EXIT_CONFLICT, "transaction %s can't be taken back", txn);
+                ulv_diag_why(d, "a part of what it wanted wasn't reached, and went back by itself");
+                ulv_diag_try(d, "uvctl history, and uvctl plan for what is different from the definitions");
+                return 1;
+        }
         if (!undo[0]) {
-                ulv_diag_what(d, ULV_EXIT_CONFLICT, "transaction %s can't be taken back", j->items[0].name);
+                ulv_diag_what(d, ULV_EXIT_CONFLICT, "transaction %s can't be taken back", txn);
                 ulv_diag_why(d, "what it did has no opposite: a partition that was stopped isn't made as it was");
                 ulv_diag_try(d, "uvctl history");
                 return 1;
         }
-        r = preview_operations(j->m, undo, d);
+        return preview_operations(m, undo, d);
+}
+
+/* The old transaction's undo is known. */
+static int undo_go(struct job *j, const char *state, const char *undo, struct ulv_diag *d) {
+        int r = undo_check(j->m, j->items[0].name, state, undo, d);
+
         if (r == 0)
                 r = ulv_op_each_line(undo, strlen(undo), undo_line, &j->plan);
         if (r != 0)
@@ -96,30 +112,38 @@ static int on_transaction(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_b
                 return 0;
         }
         r = sd_bus_message_read(reply, "sts", &state, &generation, &undo);
-        if (r >= 0 && ulv_streq(state, "reaching")) {
-                ulv_diag_what(&d, ULV_EXIT_CONFLICT, "transaction %s is still under way", j->items[0].name);
-                ulv_diag_try(&d, "again when it is done");
-                r = 1;
-        } else if (r >= 0)
-                r = undo_go(j, undo, &d);
+        if (r >= 0)
+                r = undo_go(j, state, undo, &d);
         if (r > 0)
                 job_refuse(j, &d);
         else if (r < 0)
                 job_refuse_errno(j, r);
-        else if (j->flags & ULV_FLAG_DRY_RUN)
-                job_answer_dry(j);
-        else {
-                /* The definitions go back too, if nobody changed them since. */
-                j->revert = jobs_installed_by(j->m, j->items[0].name);
-                if (j->revert == 0 || turn_take(j, job_run))
-                        job_run(j);
-        }
+        else
+                change_take_back(j);
         return 0;
+}
+
+static void undo_begin(struct job *j) {
+        sd_bus_message *ask = NULL;
+        int r = -ENOTCONN;
+
+        if (j->m->uvd.bus && (r = sd_bus_message_new_method_call(j->m->uvd.bus, &ask, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Transaction")) >= 0 &&
+            (r = sd_bus_message_append(ask, "s", j->items[0].name)) >= 0)
+                r = link_call(&j->m->uvd, ask, on_transaction, j);
+        sd_bus_message_unref(ask);
+        if (r == -ENOTCONN) {
+                struct ulv_diag d;
+
+                public_uvd_away(&d);
+                job_refuse(j, &d);
+        } else if (r < 0)
+                job_refuse_errno(j, r);
+        else
+                j->busy++;
 }
 
 int method_undo(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct public_peer *pp = userdata;
-        sd_bus_message *ask = NULL;
         const char *txn, *reason;
         uint32_t flags;
         struct job *j;
@@ -133,23 +157,7 @@ int method_undo(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
         if (public_too_long(call, reason))
                 return 1;
         j = job_new(pp->m, call, "undo", 1, flags, 0, reason);
-        if (!j)
-                return 1;
-        if (!item_name(&j->items[0], txn, ""))
-                return 1;
-        r = -ENOTCONN;
-        if (pp->m->uvd.bus && (r = sd_bus_message_new_method_call(pp->m->uvd.bus, &ask, NULL, ULV_PATH_LEDGER, ULV_IF_LEDGER, "Transaction")) >= 0 &&
-            (r = sd_bus_message_append(ask, "s", txn)) >= 0)
-                r = link_call(&pp->m->uvd, ask, on_transaction, j);
-        sd_bus_message_unref(ask);
-        if (r == -ENOTCONN) {
-                struct ulv_diag d;
-
-                public_uvd_away(&d);
-                job_refuse(j, &d);
-        } else if (r < 0)
-                job_refuse_errno(j, r);
-        else
-                j->busy++;
+        if (j && item_name(&j->items[0], txn, "") && turn_take(j, undo_begin))
+                undo_begin(j);
         return 1;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What was written and not submitted, or submitted and not seen to its end, because this process was killed in
- * between, or uvd was away for too long. operations keeps a note of every drop-in that was written for a transaction:
+ * between, or uvd was away for too long. operations notes for which transaction it writes files:
  * who comes after asks uvd for that transaction, as for any whose answer was lost (submit.c), and the job
- * that is made for it here ends as the first one would have: the drop-in stays, or goes back. */
+ * that is made for it here ends as the first one would have: the files stay, or go back. */
 
 #include <stdio.h>
 
@@ -20,7 +20,7 @@ static bool is_under_way(const struct manager *m, const char *txn) {
 }
 
 static void take_up(struct manager *m, uint64_t version, const char *partition, const char *txn) {
-        struct job *j = job_new(m, NULL, "set", 1, 0, 0, "");
+        struct job *j = job_new(m, NULL, *partition ? "set" : "apply", 1, 0, 0, "");
         struct item *i = j ? &j->items[0] : NULL;
 
         if (!j)
@@ -32,13 +32,14 @@ static void take_up(struct manager *m, uint64_t version, const char *partition, 
                 job_refuse_errno(j, -EINVAL);
                 return;
         }
-        i->request.verb = ULV_REQUEST_SET;
+        i->request.verb = *partition ? ULV_REQUEST_SET : ULV_REQUEST_APPLY;
         j->installed = version;
+        j->files_of = i->name;
         j->noted = true;
         i->tries = JOB_TRIES_MAX;       /* whoever asked for it isn't there any more: what never came isn't tried again */
         i->state = ITEM_UNKNOWN;
-        ulv_log(ULV_LOG_INFO, "version %llu of the definitions was written for transaction %s of %s: asking how that ended",
-                (unsigned long long) version, txn, partition);
+        ulv_log(ULV_LOG_INFO, "version %llu of the definitions was written for transaction %s%s%s: asking how that ended",
+                (unsigned long long) version, txn, *partition ? " of " : "", partition);
         submit_resolve(m, i);
 }
 
@@ -75,8 +76,13 @@ void unsettled_review(struct manager *m) {
                 (void) ulv_log_errno(r, "cannot ask what isn't settled");
 }
 
-int unsettled_intend(struct item *i) {
-        return submit_new_id(i->job->m, i->intent);
+int unsettled_intend(struct job *j) {
+        int r = 0;
+
+        for (size_t i = 0; i < j->n_items && r == 0; i++)
+                if (!j->items[i].intent[0])
+                        r = submit_new_id(j->m, j->items[i].intent);
+        return r;
 }
 
 /* Without an answer: a note that stays is asked about again, and found done. */

@@ -20,7 +20,8 @@
  *        connection gets Changed and Settled: without the rows they would mean nothing
  *   Transaction(s id) -> (s state, t generation, s undo) state: done, undone, reaching; unknown = error NotFound
  *   History(s owner, t before_seq, u limit) -> (s lines)  newest first; lines: "row history SEQ - time= generation= id=
- *        subject= reason= state= operations= undo= after=" in the one text form
+ *        subject= reason= state= operations= undo= after=" in the one text form. Manager's adds undoable= (yes, no,
+ *        unknown): what Undo would answer now
  *   Backup() -> (t generation, h file)   sealed memfd: the text dump, checked by its last line
  *   Restore(h file) -> (t generation)    refused while any partition is live
  *   Exec(s partition, as argv, as env, s user, s cwd, ah stdio) -> (i status)   forwarded to the monitor; 0..255,
@@ -69,12 +70,16 @@
  *   Status() -> (t version, b differ, s problems)        differ: the files on disk aren't the set in force
  *   Check(h bundle, b merge) -> (b ok, h merged, s problems)   a candidate: files of `bundle` over those in force
  *        (merge=false: instead of them). An empty memfd is the files on disk as they are now.
- *   Install(h bundle) -> (t version)                     re-checks, writes what differs from the set in force, makes it
- *        the set in force; refused (Conflict) where that would overwrite a hand edit that doesn't count yet
- *   SetDropIn(s partition, s text, s transaction) -> (t version)   NAME.partition.d/50-set.conf; "" removes it. It is
- *        noted, before it is written, for which transaction: until Settle() or Revert()
- *   Revert(t version) -> (t version)                     takes back what the Install or SetDropIn that made `version`
- *        changed, if none of these files was changed again since (else Conflict)
+ *   Install(h bundle, a(ss) purposes) -> (t version)     re-checks, writes what differs from the set in force, makes it
+ *        the set in force; refused (Conflict) where that would overwrite a hand edit that doesn't count yet. purposes:
+ *        partition ("" = all) and transaction that its files are written for. That is noted before they are, and stays as
+ *        long as the version is kept, unless it is taken back by Revert(); unsettled until Settle()
+ *   SetDropIn(s partition, s text, s transaction) -> (t version)   NAME.partition.d/50-set.conf; "" removes it. Noted too
+ *   Revert(t version, s partition) -> (t version)        takes back what the call that made `version` changed (of one
+ *        partition's files, ""= all), if none of these files was changed again since (else Conflict)
+ *   TakeBack(s transaction, s by) -> (t version)         the same with what was written for a transaction, if anything was;
+ *        noted for the transaction `by`, so that it can be taken back in its turn. by "": only tells whether it could
+ *   Stuck(as transactions) -> (as)                       of these, those that TakeBack() would refuse
  *   Settle(t version) -> ()                              the transaction that it was written for has ended well
  *   Unsettled() -> (a(tss) version, partition, transaction)   what was neither settled nor taken back
  *   signals: Changed(t version)

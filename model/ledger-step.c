@@ -258,6 +258,17 @@ int ulv_ledger_step(struct ulv_ledger *l, const struct ulv_txn *t, struct ulv_ou
         return 0;
 }
 
+int ulv_ledger_try(struct ulv_ledger *l, const struct ulv_txn *t, struct ulv_diag *reterr) {
+        struct step s = { .l = l, .t = t, .reterr = reterr };
+        char *undo = NULL;
+        int r = run(&s, &undo);
+
+        free(undo);
+        ulv_strbuf_done(&s.undo);
+        ulv_rollback(l);
+        return r;
+}
+
 void ulv_outcome_done(struct ulv_outcome *o) {
         free(o->undo);
         *o = (struct ulv_outcome) {};

@@ -106,6 +106,8 @@ ULV_DEFINE_CLEANUP(struct ulv_ledger, ulv_ledger_free)
 /* 0 = applied whole; > 0 = ulv_refusal and nothing changed; < 0 = -errno and nothing changed (the Nth
  * allocation may fail anywhere). reterr may be NULL. */
 int ulv_ledger_step(struct ulv_ledger *l, const struct ulv_txn *t, struct ulv_outcome *ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* The same answer, and the ledger is as before in any case. */
+int ulv_ledger_try(struct ulv_ledger *l, const struct ulv_txn *t, struct ulv_diag *reterr) ULV_MUST_CHECK;
 
 /* All rows, sorted by kind then id (numbers by value) then owner; kinds NULL = all, or one kind. */
 int ulv_ledger_dump(const struct ulv_ledger *l, const char *kind, struct ulv_strbuf *b) ULV_MUST_CHECK;

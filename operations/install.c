@@ -296,14 +296,44 @@ static bool same_file(const struct ulv_source *a, const struct ulv_source *b) {
         return (!a && !b) || (a && b && a->len == b->len && memcmp(a->buf, b->buf, a->len) == 0);
 }
 
-static int cannot_revert(struct ulv_diag *d, uint64_t version, const char *why) {
+static int cannot_revert(struct ulv_diag *d, uint64_t version, const char *why, const char *try_) {
         ulv_diag_what(d, ULV_EXIT_CONFLICT, "cannot take back version %llu of the definitions", (unsigned long long) version);
         ulv_diag_why(d, "%s", why);
+        ulv_diag_try(d, "%s", try_);
         return 1;
 }
 
+/* Is the path one of the partition's: partitions/NAME.partition, or below NAME.partition.d? */
+static bool is_file_of(const char *path, const char *partition) {
+        size_t n = strlen(partition);
+
+        return ulv_startswith(path, "partitions/") && strncmp(path + strlen("partitions/"), partition, n) == 0 &&
+               ulv_startswith(path + strlen("partitions/") + n, ".partition");
+}
+
+/* Leaves those of v that are to go back. 0; 1: one was changed again since. */
+static int changes_to_revert(const struct install *in, const struct set *made, const char *partition, struct change *v, size_t *n, struct ulv_diag *reterr) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < *n; i++) {
+                const struct ulv_source *now = find_file(&in->in_force, v[i].path);
+                char why[sizeof(reterr->why)];
+
+                if ((partition[0] && !is_file_of(v[i].path, partition)) || same_file(now, v[i].old))
+                        continue;
+                if (same_file(now, v[i].new)) {
+                        v[kept++] = v[i];
+                        continue;
+                }
+                (void) snprintf(why, sizeof(why), "%s was changed again since", v[i].path);
+                return cannot_revert(reterr, made->files.version, why, "uvctl history, and take back the later change first");
+        }
+        *n = kept;
+        return 0;
+}
+
 /* The set in force without what changed from `before` to `made`. 0; 1 (reterr); -ENOMEM. */
-static int without_changes(const struct install *in, const struct set *before, const struct set *made, struct set *ret, struct ulv_diag *reterr) {
+static int without_changes(const struct install *in, const struct set *before, const struct set *made, const char *partition, struct set *ret, struct ulv_diag *reterr) {
         const struct ulv_bundle_files *f = &in->in_force.files;
         _cleanup_free_ struct ulv_source *v = NULL;
         _cleanup_free_ struct change *c = NULL;
@@ -311,14 +341,13 @@ static int without_changes(const struct install *in, const struct set *before, c
         int r;
 
         r = set_changes(before, made, &c, &n_changes);
-        if (r < 0)
+        if (r == 0)
+                r = changes_to_revert(in, made, partition, c, &n_changes, reterr);
+        if (r != 0)
                 return r;
         v = calloc(f->n_files + n_changes + 1, sizeof(*v));
         if (!v)
                 return -ENOMEM;
-        for (size_t i = 0; i < n_changes; i++)
-                if (!same_file(find_file(&in->in_force, c[i].path), c[i].new))
-                        return cannot_revert(reterr, made->files.version, "a file of it was changed again since");
         for (size_t i = 0, k = 0; i < f->n_files; i++) {        /* both are in path order */
                 while (k < n_changes && strcmp(c[k].path, f->files[i].file) < 0)
                         k++;
@@ -344,7 +373,7 @@ static int load_pair(const struct install *in, uint64_t version, struct set *mad
         return r == 0 ? set_load(in->state, version, before, &ignored) : r;
 }
 
-int install_revert(struct install *in, uint64_t version, struct ulv_diag *reterr) {
+int install_revert(struct install *in, uint64_t version, const char *partition, bool dry, struct ulv_diag *reterr) {
         _cleanup_free_ char *kept = NULL;
         struct set before = { 0 }, made = { 0 }, candidate = { 0 };
         _cleanup_strbuf_ struct ulv_strbuf problems = { .max = 64 * 1024 };
@@ -353,14 +382,14 @@ int install_revert(struct install *in, uint64_t version, struct ulv_diag *reterr
 
         r = load_pair(in, version, &made, &before);
         if (r > 0)
-                (void) cannot_revert(reterr, version, "it isn't kept any more");
+                (void) cannot_revert(reterr, version, "it isn't kept any more", "uvctl set, or uvctl edit, for what is to be as it was");
         if (r == 0)
-                r = without_changes(in, &before, &made, &candidate, reterr);
+                r = without_changes(in, &before, &made, partition, &candidate, reterr);
         if (r == 0 && (r = set_validate(&candidate, &problems)) > 0)
-                (void) cannot_revert(reterr, version, ulv_strbuf_str(&problems));
-        if (r == 0 && (r = kept_load(in, version, &kept)) > 0)
+                (void) cannot_revert(reterr, version, ulv_strbuf_str(&problems), "take back later changes first (uvctl history)");
+        if (r == 0 && !dry && (r = kept_load(in, version, &kept)) > 0)
                 r = 0;          /* an older one's note is gone: then all its files go back */
-        if (r == 0) {
+        if (r == 0 && !dry) {
                 paths = kept ? strchr(kept, '\n') : NULL;
                 r = run(in, &candidate, true, paths ? paths + 1 : "", reterr);
         } else if (r < 0)

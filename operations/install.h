@@ -22,8 +22,9 @@ int install_candidate(const struct install *in, const struct ulv_source *files, 
  * changes nothing only succeeds. Takes the candidate's content in every case. 0; 1 = refused, nothing
  * changed (reterr). */
 int install_run(struct install *in, struct set *candidate, struct ulv_diag *reterr) ULV_MUST_CHECK;
-/* Takes back what the installation that made `version` changed, if nobody changed these files again since:
- * later changes of other files stay. 0; 1 = refused (reterr). */
-int install_revert(struct install *in, uint64_t version, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* Takes back what the installation that made `version` changed (of one partition's files, or "": of all), if nobody
+ * changed these files again since: later changes of other files stay, and what is back already is left alone.
+ * dry: only tells whether it could. 0; 1 = refused (reterr). */
+int install_revert(struct install *in, uint64_t version, const char *partition, bool dry, struct ulv_diag *reterr) ULV_MUST_CHECK;
 /* Makes a valid candidate, read from the directory itself, the set in force. 0; 1 (reterr). */
 int install_adopt(struct install *in, struct set *candidate, struct ulv_diag *reterr) ULV_MUST_CHECK;

@@ -39,7 +39,7 @@ static int run(struct ulv_role *role, struct service *s) {
         r = install_open(&s->in, etc, state);
         if (r < 0)
                 return r;
-        r = unsettled_load(state, s->in.newest, &s->unsettled);
+        r = written_load(state, s->in.newest, &s->written);
         if (r < 0)
                 return fail(r, "cannot read what isn't settled in", "var/lib/ultravisor/operations");
         r = service_reload(s);
@@ -63,7 +63,7 @@ int main(int argc, char **argv) {
         if (r == 0) {
                 r = run(&role, &s);
                 install_done(&s.in);
-                unsettled_done(&s.unsettled);
+                written_done(&s.written);
                 ulv_strbuf_done(&s.problems);
         }
         ulv_role_done(&role);

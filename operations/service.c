@@ -222,16 +222,32 @@ static int method_check(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_err
         return sd_bus_reply_method_return(m, "bhs", r == 0, merged, ulv_strbuf_str(&problems));
 }
 
-/* Validates, installs (takes the candidate's content), answers. txn "": nobody will tell how it ended. */
-static int install_and_reply(sd_bus_message *m, struct service *s, struct set *candidate, const char *partition, const char *txn) {
+/* For which transaction, and files of which partition ("" = all). */
+struct purpose { const char *partition, *txn; };
+
+static int note_purposes(struct service *s, uint64_t version, const struct purpose *v, size_t n) {
+        uint64_t oldest = version <= SET_KEEP ? 0 : version - SET_KEEP;
+        int r = 0;
+
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = written_add(&s->written, version, oldest, v[i].partition, v[i].txn);
+        if (r == 0 && n > 0)
+                r = written_store(s->in.state, &s->written);
+        if (r < 0)
+                written_drop(s->in.state, &s->written, version, "");
+        return r;
+}
+
+/* Validates, installs (takes the candidate's content), answers. */
+static int install_and_reply(sd_bus_message *m, struct service *s, struct set *candidate, const struct purpose *purposes, size_t n) {
         _cleanup_strbuf_ struct ulv_strbuf problems = { .max = PROBLEMS_MAX };
         uint64_t before = s->in.in_force.files.version, version = candidate->files.version;
         struct ulv_diag d = { 0 };
         int r;
 
         r = set_validate(candidate, &problems);
-        if (r == 0 && txn[0])
-                r = unsettled_add(s->in.state, &s->unsettled, version, partition, txn);
+        if (r == 0)
+                r = note_purposes(s, version, purposes, n);
         if (r != 0)
                 set_done(candidate);
         if (r < 0)
@@ -244,7 +260,7 @@ static int install_and_reply(sd_bus_message *m, struct service *s, struct set *c
         }
         r = install_run(&s->in, candidate, &d);
         if (s->in.in_force.files.version == before)     /* refused, or there was nothing to write */
-                unsettled_drop(s->in.state, &s->unsettled, version);
+                written_drop(s->in.state, &s->written, version, "");
         if (r > 0)
                 return ulv_bus_reply_diag(m, &d);
         if (r < 0)
@@ -254,17 +270,44 @@ static int install_and_reply(sd_bus_message *m, struct service *s, struct set *c
         return r;
 }
 
+/* a(ss). *ret, which is the caller's, points into the message. */
+static int read_purposes(sd_bus_message *m, struct purpose **ret, size_t *ret_n) {
+        _cleanup_free_ struct purpose *v = calloc(WRITTEN_MAX, sizeof(*v));
+        size_t n = 0;
+        int r;
+
+        if (!v)
+                return -ENOMEM;
+        r = sd_bus_message_enter_container(m, 'a', "(ss)");
+        while (r >= 0 && n < WRITTEN_MAX && (r = sd_bus_message_read(m, "(ss)", &v[n].partition, &v[n].txn)) > 0)
+                n++;
+        if (r >= 0)
+                r = n < WRITTEN_MAX ? sd_bus_message_exit_container(m) : -E2BIG;
+        if (r < 0)
+                return r;
+        *ret = ulv_steal(v);
+        *ret_n = n;
+        return 0;
+}
+
 static int method_install(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct service *s = userdata;
+        _cleanup_free_ struct purpose *purposes = NULL;
         _cleanup_free_ char *text = NULL;
+        const struct written_note *note;
         struct ulv_diag d = { 0 };
         struct set given, candidate = { 0 };
-        size_t len = 0;
+        size_t len = 0, n = 0;
         int fd, r;
 
         r = sd_bus_message_read(m, "h", &fd);
+        if (r >= 0)
+                r = read_purposes(m, &purposes, &n);
         if (r < 0)
                 return r;
+        note = n > 0 ? written_find(&s->written, purposes[0].txn) : NULL;
+        if (note)       /* asked for again: the answer was lost */
+                return sd_bus_reply_method_return(m, "t", note->version);
         r = take_bundle(fd, &text, &len, &d);
         if (r == 0)
                 r = set_parse(text, len, &given, &d);
@@ -276,7 +319,7 @@ static int method_install(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_e
                 return ulv_bus_reply_diag(m, &d);
         if (r < 0)
                 return reply_errno(m, r);
-        return install_and_reply(m, s, &candidate, "", "");
+        return install_and_reply(m, s, &candidate, purposes, n);
 }
 
 /* The set in force with one file changed: text "" removes it. */
@@ -298,7 +341,7 @@ static int with_file(struct service *s, const char *path, const char *text, stru
 static int method_set_drop_in(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct service *s = userdata;
         char path[ULV_NAME_MAX + 64];
-        const struct unsettled_note *note;
+        const struct written_note *note;
         const char *name, *text, *txn;
         struct ulv_diag d = { 0 };
         struct set candidate;
@@ -307,7 +350,7 @@ static int method_set_drop_in(sd_bus_message *m, void *userdata, ULV_UNUSED sd_b
         r = sd_bus_message_read(m, "sss", &name, &text, &txn);
         if (r < 0)
                 return r;
-        note = unsettled_find(&s->unsettled, txn);
+        note = written_find(&s->written, txn);
         if (note)       /* asked for again: the answer was lost */
                 return sd_bus_reply_method_return(m, "t", note->version);
         if (!ulv_name_is_valid(name) || strlen(text) > ULV_INI_FILE_MAX) {
@@ -327,21 +370,22 @@ static int method_set_drop_in(sd_bus_message *m, void *userdata, ULV_UNUSED sd_b
                 return ulv_bus_reply_diag(m, &d);
         if (r < 0)
                 return reply_errno(m, r);
-        return install_and_reply(m, s, &candidate, name, txn);
+        return install_and_reply(m, s, &candidate, &(struct purpose) { name, txn }, 1);
 }
 
 static int method_revert(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct service *s = userdata;
         uint64_t version, before = s->in.in_force.files.version;
         struct ulv_diag d = { 0 };
+        const char *partition;
         int r;
 
-        r = sd_bus_message_read(m, "t", &version);
+        r = sd_bus_message_read(m, "ts", &version, &partition);
         if (r < 0)
                 return r;
-        r = install_revert(&s->in, version, &d);
+        r = install_revert(&s->in, version, partition, false, &d);
         if (r >= 0)     /* what was changed again since can't go back later either */
-                unsettled_drop(s->in.state, &s->unsettled, version);
+                written_drop(s->in.state, &s->written, version, partition);
         if (r > 0)
                 return ulv_bus_reply_diag(m, &d);
         if (r < 0)
@@ -349,6 +393,71 @@ static int method_revert(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         r = sd_bus_reply_method_return(m, "t", s->in.in_force.files.version);
         changed(s, before);
         return r;
+}
+
+/* What was written for one transaction goes back for another one, whose note it gets. */
+static int take_back(struct service *s, const struct written_note *note, const char *txn, struct ulv_diag *d) {
+        const struct written_note of = *note;   /* adding one may move it */
+        uint64_t version = s->in.newest + 1;
+        int r;
+
+        if (!txn[0])
+                return install_revert(&s->in, of.version, of.partition, true, d);
+        r = note_purposes(s, version, &(struct purpose) { of.partition, txn }, 1);
+        if (r == 0)
+                r = install_revert(&s->in, of.version, of.partition, false, d);
+        if (s->in.in_force.files.version != version)    /* refused, or it was back already */
+                written_drop(s->in.state, &s->written, version, "");
+        return r;
+}
+
+static int method_take_back(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct service *s = userdata;
+        uint64_t before = s->in.in_force.files.version;
+        const struct written_note *note, *again;
+        const char *txn, *by;
+        struct ulv_diag d = { 0 };
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &txn, &by);
+        if (r < 0)
+                return r;
+        again = by[0] ? written_find(&s->written, by) : NULL;
+        if (again)      /* asked for again: the answer was lost */
+                return sd_bus_reply_method_return(m, "t", again->version);
+        note = written_find(&s->written, txn);
+        r = note ? take_back(s, note, by, &d) : 0;
+        if (r > 0)
+                return ulv_bus_reply_diag(m, &d);
+        if (r < 0)
+                return reply_errno(m, r);
+        r = sd_bus_reply_method_return(m, "t", s->in.in_force.files.version);
+        changed(s, before);
+        return r;
+}
+
+/* Of some transactions those of which nothing can go back, by the function that would take it back. */
+static int method_stuck(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct service *s = userdata;
+        ULV_CLEANUP(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *txn;
+        int r;
+
+        r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "s");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "s");
+        while (r >= 0 && (r = sd_bus_message_read(m, "s", &txn)) > 0) {
+                const struct written_note *note = written_find(&s->written, txn);
+                struct ulv_diag d;
+
+                if (note && take_back(s, note, "", &d) != 0)
+                        r = sd_bus_message_append(reply, "s", txn);
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
 static int method_settle(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -359,7 +468,7 @@ static int method_settle(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         r = sd_bus_message_read(m, "t", &version);
         if (r < 0)
                 return r;
-        unsettled_drop(s->in.state, &s->unsettled, version);
+        written_settle(s->in.state, &s->written, version);
         return sd_bus_reply_method_return(m, "");
 }
 
@@ -371,8 +480,9 @@ static int method_unsettled(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus
         r = sd_bus_message_new_method_return(m, &reply);
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, 'a', "(tss)");
-        for (size_t i = 0; r >= 0 && i < s->unsettled.n; i++)
-                r = sd_bus_message_append(reply, "(tss)", s->unsettled.v[i].version, s->unsettled.v[i].partition, s->unsettled.v[i].txn);
+        for (size_t i = 0; r >= 0 && i < s->written.n; i++)
+                if (!s->written.v[i].settled)
+                        r = sd_bus_message_append(reply, "(tss)", s->written.v[i].version, s->written.v[i].partition, s->written.v[i].txn);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
@@ -384,9 +494,11 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Reload", "", "bts", method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Status", "", "tbs", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Check", "hb", "bhs", method_check, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Install", "h", "t", method_install, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Install", "ha(ss)", "t", method_install, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("SetDropIn", "sss", "t", method_set_drop_in, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("Revert", "t", "t", method_revert, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Revert", "ts", "t", method_revert, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("TakeBack", "ss", "t", method_take_back, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Stuck", "as", "as", method_stuck, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Settle", "t", "", method_settle, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Unsettled", "", "a(tss)", method_unsettled, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL("Changed", "t", 0),

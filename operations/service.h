@@ -5,11 +5,11 @@
 
 #include "lib/bus.h"
 #include "operations/install.h"
-#include "operations/unsettled.h"
+#include "operations/written.h"
 
 struct service {
         struct install in;
-        struct unsettled unsettled;
+        struct written written;
         struct ulv_bus_listener *listener;
         uid_t command;                  /* the one uid that may connect */
         struct ulv_strbuf problems;     /* why the files on disk don't count; "" if they do */

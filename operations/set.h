@@ -6,7 +6,7 @@
 
 #include "operations/files.h"
 
-#define SET_KEEP 10
+#define SET_KEEP 50     /* undo reaches that far back */
 
 /* One whole set as its bundle. */
 struct set {

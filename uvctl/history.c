@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* `history`: who changed what, and when, in the words of the verbs. The ledger keeps operations; they are
- * summed up by partition here, and shown as they are with -o wide. */
+/* `history`: who changed what, and when, in words (history-words.c), or as the ledger keeps it with -o wide. */
 
 #include "uvctl/history.h"
 
@@ -54,10 +53,11 @@ static int get_history(struct uvctl *u, const char *owner, size_t limit, struct 
         int r;
 
         while (h->n < limit) {
+                size_t wanted = h->reports ? ULV_MIN(limit - h->n, (size_t) HISTORY_PAGE) : HISTORY_PAGE;
                 _cleanup_message_ sd_bus_message *m = NULL;
                 const char *lines;
 
-                r = client_call(u, &m, "History", "stu", owner, before, (uint32_t) HISTORY_PAGE);
+                r = client_call(u, &m, "History", "stu", owner, before, (uint32_t) wanted);
                 if (r == 0)
                         r = client_read(u, m, "s", &lines);
                 if (r != 0)
@@ -74,155 +74,6 @@ static int get_history(struct uvctl *u, const char *owner, size_t limit, struct 
         return 0;
 }
 
-/* --- in words ---------------------------------------------------------------------------------------- */
-
-/* What a transaction does to one partition. */
-struct deed {
-        const char *owner;                      /* of an op in `deeds` */
-        const char *state;                      /* that it is brought to, NULL if none */
-        bool defined, removed, killed, limited;
-        struct ulv_strbuf attached;             /* " +mount data" */
-        int64_t cores, share, memory;           /* what it gets more; memory in ULV_MEMORY_UNITs */
-};
-
-#define DEEDS_MAX 64    /* more are counted */
-#define DEEDS_SHOWN 4
-
-struct deeds {
-        struct ulv_op *ops; size_t n_ops;       /* own the names */
-        struct deed v[DEEDS_MAX]; size_t n, more;
-};
-
-static struct deed *deed_of(struct deeds *d, const char *owner) {
-        for (size_t i = 0; i < d->n; i++)
-                if (ulv_streq(d->v[i].owner, owner))
-                        return &d->v[i];
-        if (d->n == DEEDS_MAX) {
-                d->more++;
-                return NULL;
-        }
-        d->v[d->n] = (struct deed) { .owner = owner };
-        return &d->v[d->n++];
-}
-
-/* n = 1 or -1. The host, idle and the pool give and take what others get and lose: not told. */
-static void add_amount(struct deeds *d, const struct ulv_op *op, const char *owner, int n) {
-        static const char *const quiet[] = { "host", "idle", "pool" };
-        int64_t amount = (int64_t) ULV_MIN(row_u64(op, "amount"), UINT64_C(1) << 60);
-        struct deed *deed;
-
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(quiet); i++)
-                if (ulv_streq(owner, quiet[i]))
-                        return;
-        deed = deed_of(d, owner);
-        if (!deed)
-                return;
-        if (ulv_streq(op->kind, "core"))
-                deed->cores += n;
-        else if (ulv_streq(op->kind, "share"))
-                deed->share += n * amount;
-        else if (ulv_streq(op->kind, "memory"))
-                deed->memory += n * amount;
-        else if (ulv_streq(op->kind, "limit"))
-                deed->limited = true;
-        else if (ulv_streq(op->kind, "mount") || ulv_streq(op->kind, "device") || ulv_streq(op->kind, "block") || ulv_streq(op->kind, "channel"))
-                ulv_strbuf_addf(&deed->attached, "%s%c%s %.*s", deed->attached.len > 0 ? ", " : "", n > 0 ? '+' : '-', op->kind,
-                                (int) strcspn(op->id, "@"), op->id);
-}
-
-static void add_partition_op(struct deeds *d, const struct ulv_op *op) {
-        struct deed *deed = deed_of(d, op->id);
-
-        if (!deed)
-                return;
-        if (ulv_streq(op->verb, "define"))
-                deed->defined = true;
-        else if (ulv_streq(op->verb, "remove"))
-                deed->removed = true;
-        else if (ulv_streq(op->verb, "state")) {
-                deed->state = row_str(op, "state");
-                deed->killed = ulv_streq(row_str(op, "force"), "yes");
-        }
-}
-
-static int take_operation(const char *line, size_t len, void *userdata) {
-        struct deeds *d = userdata;
-        struct ulv_op *grown = reallocarray(d->ops, d->n_ops + 1, sizeof(*grown)), *op;
-        int r;
-
-        if (!grown)
-                return -ENOMEM;
-        d->ops = grown;
-        r = ulv_op_parse(line, len, &d->ops[d->n_ops], NULL);
-        if (r != 0)
-                return r < 0 ? r : 0;           /* > 0: of a later version; the others tell enough */
-        op = &d->ops[d->n_ops++];
-        if (ulv_streq(op->kind, "partition"))
-                add_partition_op(d, op);
-        else if (ulv_streq(op->verb, "claim"))
-                add_amount(d, op, op->owner, 1);
-        else if (ulv_streq(op->verb, "release"))
-                add_amount(d, op, op->owner, -1);
-        else if (ulv_streq(op->verb, "move")) {
-                add_amount(d, op, op->owner, -1);
-                add_amount(d, op, row_str(op, "to"), 1);
-        }
-        return 0;
-}
-
-static void add_delta(struct ulv_strbuf *b, int64_t n, bool sign, bool *first, void (*format)(struct ulv_strbuf *b, uint64_t v), const char *unit) {
-        if (n == 0)
-                return;
-        ulv_strbuf_add(b, *first ? ": " : ", ");
-        *first = false;
-        if (sign || n < 0)
-                ulv_strbuf_addc(b, n < 0 ? '-' : '+');
-        format(b, (uint64_t) (n < 0 ? -n : n));
-        ulv_strbuf_add(b, unit);
-}
-
-static void format_units(struct ulv_strbuf *b, uint64_t units) { ulv_size_format(b, units * ULV_MEMORY_UNIT); }
-
-/* "start web: 1 core, 128M", "change db: +8G", "stop web" */
-static void add_deed(struct ulv_strbuf *b, const struct deed *d) {
-        bool gets = d->cores || d->share || d->memory || d->limited || d->attached.len > 0, first = true, starts = d->state && ulv_streq(d->state, "starting");
-
-        if (starts)
-                ulv_strbuf_add(b, "start");
-        else if (d->state && ulv_streq(d->state, "stopping"))
-                ulv_strbuf_add(b, d->killed ? "kill" : "stop");
-        else if (d->state)
-                ulv_strbuf_addf(b, "make it %s:", d->state);
-        else
-                ulv_strbuf_add(b, d->removed ? "remove" : gets ? "change" : "define");
-        ulv_strbuf_addf(b, " %s", d->owner);
-        add_delta(b, d->cores, !starts, &first, ulv_strbuf_addu, d->cores == 1 || d->cores == -1 ? " core" : " cores");
-        add_delta(b, d->share, !starts, &first, ulv_share_format, " share");
-        add_delta(b, d->memory, !starts, &first, format_units, "");
-        if (d->limited && !starts)
-                ulv_strbuf_addf(b, "%slimits", first ? ": " : ", ");
-        if (d->attached.len > 0 && !starts)
-                ulv_strbuf_addf(b, "%s%s", first && !d->limited ? ": " : ", ", ulv_strbuf_str(&d->attached));
-}
-
-int history_words(struct ulv_strbuf *b, const char *operations) {
-        struct deeds d = { 0 };
-        int r = ulv_op_each_line(operations, strlen(operations), take_operation, &d);
-
-        for (size_t i = 0; i < d.n && i < DEEDS_SHOWN; i++) {
-                ulv_strbuf_add(b, i > 0 ? "; " : "");
-                add_deed(b, &d.v[i]);
-        }
-        if (d.n > DEEDS_SHOWN)
-                ulv_strbuf_addf(b, "; and %s%zu more", d.more > 0 ? "over " : "", d.n - DEEDS_SHOWN);
-        for (size_t i = 0; i < d.n; i++)
-                ulv_strbuf_done(&d.v[i].attached);
-        for (size_t i = 0; i < d.n_ops; i++)
-                ulv_op_done(&d.ops[i]);
-        free(d.ops);
-        return r < 0 ? r : 0;
-}
-
 /* --- shown --------------------------------------------------------------------------------------------- */
 
 /* "uid 0" is what the ledger keeps; people have names. */
@@ -235,17 +86,23 @@ static void add_who(struct table *t, const char *subject) {
         table_add(t, pw ? pw->pw_name : *subject ? subject : NULL);
 }
 
-static void add_what(struct table *t, const struct ulv_op *op) {
-        _cleanup_strbuf_ struct ulv_strbuf what = { 0 };
-        const char *reason = row_str(op, "reason");
+static void add_what(struct ulv_strbuf *what, const struct ulv_op *op) {
+        const char *reason = row_str(op, "reason"), *id = row_str(op, "id");
 
-        if (history_words(&what, row_str(op, "operations")) < 0)
-                what.error = what.error ? what.error : -ENOMEM;
-        if (what.len == 0 && ulv_startswith(row_str(op, "id"), "inventory-"))
-                ulv_strbuf_add(&what, "what the machine has, as it was found");
+        if (history_words(what, row_str(op, "operations"), ulv_startswith(id, "report-")) < 0)
+                what->error = what->error ? what->error : -ENOMEM;
+        if (what->len == 0)
+                ulv_strbuf_add(what, ulv_startswith(id, "inventory-") ? "what the machine has, as it was found" :
+                               *row_str(op, "operations") ? "of a kind that this uvctl doesn't know" : *reason ? "" : "nothing");
         if (*reason)
-                ulv_strbuf_addf(&what, what.len > 0 ? " (%s)" : "%s", reason);
-        table_add_buffer(t, &what);
+                ulv_strbuf_addf(what, what->len > 0 ? " (%s)" : "%s", reason);
+}
+
+/* What undo would answer now, from the planner. */
+static const char *undoable(const struct ulv_op *op) {
+        const char *answer = row_str(op, "undoable");
+
+        return ulv_streq(answer, "yes") || ulv_streq(answer, "no") ? answer : "?";
 }
 
 /* One line, whatever it holds: `; ` between operations. */
@@ -262,6 +119,7 @@ static void add_raw(struct table *t, const char *operations) {
 }
 
 static void add_history_row(struct table *t, const struct ulv_op *op, bool wide) {
+        _cleanup_strbuf_ struct ulv_strbuf what = { 0 };
         time_t seconds = (time_t) (row_u64(op, "time") / 1000000);
         char when[32] = "-";
         struct tm tm;
@@ -272,8 +130,9 @@ static void add_history_row(struct table *t, const struct ulv_op *op, bool wide)
         add_who(t, row_str(op, "subject"));
         table_add(t, row_str(op, "state")[0] ? row_str(op, "state") : NULL);
         table_add(t, row_str(op, "id"));
-        table_add(t, row_str(op, "undo")[0] ? "yes" : "no");
-        add_what(t, op);
+        table_add(t, undoable(op));
+        add_what(&what, op);
+        table_add_buffer(t, &what);
         if (wide)
                 add_raw(t, row_str(op, "operations"));
 }
@@ -311,6 +170,9 @@ static int history_json(struct uvctl *u, const struct history *h) {
 
         json_array(&j, NULL);
         for (size_t i = 0; i < h->n; i++) {
+                _cleanup_strbuf_ struct ulv_strbuf what = { 0 };
+
+                add_what(&what, &h->ops[i]);
                 json_object(&j, NULL);
                 json_u64(&j, "Sequence", strtoull(h->ops[i].id, NULL, 10));
                 for (size_t k = 0; k < ULV_ARRAY_SIZE(keys); k++)
@@ -318,6 +180,8 @@ static int history_json(struct uvctl *u, const struct history *h) {
                                 json_u64(&j, keys[k].name, row_u64(&h->ops[i], keys[k].key));
                         else
                                 json_string(&j, keys[k].name, row_str(&h->ops[i], keys[k].key));
+                json_string(&j, "What", ulv_strbuf_str(&what));
+                json_string(&j, "Undoable", undoable(&h->ops[i]));
                 json_end(&j);
         }
         json_end(&j);
@@ -341,7 +205,7 @@ static int check_name(struct uvctl *u, const char *name) {
 
 int verb_history(struct uvctl *u, int argc, char **argv) {
         struct history h = { .reports = given(u, OPT_ALL) };
-        size_t limit = given(u, OPT_ALL) ? SIZE_MAX : given(u, OPT_LINES) ? u->lines : 20;
+        size_t limit = given(u, OPT_LINES) ? u->lines : given(u, OPT_ALL) ? SIZE_MAX : 20;
         int r;
 
         r = get_history(u, argc > 0 ? argv[0] : "", limit, &h);

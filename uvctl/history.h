@@ -3,5 +3,5 @@
 
 #include "lib/strbuf.h"
 
-/* What a transaction's operations do, as one would say it: "start web: 1 core, 128M". 0 or -ENOMEM. */
-int history_words(struct ulv_strbuf *b, const char *operations);
+/* What operations of the ledger's form did, for people; report: a monitor told them. 0; -ENOMEM. */
+int history_words(struct ulv_strbuf *b, const char *operations, bool report);

@@ -90,6 +90,12 @@ teardown() { uv stop -a --force >/dev/null 2>&1; uv reload >/dev/null; uv apply 
     [[ "$output" == *"start ha: 2 cores, 1G"* ]]
     [[ "$output" == *"define ha; define hb"* ]]
     [[ "$output" != *"claim core"* ]]
+    [ "$(uv history --all -l 3 -o name | wc -l)" = 3 ]
+    run uv history --all -l 20
+    [[ "$output" == *"ha reached running, 2 cores, 1G"* ]]
+    [[ "$output" == *"ha reached 512M and let go of 512M"* ]]
+    [[ "$output" == *"hb ended: exit 0"* ]]
+    [ "$(uv history --all -o json | jq '[.[] | select(.What == "" or (.What | startswith("make it")))] | length')" = 0 ]
     run uv history --lines=7 -o wide; [[ "$output" == *"claim core "*"; claim memory "* ]]
 }
 
@@ -123,6 +129,38 @@ teardown() { uv stop -a --force >/dev/null 2>&1; uv reload >/dev/null; uv apply 
     [ "$(field db Leader)" = "$pid" ]
     id=$(uv history db -o json | jq -r '.[0].Id // .[0].id')
     [ -n "$id" ]
+}
+
+@test "history says what undo would answer, of the ledger and of the files" {
+    sim web Share=1 256M; sim db Share=1 256M; uv apply -y; uv start web db
+    uv set web share=0.5; uv set web share=0.4; uv set db share=0.5; uv set --runtime db memory=128M
+    for line in $(uv history -l 8 -o json | jq -r '.[] | .Id + "," + .Undoable'); do
+        run uv undo -n "${line%,*}"
+        [ "${line#*,}" = "$([ "$status" = 0 ] && echo yes || echo no)" ] || { uv history -l 8; echo "$line: $output"; false; }
+    done
+    uv history -l 8 -o json | jq -e 'map(.Undoable) | (contains(["yes"]) and contains(["no"]))'
+    # The file was changed again since, so neither the file nor the ledger goes back.
+    id=$(uv history web -l 2 -o name | tail -n 1)
+    run uv undo "$id"
+    [ "$status" = 6 ]; [[ "${lines[1]}" == *50-set.conf*"changed again since" ]]; [ "$(field web ShareWanted)" = 0.4 ]
+}
+
+@test "undo takes files back though uv-command was killed in between; and so does the undo of the undo" {
+    sim web Share=1 256M; sim db Share=1 256M; uv apply -y; uv start web
+    file=$ROOT/etc/ultravisor/partitions/web.partition.d/50-set.conf
+    uv set web share=0.5
+    kill -9 "$(pids_of uv-command)"; wait_for 5 uv list
+    uv undo "$(uv history -l 1 -o name)"
+    [ ! -e "$file" ]; [ "$(field web ShareWanted)" = 1 ]
+    kill -9 "$(pids_of uv-command)" "$(pids_of uv-operations)"; wait_for 5 uv list
+    wait_for 5 uv undo "$(uv history -l 1 -o name)"
+    grep -q Share=0.5 "$file"; [ "$(field web ShareWanted)" = 0.5 ]
+    # Of two that were removed together, one.
+    uv stop web; uv remove web db
+    kill -9 "$(pids_of uv-command)"; wait_for 5 uv list
+    uv undo "$(uv history db -l 1 -o name)"
+    [ -e "$ROOT/etc/ultravisor/partitions/db.partition" ]; [ ! -e "$ROOT/etc/ultravisor/partitions/web.partition" ]
+    run uv plan; [[ "$output" == *"Nothing to do."* ]]
 }
 
 @test "move takes from one and gives to the other in one transaction" {

@@ -51,7 +51,7 @@ agree() { [ "$(in_file)" = "$(in_ledger)" ]; }
         for ((k = 0; k < 1000000; k++)); do [ "$file" -ef "$ROOT/old" ] || break; done
         kill -9 $setter "$pid"          # uvctl would ask for it again
         wait $setter || true
-        wait_for 10 eval '[ ! -e "$ROOT/var/lib/ultravisor/operations/unsettled" ]'
+        wait_for 10 eval '! grep -q ^unsettled "$ROOT/var/lib/ultravisor/operations/unsettled"'
         wait_for 5 agree || { echo "round $i: file $(in_file), ledger $(in_ledger)"; false; }
     done
 }

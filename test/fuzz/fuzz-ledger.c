@@ -48,10 +48,15 @@ static void step(struct ulv_ledger *l, const char *ops, size_t len, const char *
         _cleanup_strbuf_ struct ulv_strbuf before = {}, after = {};
         struct ulv_outcome o = {};
         struct ulv_diag d = {};
-        int r;
+        int r, tried;
 
         MUST(ulv_ledger_dump(l, NULL, &before) == 0);
+        tried = ulv_ledger_try(l, &t, NULL);
+        MUST(ulv_ledger_dump(l, NULL, &after) == 0);
+        MUST(ulv_streq(before.s, after.s));
+        ulv_strbuf_reset(&after);
         r = ulv_ledger_step(l, &t, &o, &d);
+        MUST(r == tried);
         MUST(r >= 0 && (r == 0 || d.what[0]));
         if (r > 0) {
                 MUST(ulv_ledger_dump(l, NULL, &after) == 0);

@@ -15,12 +15,13 @@
 
 #include "operations/files.c"
 #include "operations/set.c"
-
 #include "operations/install.c"
+#include "operations/written.c"
 
 #define DB "partitions/db.partition"
 #define WEB "partitions/web.partition"
 #define A "[Partition]\nType=sim\n[CPU]\nShare=1\n[Memory]\nSize=64M\n"
+#define C "[Partition]\nType=sim\n[CPU]\nShare=3\n[Memory]\nSize=64M\n"
 #define B "[Partition]\nType=sim\n[CPU]\nShare=2\n[Memory]\nSize=64M\n"
 
 struct bed { char dir[64]; int etc, state; struct install in; };
@@ -179,13 +180,63 @@ static void a_revert_takes_back_one_version_only(ULV_UNUSED void **state) {
         assert_int_equal(install(&b, A, A), 0);
         assert_int_equal(install(&b, B, A), 0);
         assert_int_equal(install(&b, B, B), 0);
-        assert_int_equal(install_revert(&b.in, 2, &d), 0);
+        assert_int_equal(install_revert(&b.in, 2, "", false, &d), 0);
         assert_file(&b, DB, A);
         assert_file(&b, WEB, B);
         assert_in_force(&b, 4, A, B);
-        assert_int_equal(install_revert(&b.in, 2, &d), 1);      /* db is another one since */
+        assert_int_equal(install_revert(&b.in, 2, "", false, &d), 0);      /* it is back */
+        assert_in_force(&b, 4, A, B);
+        assert_int_equal(install(&b, C, B), 0);
+        assert_int_equal(install_revert(&b.in, 2, "", true, &d), 1);       /* db is another one since */
+        assert_int_equal(install_revert(&b.in, 2, "", false, &d), 1);
         assert_int_equal(d.code, ULV_EXIT_CONFLICT);
-        assert_int_equal(install_revert(&b.in, 99, &d), 1);
+        assert_string_equal(d.why, DB " was changed again since");
+        assert_int_equal(install_revert(&b.in, 99, "", false, &d), 1);
+        bed_close(&b);
+}
+
+static void of_one_partition_only_its_files_go_back(ULV_UNUSED void **state) {
+        struct ulv_diag d = { 0 };
+        struct bed b;
+
+        bed_open(&b);
+        assert_int_equal(install(&b, A, A), 0);
+        assert_int_equal(install(&b, B, B), 0);
+        assert_int_equal(install_revert(&b.in, 2, "web", true, &d), 0);
+        assert_in_force(&b, 2, B, B);                   /* it was only asked */
+        assert_int_equal(install_revert(&b.in, 2, "we", false, &d), 0);
+        assert_in_force(&b, 2, B, B);
+        assert_int_equal(install_revert(&b.in, 2, "web", false, &d), 0);
+        assert_in_force(&b, 3, B, A);
+        bed_close(&b);
+}
+
+static void notes_outlive_what_they_are_about(ULV_UNUSED void **state) {
+        struct written w = { 0 };
+        struct bed b;
+
+        bed_open(&b);
+        assert_int_equal(written_add(&w, 2, 0, "web", "9-abc"), 0);
+        assert_int_equal(written_add(&w, 3, 0, "", "10-abc"), 0);
+        assert_int_equal(written_add(&w, 3, 0, "Web", "10-abc"), -EINVAL);
+        assert_int_equal(written_store(b.state, &w), 0);
+        written_settle(b.state, &w, 2);
+        written_done(&w);
+        assert_int_equal(written_load(b.state, 3, &w), 0);
+        assert_int_equal(w.n, 2);
+        assert_true(written_find(&w, "9-abc")->settled);
+        assert_string_equal(written_find(&w, "9-abc")->partition, "web");
+        assert_false(written_find(&w, "10-abc")->settled);
+        /* With the version that it is of, a settled one goes; one that isn't stays. */
+        assert_int_equal(written_add(&w, 60, 10, "web", "11-abc"), 0);
+        assert_null(written_find(&w, "9-abc"));
+        assert_non_null(written_find(&w, "10-abc"));
+        written_drop(b.state, &w, 3, "");
+        assert_null(written_find(&w, "10-abc"));
+        written_done(&w);
+        assert_int_equal(written_load(b.state, 59, &w), 0);     /* version 60 never came to be */
+        assert_int_equal(w.n, 0);
+        written_done(&w);
         bed_close(&b);
 }
 
@@ -203,16 +254,16 @@ static void a_damaged_set_falls_back_to_the_one_before(ULV_UNUSED void **state) 
         bed_close(&b);
 }
 
-static void the_last_ten_are_kept(ULV_UNUSED void **state) {
+static void the_last_are_kept(ULV_UNUSED void **state) {
         char name[SET_NAME_SIZE];
         struct bed b;
 
         bed_open(&b);
-        for (int i = 0; i < 15; i++)
+        for (int i = 0; i < SET_KEEP + 5; i++)
                 assert_int_equal(install(&b, i % 2 ? A : B, NULL), 0);
         assert_int_equal(faccessat(b.state, set_name(5, name), F_OK, 0), -1);
         assert_int_equal(faccessat(b.state, set_name(6, name), F_OK, 0), 0);
-        assert_int_equal(faccessat(b.state, set_name(15, name), F_OK, 0), 0);
+        assert_int_equal(faccessat(b.state, set_name(SET_KEEP + 5, name), F_OK, 0), 0);
         bed_close(&b);
 }
 
@@ -245,8 +296,9 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_install_writes_files_and_survives), cmocka_unit_test(a_crash_in_the_middle_is_undone),
                 cmocka_unit_test(undoing_spares_hand_edits), cmocka_unit_test(a_hand_edit_is_never_overwritten),
-                cmocka_unit_test(a_revert_takes_back_one_version_only), cmocka_unit_test(a_damaged_set_falls_back_to_the_one_before),
-                cmocka_unit_test(the_last_ten_are_kept), cmocka_unit_test(files_that_cannot_be_trusted_do_not_count),
+                cmocka_unit_test(a_revert_takes_back_one_version_only), cmocka_unit_test(of_one_partition_only_its_files_go_back),
+                cmocka_unit_test(notes_outlive_what_they_are_about), cmocka_unit_test(a_damaged_set_falls_back_to_the_one_before),
+                cmocka_unit_test(the_last_are_kept), cmocka_unit_test(files_that_cannot_be_trusted_do_not_count),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

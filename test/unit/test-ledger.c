@@ -226,6 +226,31 @@ static void what_cannot_be_attached_goes_back_and_says_why(void **state) {
 
 /* --- limits -------------------------------------------------------------------------------------------------- */
 
+static void what_is_tried_leaves_no_trace(void **state) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        static const char *const tries[] = { "release memory 0/4K web amount=10\n", "claim core 2 db\n", "define partition new - zone=default type=sim\n",
+                                             "remove partition blue -\n", "state partition web - state=stopping\n", "rubbish\n" };
+        struct ulv_strbuf before = {}, after = {};
+        (void) state;
+
+        assert_int_equal(ulv_ledger_dump(l, NULL, &before), 0);
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(tries); i++) {
+                const struct ulv_txn t = { .id = "t", .zone = "default", .subject = "tester", .operations = tries[i], .operations_len = strlen(tries[i]) };
+                int r = ulv_ledger_try(l, &t, NULL);
+
+                ulv_strbuf_reset(&after);
+                assert_int_equal(ulv_ledger_dump(l, NULL, &after), 0);
+                assert_string_equal(ulv_strbuf_str(&after), ulv_strbuf_str(&before));
+                assert_int_equal(ulv_ledger_check(l, NULL), 0);
+                settled_is(l, "");
+                assert_int_equal(txn(l, "t", tries[i]), r);     /* the same answer */
+                ulv_ledger_free(l);
+                l = two_running();
+        }
+        ulv_strbuf_done(&before);
+        ulv_strbuf_done(&after);
+}
+
 static void a_limit_has_no_sum_and_is_reached_like_anything_else(void **state) {
         ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
         char *undo;
@@ -867,7 +892,7 @@ int main(void) {
                 cmocka_unit_test(frames_are_checked), cmocka_unit_test(a_zone_stays_in_its_own), cmocka_unit_test(a_report_is_about_its_own_partition),
                 cmocka_unit_test(too_many_that_wait_are_refused), cmocka_unit_test(definitions_and_undo), cmocka_unit_test(rows_are_sorted_and_load_again),
                 cmocka_unit_test(bad_rows_are_refused), cmocka_unit_test(views_that_changed_are_told_once), cmocka_unit_test(views_rebuild_the_ledger),
-                cmocka_unit_test(adoption_takes_nothing_from_others), cmocka_unit_test(no_failed_allocation_leaves_half_a_step),
+                cmocka_unit_test(adoption_takes_nothing_from_others), cmocka_unit_test(what_is_tried_leaves_no_trace), cmocka_unit_test(no_failed_allocation_leaves_half_a_step),
                 cmocka_unit_test(reading_and_loading_survive_failed_allocations),
         };
         int r = cmocka_run_group_tests(tests, NULL, NULL);
