@@ -83,7 +83,7 @@ static void link_make(struct link *l, off_t size) {
 }
 
 static void link_open(struct link *l, unsigned end) {
-        struct ulv_channel_fds fds = { dup(l->memory), dup(l->bell[end]), dup(l->bell[!end]), end, 1 };
+        struct ulv_channel_fds fds = { dup(l->memory), dup(l->bell[end]), dup(l->bell[!end]), end, 1, 0 };
 
         must(ulv_channel_open(&fds, &l->c) == 0, "open a channel");
         while (channel_review(l->c) != 0)

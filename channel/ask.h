@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* How a program of a container is given its end of a channel: it connects to ASK_PATH (SEQPACKET), sends one struct
+/* How a program of a container, or of a VM, is given its end of a channel: it connects to ASK_PATH (SEQPACKET), sends one struct
  * ask, and gets one struct answer, with three fds where error is 0: the memory, its own doorbell, the other end's.
  * It keeps the connection for as long as it uses the end: whose connection ends is gone, and the other end hears that. */
 
@@ -21,6 +21,6 @@ struct ask {
 struct answer {
         uint32_t magic;
         uint32_t error;                 /* errno; 0: the fds are with it */
-        uint32_t end, reserved;
+        uint32_t end, device;           /* device 1: in a VM; the fds are those of struct ulv_channel_fds */
         uint64_t epoch;
 };

@@ -30,14 +30,14 @@ static bool header_is_good(const struct channel_header *h, uint64_t size) {
                (h->kind == ULV_KIND_MEMORY ? region : (h->kind == ULV_KIND_MESSAGE || h->kind == ULV_KIND_STREAM) && rings);
 }
 
-/* The size that nobody can change any more. */
-static int sealed_size(int memory, uint64_t *ret) {
+/* The size that nobody can change any more: sealed, or that of a device. */
+static int fixed_size(const struct ulv_channel_fds *fds, uint64_t *ret) {
         struct stat st;
-        int seals = fcntl(memory, F_GET_SEALS);
+        int seals = fds->device ? 0 : fcntl(fds->memory, F_GET_SEALS);
 
-        if (seals < 0 || !(seals & F_SEAL_SHRINK) || !(seals & F_SEAL_GROW))
+        if (!fds->device && (seals < 0 || !(seals & F_SEAL_SHRINK) || !(seals & F_SEAL_GROW)))
                 return -EPERM;
-        if (fstat(memory, &st) < 0)
+        if (fstat(fds->memory, &st) < 0)
                 return -errno;
         if (st.st_size < CHANNEL_SIZE_MIN || (uint64_t) st.st_size > CHANNEL_SIZE_MAX || st.st_size % CHANNEL_PAGE != 0)
                 return -EBADMSG;
@@ -79,7 +79,7 @@ static int map_all(struct ulv_channel *c, const struct ulv_channel_fds *fds) {
         unsigned char *page = NULL;
         int r;
 
-        r = sealed_size(fds->memory, &c->size);
+        r = fixed_size(fds, &c->size);
         if (r == 0)
                 r = map(fds->memory, &first, 1, &page);
         if (r < 0)
@@ -140,7 +140,8 @@ int ulv_channel_open(const struct ulv_channel_fds *fds, struct ulv_channel **ret
                 return -ENOMEM;
         }
         c->link = -1;
-        r = bell_open(&c->bell, fds->memory, fds->bell, fds->peer_bell);
+        r = fds->device ? bell_open_device(&c->bell, fds->memory, fds->bell, fds->peer_bell, fds->end)
+                        : bell_open(&c->bell, fds->memory, fds->bell, fds->peer_bell);
         if (r == 0)
                 r = open_inside(c, fds);
         if (r < 0) {

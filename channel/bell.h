@@ -6,6 +6,9 @@
  * don't write: the kernel's AIO signals an eventfd when an operation completes (IOCB_FLAG_RESFD), and that never waits;
  * the operation is a read of one byte of the channel's own memory. Reading our own bell is preadv2(RWF_NOWAIT).
  *
+ * In a VM the channel is a PCI device, ivshmem: its own bell is an eventfd that vfio rings at the device's interrupt, and
+ * the other end's a register, to which a store never waits.
+ *
  * A process has one AIO context for all of its bells: the kernel counts them (fs.aio-max-nr), and takes some 20 ms to
  * destroy one. It ends with the process; a forked child makes its own when it first rings. */
 
@@ -13,16 +16,20 @@
 #include <stdint.h>
 
 struct bell {
-        int memory, own, peer;          /* fds, owned */
+        int memory, own, peer;          /* fds, owned; of a device peer is its registers' */
+        volatile uint32_t *registers;   /* NULL: no device */
+        uint32_t knock;                 /* what rings the other end there */
+        int alive;                      /* of a device: whose hang-up ends the interrupts, -1: nobody's; not owned */
 };
 
 int bell_open(struct bell *b, int memory, int own, int peer);
+int bell_open_device(struct bell *b, int memory, int own, int registers, unsigned end);
 void bell_close(struct bell *b);
 /* Without AIO a hostile peer could hold up who rings. */
-bool bell_may_block(void);
+bool bell_may_block(const struct bell *b);
 /* Never blocks, but see above. */
 int bell_ring(const struct bell *b);
 /* Takes what rang, so that poll() sleeps again. */
 void bell_clear(const struct bell *b);
-/* Waits for the own bell; timeout_usec < 0: for ever. 0: it rang, 1: time over. */
+/* Waits for the own bell; timeout_usec < 0: for ever. 0: it rang, 1: time over, -ECONNRESET: it won't any more. */
 int bell_wait(const struct bell *b, int64_t timeout_usec);

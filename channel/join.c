@@ -68,12 +68,13 @@ static int join(const char *name, struct ulv_channel **ret) {
         memcpy(q.name, name, strlen(name));
         r = send(link, &q, sizeof(q), MSG_NOSIGNAL) == sizeof(q) ? receive_answer(link, &a, fds) : -errno;
         if (r == 0) {
-                given = (struct ulv_channel_fds) { .memory = fds[0], .bell = fds[1], .peer_bell = fds[2], .end = a.end, .epoch = a.epoch };
+                given = (struct ulv_channel_fds) { .memory = fds[0], .bell = fds[1], .peer_bell = fds[2], .end = a.end, .epoch = a.epoch, .device = a.device == 1 };
                 r = ulv_channel_open(&given, ret);
         }
-        if (r == 0)
+        if (r == 0) {
                 (*ret)->link = link;
-        else
+                (*ret)->bell.alive = given.device ? link : -1;
+        } else
                 (void) close(link);
         return r;
 }

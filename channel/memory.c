@@ -32,7 +32,7 @@ int ulv_channel_ring(struct ulv_channel *c) {
 void ulv_channel_get_info(struct ulv_channel *c, struct ulv_channel_info *ret) {
         *ret = (struct ulv_channel_info) {
                 .kind = c->kind, .size = c->size, .epoch = c->epoch, .message_max = c->message_max,
-                .connected = c->stands == OWN_OPEN && channel_check(c) == 0, .bell_may_block = bell_may_block(),
+                .connected = c->stands == OWN_OPEN && channel_check(c) == 0, .bell_may_block = bell_may_block(&c->bell),
                 .sent = c->sent, .received = c->received, .bells = c->bells,
         };
         memcpy(ret->zone, c->zone, sizeof(ret->zone));
@@ -64,7 +64,7 @@ int ulv_channel_format(int memory, const struct ulv_channel_spec *spec) {
 }
 
 int ulv_channel_mark_gone(int memory, unsigned end, int peer_bell) {
-        struct bell b = { .memory = memory, .own = -1, .peer = peer_bell };
+        struct bell b = { .memory = memory, .own = -1, .peer = peer_bell, .alive = -1 };
         struct channel_page *page;
         uint64_t life;
 

@@ -42,6 +42,8 @@ struct ulv_channel_fds {
         int peer_bell;          /* eventfd that wakes the other */
         unsigned end;           /* 0 or 1 */
         uint64_t epoch;         /* of this attach, from 1; greater than that of any earlier life of either end */
+        int device;             /* 1: in a VM: memory is resource2 of the channel's PCI device, whose size nobody can change, and
+                                 * peer_bell its resource0; bell is rung at its interrupt */
 };
 
 struct ulv_channel_info {

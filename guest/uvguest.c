@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "channel/ultravisor.h"
+#include "guest/vm.h"
 
 #define BUFFER (1024 * 1024)
 #define JOIN_TRIES 200                  /* a twentieth of a second apart: the channel may come a moment after the program */
@@ -175,6 +176,7 @@ static void help(FILE *f) {
         fprintf(f, "uvguest: the channels of this partition. uvguest VERB CHANNEL [ARGUMENT]\n");
         for (size_t i = 0; i < VERBS; i++)
                 fprintf(f, "  %-5s CHANNEL %-8s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].what);
+        fprintf(f, "  serve                  in a VM: gives programs their ends, for as long as it runs\n");
         fprintf(f, "CHANNEL is the label of its [Channel \"LABEL\"]. See uvguest(1), libultravisor(3).\n");
 }
 
@@ -183,6 +185,8 @@ int main(int argc, char **argv) {
                 help(stdout);
                 return 0;
         }
+        if (argc == 2 && strcmp(argv[1], "serve") == 0)
+                return vm_serve();
         for (size_t i = 0; argc >= 3 && argc <= 4 && i < VERBS; i++) {
                 struct ulv_channel *c;
                 int r;

@@ -39,14 +39,15 @@ static uint64_t read_life(const struct port_channel *c, unsigned end) {
         return pread(c->memory, &life, sizeof(life), life_at(end)) == sizeof(life) ? life : 0;
 }
 
-/* Which end it is whose process is proven dead. One that said goodbye stays as it is. */
+/* Which end it is whose process is proven dead. One that said goodbye stays as it is; so does what a life before the
+ * epoch left. (A life may be at a later one: it follows its peer's.) */
 static void mark_gone(const struct port_channel *c, unsigned end, uint64_t epoch) {
-        struct bell b = { .memory = c->memory, .own = -1, .peer = c->bell[!end] };
+        struct bell b = { .memory = c->memory, .own = -1, .peer = c->bell[!end], .alive = -1 };
         uint64_t life = read_life(c, end), gone = LIFE_EPOCH(life) << 8 | CHANNEL_GONE;
 
-        if ((epoch > 0 && LIFE_EPOCH(life) != epoch) || ((life & 0xff) != CHANNEL_ATTACHING && (life & 0xff) != CHANNEL_ATTACHED))
+        if (LIFE_EPOCH(life) < epoch || ((life & 0xff) != CHANNEL_ATTACHING && (life & 0xff) != CHANNEL_ATTACHED))
                 return;
-        if (pwrite(c->memory, &gone, sizeof(gone), life_at(end)) == sizeof(gone) && !bell_may_block())
+        if (pwrite(c->memory, &gone, sizeof(gone), life_at(end)) == sizeof(gone) && !bell_may_block(&b))
                 (void) bell_ring(&b);
 }
 

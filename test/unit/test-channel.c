@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "channel/channel.h"
@@ -24,7 +25,7 @@ struct pair { int memory, bell[2]; struct ulv_channel *end[2]; uint64_t epoch; }
 static int dup_of(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 3); }
 
 static int attach_at(struct pair *p, unsigned end, uint64_t epoch) {
-        struct ulv_channel_fds fds = { dup_of(p->memory), dup_of(p->bell[end]), dup_of(p->bell[!end]), end, epoch };
+        struct ulv_channel_fds fds = { dup_of(p->memory), dup_of(p->bell[end]), dup_of(p->bell[!end]), end, epoch, 0 };
 
         return ulv_channel_open(&fds, &p->end[end]);
 }
@@ -334,6 +335,63 @@ static void an_older_life_of_an_end_is_told_that_it_is_over(void **state) {
         done(&p);
 }
 
+/* --- a VM's end ---------------------------------------------------------------------------------------------- */
+
+/* End 0 has a PCI device, played by two files: memory that isn't sealed (its size is the device's), and registers. */
+static void an_end_that_is_a_device_rings_by_its_register_and_is_held_to_the_same_rules(void **state) {
+        struct pair p;
+        int registers = memfd_create("registers", MFD_CLOEXEC), bare = memfd_create("bare", MFD_CLOEXEC), link[2];
+        struct ulv_channel_fds fds = { .end = 0, .epoch = 1, .device = 1 };
+        struct channel_page *page;
+        uint32_t *r;
+        size_t len;
+        char b[8];
+        (void) state;
+
+        make(&p, ULV_KIND_MESSAGE, SIZE);
+        assert_int_equal(ftruncate(registers, 4096), 0);
+        r = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, registers, 0);
+        fds.memory = dup_of(p.memory);
+        fds.bell = dup_of(p.bell[0]);
+        fds.peer_bell = dup_of(registers);
+        assert_int_equal(ulv_channel_open(&fds, &p.end[0]), 0);
+        assert_int_equal(r[3], 1 << 16);
+        assert_int_equal(attach_at(&p, 1, 1), 0);
+        assert_int_equal(channel_review(p.end[0]), 0);
+        assert_int_equal(channel_review(p.end[1]), 0);
+        /* Awake it isn't rung, asleep it is. */
+        r[3] = 0;
+        assert_int_equal(ulv_channel_send(p.end[0], "one", 4, 0), 0);
+        assert_int_equal(r[3], 0);
+        assert_int_equal(ulv_channel_receive(p.end[1], b, sizeof(b), &len), 0);
+        assert_int_equal(ulv_channel_arm(p.end[1], ULV_READABLE), 0);
+        assert_int_equal(ulv_channel_send(p.end[0], "two", 4, 0), 0);
+        assert_int_equal(r[3], 1 << 16);
+        /* Who keeps the interrupts is gone: no wait for ever. */
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, link), 0);
+        p.end[0]->bell.alive = link[0];
+        bell_clear(&p.end[0]->bell);
+        (void) close(link[1]);
+        assert_int_equal(ulv_channel_wait(p.end[0], ULV_READABLE, -1), -ECONNRESET);
+        (void) close(link[0]);
+        done(&p);
+
+        /* A size that the header doesn't say is no channel's; and what isn't said to be a device is to be sealed. */
+        assert_int_equal(ftruncate(bare, SIZE), 0);
+        page = mmap(NULL, CHANNEL_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, bare, 0);
+        assert_int_equal(ulv_channel_format(bare, &(struct ulv_channel_spec) { .kind = ULV_KIND_MESSAGE, .zone = "default" }), 0);
+        fds = (struct ulv_channel_fds) { dup_of(bare), eventfd(0, EFD_CLOEXEC), dup_of(registers), 0, 1, 0 };
+        assert_int_equal(ulv_channel_open(&fds, &p.end[0]), -EPERM);
+        page->header.size = 2 * SIZE;
+        page->header.ring[0].size = page->header.ring[1].size = SIZE;
+        fds = (struct ulv_channel_fds) { dup_of(bare), eventfd(0, EFD_CLOEXEC), dup_of(registers), 0, 1, 1 };
+        assert_int_equal(ulv_channel_open(&fds, &p.end[0]), -EBADMSG);
+        (void) munmap(page, CHANNEL_PAGE);
+        (void) munmap(r, 4096);
+        (void) close(bare);
+        (void) close(registers);
+}
+
 /* --- what is no channel, and who lies ------------------------------------------------------------------------ */
 
 static void memory_that_is_no_channel_is_refused(void **state) {
@@ -419,7 +477,7 @@ static void a_saturated_bell_and_cleared_nonblock_hold_up_nobody(void **state) {
         (void) state;
 
         open_pair(&p, ULV_KIND_MESSAGE, SIZE);
-        if (bell_may_block())
+        if (bell_may_block(&p.end[0]->bell))
                 skip();
         assert_int_equal(fcntl(p.bell[1], F_SETFL, 0), 0);      /* end 1, which is hostile, owns this bell */
         bell_clear(&p.end[1]->bell);
@@ -601,6 +659,7 @@ int main(void) {
                 cmocka_unit_test(a_peer_that_comes_back_is_told_once_and_nothing_of_before_is_read),
                 cmocka_unit_test(a_dead_peer_is_told_after_what_it_sent),
                 cmocka_unit_test(an_older_life_of_an_end_is_told_that_it_is_over),
+                cmocka_unit_test(an_end_that_is_a_device_rings_by_its_register_and_is_held_to_the_same_rules),
                 cmocka_unit_test(memory_that_is_no_channel_is_refused),
                 cmocka_unit_test(memory_that_could_still_shrink_is_refused),
                 cmocka_unit_test(a_lying_length_ends_the_channel_only),

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* uvguest serve: in a VM, what uv-port is to a container's programs. It has the devices, and gives programs their ends at
+ * the same socket (channel/ask.h), with the same rules: a program's connection is its sign of life, the last that came
+ * has the end, and each has a greater epoch than any before. What a program is given is the device's own memory and
+ * registers: nothing stands between it and the other end but this process's hold of the interrupt. If it ends, so do
+ * the wake-ups, and its programs are told by the end of their connections; the next serve begins with ends that are gone. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "channel/ask.h"
+#include "channel/state.h"
+#include "guest/vm.h"
+
+#define TABLE "/sys/firmware/dmi/tables/DMI"
+#define TABLE_MAX 65536
+#define ASKERS_MAX 8            /* connected, and haven't asked yet: the oldest goes first */
+
+static struct served { struct vm_device device; int user; uint64_t epoch; } served[VM_CHANNELS_MAX];
+static size_t n_served;
+static int askers[ASKERS_MAX], listening;
+static unsigned next_asker;
+
+static int fail(const char *what, const char *why, const char *try_) {
+        fprintf(stderr, "uvguest serve: %s\n%s\ntry: %s\n", what, why, try_);
+        return 1;
+}
+
+static void close_fd(int *fd) {
+        if (*fd >= 0)
+                (void) close(*fd);
+        *fd = -1;
+}
+
+static _Atomic uint64_t *life_of(const struct served *s, unsigned end) { return &s->device.page->end[end].life; }
+
+/* The life that was given this epoch, and may have followed its peer to a later one, is over. 0: any life is. */
+static void mark_gone(const struct served *s, uint64_t epoch) {
+        uint64_t life = atomic_load(life_of(s, s->device.end));
+
+        if (life_epoch(life) < epoch || (life_state(life) != CHANNEL_ATTACHING && life_state(life) != CHANNEL_ATTACHED))
+                return;
+        if (atomic_compare_exchange_strong(life_of(s, s->device.end), &life, life_make(life_epoch(life), CHANNEL_GONE)))
+                (void) bell_ring(&s->device.bell);
+}
+
+/* --- programs --------------------------------------------------------------------------------------------- */
+
+/* Greater than that of any life of this end, and not less than the other's, which waits for us there. */
+static int next_epoch(const struct served *s, uint64_t *ret) {
+        uint64_t own = life_epoch(atomic_load(life_of(s, s->device.end))), other = life_epoch(atomic_load(life_of(s, !s->device.end)));
+
+        own = own > s->epoch ? own : s->epoch;
+        if (own >= EPOCH_MAX || other > EPOCH_MAX)
+                return -EBADMSG;
+        *ret = own + 1 > other ? own + 1 : other;
+        return 0;
+}
+
+static int send_answer(int fd, const struct answer *a, const int fds[3]) {
+        union { struct cmsghdr align; char bytes[CMSG_SPACE(3 * sizeof(int))]; } control = { 0 };
+        struct iovec iov = { (void *) (uintptr_t) a, sizeof(*a) };
+        struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        if (fds) {
+                h.msg_control = &control;
+                h.msg_controllen = sizeof(control);
+                *CMSG_FIRSTHDR(&h) = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(3 * sizeof(int)) };
+                memcpy(CMSG_DATA(CMSG_FIRSTHDR(&h)), fds, 3 * sizeof(int));
+        }
+        return sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static struct served *find(const char *label) {
+        for (size_t i = 0; i < n_served; i++)
+                if (strcmp(served[i].device.name.label, label) == 0)
+                        return &served[i];
+        return NULL;
+}
+
+/* 0: the connection is now that of the end's user. */
+static int give(int fd, const struct ask *q) {
+        struct answer a = { .magic = ASK_MAGIC, .device = 1 };
+        struct served *s = find(q->name);
+        int r = s ? next_epoch(s, &a.epoch) : -ENOENT;
+
+        a.error = (uint32_t) -r;
+        if (r == 0) {
+                const int fds[3] = { s->device.bell.memory, s->device.bell.own, s->device.bell.peer };
+
+                a.end = s->device.end;
+                r = send_answer(fd, &a, fds);
+        } else
+                (void) send_answer(fd, &a, NULL);
+        if (r < 0)
+                return r;
+        close_fd(&s->user);     /* its life is over by the new epoch */
+        s->user = fd;
+        s->epoch = a.epoch;
+        return 0;
+}
+
+static void from_asker(int *asker) {
+        struct ask q;
+        ssize_t n = recv(*asker, &q, sizeof(q), MSG_DONTWAIT | MSG_TRUNC);
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        if (n == sizeof(q) && q.magic == ASK_MAGIC && memchr(q.name, 0, sizeof(q.name)) && give(*asker, &q) == 0)
+                *asker = -1;
+        close_fd(asker);
+}
+
+static void from_user(struct served *s) {
+        mark_gone(s, s->epoch);
+        close_fd(&s->user);
+}
+
+static void from_listening(void) {
+        int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+                return;
+        close_fd(&askers[next_asker]);
+        askers[next_asker] = fd;
+        next_asker = (next_asker + 1) % ASKERS_MAX;
+}
+
+static int serve(void) {
+        struct pollfd fds[1 + ASKERS_MAX + VM_CHANNELS_MAX];
+        struct pollfd *of_askers = fds + 1, *of_users = of_askers + ASKERS_MAX;
+
+        for (;;) {
+                fds[0] = (struct pollfd) { .fd = listening, .events = POLLIN };
+                for (unsigned i = 0; i < ASKERS_MAX; i++)
+                        of_askers[i] = (struct pollfd) { .fd = askers[i], .events = POLLIN };
+                for (size_t i = 0; i < n_served; i++)
+                        of_users[i] = (struct pollfd) { .fd = served[i].user, .events = POLLIN };
+                if (poll(fds, 1 + ASKERS_MAX + n_served, -1) < 0 && errno != EINTR)
+                        return -errno;
+                for (size_t i = 0; i < n_served; i++)
+                        if (of_users[i].revents && of_users[i].fd == served[i].user)
+                                from_user(&served[i]);
+                for (unsigned i = 0; i < ASKERS_MAX; i++)
+                        if (of_askers[i].revents)
+                                from_asker(&askers[i]);
+                if (fds[0].revents)
+                        from_listening();
+        }
+}
+
+/* --- start ------------------------------------------------------------------------------------------------ */
+
+static int listen_there(void) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = ASK_PATH };
+
+        (void) mkdir(ASK_DIRECTORY, 0755);
+        listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void) unlink(ASK_PATH);
+        return listening < 0 || bind(listening, (struct sockaddr *) &a, sizeof(a)) < 0 || chmod(ASK_PATH, 0600) < 0 || listen(listening, 16) < 0 ? -errno : 0;
+}
+
+static int open_all(const struct vm_name *names, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                struct served *s = &served[n_served];
+                const char *what = "";
+                char why[256];
+                int r = vm_device_open(&names[i], &s->device, &what);
+
+                if (r < 0) {
+                        (void) snprintf(why, sizeof(why), "device %s: %s: %s", names[i].address, what, strerror(-r));
+                        return fail("a channel's device can't be used", why, "modprobe vfio-pci vfio_iommu_type1, as root, once; a kernel with CONFIG_INTEL_IOMMU");
+                }
+                s->user = -1;
+                mark_gone(s, 0);
+                n_served++;
+        }
+        return 0;
+}
+
+int vm_serve(void) {
+        static unsigned char table[TABLE_MAX];
+        static struct vm_name names[VM_CHANNELS_MAX];
+        int fd = open(TABLE, O_RDONLY | O_CLOEXEC), r;
+        ssize_t len = fd < 0 ? -1 : read(fd, table, sizeof(table));
+        size_t n;
+
+        if (len < 0)
+                return fail("cannot see which channels there are", TABLE " can't be read: run as root, in a VM", "uvguest --help");
+        (void) close(fd);
+        n = vm_names(table, (size_t) len, names, VM_CHANNELS_MAX);
+        if (n == 0)
+                return fail("there is nothing to serve", "this VM was started without channels", "on the host: uvctl channel list");
+        for (unsigned i = 0; i < ASKERS_MAX; i++)
+                askers[i] = -1;
+        r = open_all(names, n);
+        if (r != 0)
+                return r;
+        r = listen_there();
+        if (r < 0)
+                return fail("cannot listen at " ASK_PATH, strerror(-r), "as root");
+        r = serve();
+        return fail("cannot go on", strerror(-r), "the same again");
+}
