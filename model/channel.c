@@ -19,6 +19,8 @@ bool ulv_channel_size_is_valid(uint64_t size) {
         return size >= ULV_CHANNEL_SIZE_MIN && size <= ULV_CHANNEL_SIZE_MAX && size % ULV_CHANNEL_SIZE_STEP == 0;
 }
 
+bool ulv_channel_size_fits_vm(uint64_t size) { return (size & (size - 1)) == 0; }
+
 const struct ulv_channel_end *ulv_channel_find(const struct ulv_definition *d, const char *label) {
         for (size_t i = 0; i < d->n_channels; i++)
                 if (ulv_streq(d->channels[i].label, label))
@@ -128,8 +130,8 @@ static int check_memory(const struct ulv_parts_parser *p, const struct ulv_defin
 
 int ulv_channels_check(struct ulv_parts_parser *p, struct ulv_definition *d, struct ulv_diag *reterr) {
         remove_unset(p, d);
-        if (d->n_channels > 0 && !ulv_streq(d->type, "container"))
-                return FAIL_AT(&p->channel_at[0], "[Channel] is for Type=container, and this is a %s", d->type);
+        if (d->n_channels > 0 && ulv_streq(d->type, "sim"))
+                return FAIL_AT(&p->channel_at[0], "[Channel] is for Type=container and Type=vm, and this is a %s", d->type);
         for (size_t i = 0; i < d->n_channels; i++) {
                 const struct ulv_channel_end *c = &d->channels[i];
 
@@ -137,6 +139,8 @@ int ulv_channels_check(struct ulv_parts_parser *p, struct ulv_definition *d, str
                         return FAIL_AT(&p->channel_at[i], "[Channel \"%s\"] has no Peer= (the partition at the other end)", c->label);
                 if ((c->kind[0] != 0) != (c->size > 0))
                         return FAIL_AT(&p->channel_at[i], "[Channel \"%s\"] has Kind= or Size=, and the end that owns the memory has both", c->label);
+                if (ulv_streq(d->type, "vm") && !ulv_channel_size_fits_vm(c->size))
+                        return FAIL_AT(&p->channels[i][KEY_SIZE], "Size= of a VM's channel is a power of two, for its guest sees the memory as a device");
         }
         return check_memory(p, d, reterr);
 }

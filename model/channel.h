@@ -17,6 +17,7 @@ bool ulv_channel_id_is_valid(const char *id);
 void ulv_channel_id(const char *label, const char *owner, char ret[static ULV_CHANNEL_ID_MAX]);
 bool ulv_channel_kind_is_valid(const char *kind);       /* "message", "stream", "memory" */
 bool ulv_channel_size_is_valid(uint64_t size);
+bool ulv_channel_size_fits_vm(uint64_t size);           /* so that it can be a PCI device's memory; 0 too: not the owner's to say */
 const struct ulv_channel_end *ulv_channel_find(const struct ulv_definition *d, const char *label);      /* NULL: none */
 
 /* For definition-parts.c. */

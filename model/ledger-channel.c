@@ -116,7 +116,7 @@ int ulv_channel_claim(struct step *s, const struct ulv_op *op, struct resource *
 
 int ulv_channel_reached(struct step *s, const struct ulv_op *op, struct holding *h) {
         const char *memory = ulv_op_get(op, "memory");
-        const struct holding *other = ulv_channel_other(s->l, h->key.r);
+        struct holding *other = ulv_channel_other(s->l, h->key.r);
 
         memory = memory ? memory : "";
         if (strspn(memory, "0123456789abcdef") != strlen(memory) || (*memory && strlen(memory) != sizeof(h->b.memory) - 1)) {
@@ -124,8 +124,14 @@ int ulv_channel_reached(struct step *s, const struct ulv_op *op, struct holding 
                 ulv_diag_why(s->reterr, "memory= has 16 hexadecimal digits");
                 return ULV_REFUSED_INVALID;
         }
-        if (*memory && !ulv_streq(memory, h->b.memory))
+        if (*memory && !ulv_streq(memory, h->b.memory)) {
                 h->b.epoch = ULV_MAX(h->b.epoch, other ? other->b.epoch : 0) + 1;
+                /* Who stays knows it for both: the one that came goes again. */
+                if (other && ulv_streq(memory, other->b.memory)) {
+                        ulv_touch(s->l, &other->o);
+                        other->b.epoch = h->b.epoch;
+                }
+        }
         (void) ulv_copy(h->b.memory, sizeof(h->b.memory), memory);
         return 0;
 }
@@ -158,7 +164,7 @@ int ulv_ledger_channel(const struct ulv_ledger *l, const char *id, struct ulv_jo
         other = find_other(l, r, f.peer);
         *ret = (struct ulv_joint_info) {
                 .owner = h->key.p->name, .how = h->b.how, .memory = h->b.memory, .other_id = other ? other->key.r->id : "",
-                .other_memory = other ? other->b.memory : "", .end = f.end, .size = f.size, .epoch = ULV_MAX(h->b.epoch, other ? other->b.epoch : 0),
+                .other_how = other ? other->b.how : "", .other_memory = other ? other->b.memory : "", .end = f.end, .size = f.size, .epoch = ULV_MAX(h->b.epoch, other ? other->b.epoch : 0),
         };
         memcpy(ret->peer, f.peer, sizeof(ret->peer));
         memcpy(ret->kind, f.kind, sizeof(ret->kind));

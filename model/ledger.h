@@ -182,7 +182,8 @@ int ulv_ledger_each_holding(const struct ulv_ledger *l, const char *kind, const 
 int ulv_ledger_holding(const struct ulv_ledger *l, const char *kind, const char *id, const char *owner, struct ulv_holding_info *ret); /* 0 or 1: none */
 /* One end of a channel that somebody has, and what is known of the other. Connected: both have the same memory. */
 struct ulv_joint_info {
-        const char *owner, *how, *memory, *other_id, *other_memory;     /* other_id: "" if the other end isn't there */
+        const char *owner, *how, *memory;
+        const char *other_id, *other_how, *other_memory;        /* id: "" if the other end isn't there; how: "" nothing is reported of it */
         char peer[ULV_NAME_MAX + 1], kind[8];
         unsigned end;                   /* 0 owns the memory */
         uint64_t size, epoch;

@@ -4,9 +4,12 @@
 
 /* Channels. One is made when two definitions name each other, by the same label, in one zone, and one of them gives
  * Kind= and Size=: then each end is claimed when its partition starts, or, if that runs already, at once. Who refuses
- * is said; a partition starts without a channel that its peer doesn't want. */
+ * is said; a partition starts without a channel that its peer doesn't want. A VM has its channels as devices, from its
+ * start to its end: what isn't so yet becomes so at its next. */
 
 struct joint { const struct ulv_channel_end *own, *other; const struct ulv_definition *peer; bool owner; };
+
+static bool is_vm(const struct ulv_definition *d) { return ulv_streq(d->type, "vm"); }
 
 /* NULL, or why there is to be no channel. */
 static const char *find_joint(const struct planner *p, const struct ulv_definition *d, const struct ulv_channel_end *c, struct joint *ret) {
@@ -22,6 +25,8 @@ static const char *find_joint(const struct planner *p, const struct ulv_definiti
                 return "it is in another zone";
         if ((ret->other->kind[0] != 0) == ret->owner)
                 return ret->owner ? "both ends give Kind= and Size=, and one owns the memory" : "neither end gives Kind= and Size=";
+        if ((is_vm(d) || is_vm(ret->peer)) && !ulv_channel_size_fits_vm(ret->owner ? c->size : ret->other->size))
+                return "a VM's channel has a Size= that is a power of two";
         return NULL;
 }
 
@@ -35,6 +40,13 @@ static bool is_held(const struct planner *p, const char *id, const char *owner) 
         struct ulv_holding_info h;
 
         return ulv_ledger_holding(p->l, "channel", id, owner, &h) == 0 && h.wanted > 0;
+}
+
+static bool has_end(const struct planner *p, const struct ulv_definition *d, const char *label) {
+        char id[ULV_CHANNEL_ID_MAX];
+
+        ulv_channel_id(label, d->name, id);
+        return is_held(p, id, d->name);
 }
 
 static void claim(struct planner *p, const struct ulv_definition *d, const struct joint *j) {
@@ -65,10 +77,7 @@ static bool clashes(const struct planner *p, const struct joint *j) {
 
 /* The end of d, if it hasn't got it. 1: claimed. */
 static int claim_end(struct planner *p, const struct ulv_definition *d, const struct joint *j) {
-        char id[ULV_CHANNEL_ID_MAX];
-
-        ulv_channel_id(j->own->label, d->name, id);
-        if (is_held(p, id, d->name))
+        if (has_end(p, d, j->own->label))
                 return 0;
         if (clashes(p, j)) {
                 ulv_plan_line(p, d->name, "change", "when both start anew", "channel %s as it is defined now", j->own->label);
@@ -98,7 +107,10 @@ int ulv_plan_channels_start(struct planner *p, const struct ulv_definition *d) {
                 if (claim_end(p, d, &j) > 0 && peer_lives(p, c->peer)) {
                         struct joint back = { .own = j.other, .other = j.own, .peer = d, .owner = !j.owner };
 
-                        (void) claim_end(p, j.peer, &back);
+                        if (!is_vm(j.peer))
+                                (void) claim_end(p, j.peer, &back);
+                        else if (!has_end(p, j.peer, c->label))
+                                ulv_plan_line(p, d->name, "change", "when the VM starts anew", "channel %s to %s", c->label, c->peer);
                 }
         }
         return 0;
@@ -125,7 +137,7 @@ static int release_one(const struct ulv_holding_info *h, void *userdata) {
         if (c && !find_joint(w->p, w->d, c, &j) && !facts_differ(&info, &j))
                 return 0;
         ulv_strbuf_addf(w->text, "%schannel %s removed", w->text->len > 0 ? ", " : "", label);
-        if (b) {
+        if (b && !is_vm(w->d)) {
                 ulv_op_begin(b, "release", "channel", h->id, w->d->name);
                 ulv_op_end(b);
         }
@@ -145,10 +157,10 @@ int ulv_plan_channels_live(struct planner *p, const struct ulv_definition *d) {
 
                 if (why)
                         ulv_plan_line(p, d->name, "kept", "", "without channel %s: %s refuses, %s", c->label, c->peer, why);
-                else if (claim_end(p, d, &j) > 0)
+                else if (is_vm(d) ? !has_end(p, d, c->label) : claim_end(p, d, &j) > 0)
                         ulv_strbuf_addf(&text, "%schannel %s added", text.len > 0 ? ", " : "", c->label);
         }
         if (r == 0 && text.len > 0)
-                ulv_plan_line(p, d->name, "change", "live", "%s", ulv_strbuf_str(&text));
+                ulv_plan_line(p, d->name, "change", is_vm(d) ? "at next start" : "live", "%s", ulv_strbuf_str(&text));
         return r;
 }

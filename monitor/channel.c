@@ -25,6 +25,7 @@
 #define LATER_USEC (200 * 1000u)
 #define ALLOCATE_USEC (60 * 1000 * 1000u)
 #define CHANNEL_FDS 3
+#define DOOR CHANNEL_FDS                /* number of the fd in the store, where it has one: ulv_monitor_channel_door() */
 
 enum { ALLOCATED, ALLOCATED_ELSEWHERE, NO_MEMORY, NOT_ALLOCATED };       /* what the child ends with */
 
@@ -60,7 +61,7 @@ static bool stored(const struct ulv_monitor *m, const char *memory, int fds[CHAN
 static void forget(struct ulv_monitor *m, const char *memory) {
         char name[32];
 
-        for (unsigned i = 0; i < CHANNEL_FDS; i++) {
+        for (unsigned i = 0; i <= DOOR; i++) {
                 fd_name(memory, i, name);
                 (void) ulv_monitor_forget_fd(m, name);
         }
@@ -84,7 +85,7 @@ static void let_go(struct channel *c) {
         end_child(c);
         if (!c->memory[0])
                 return;
-        (void) port_channel(c->m, ULV_PORT_NO_CHANNEL, c->label, 0, NULL);
+        (void) port_channel(c->m, ULV_PORT_NO_CHANNEL, c->label, 0, NULL, 0);
         forget(c->m, c->memory);
         c->memory[0] = 0;
         c->connected = false;
@@ -118,11 +119,16 @@ static struct channel *get(struct ulv_monitor *m, const struct holding *h) {
 }
 
 static void tell_port(struct channel *c) {
-        int fds[CHANNEL_FDS], r;
+        int fds[CHANNEL_FDS], door, r;
+        char name[32];
 
         if (!c->memory[0] || !stored(c->m, c->memory, fds) || c->m->port_fd < 0)
                 return;         /* a uv-port that comes is told all of them */
-        r = port_channel(c->m, ULV_PORT_CHANNEL, c->label, c->end, fds);
+        r = port_channel(c->m, ULV_PORT_CHANNEL, c->label, c->end, fds, CHANNEL_FDS);
+        fd_name(c->memory, DOOR, name);
+        door = store_find(c->m, name);
+        if (r == 0 && door >= 0)
+                r = port_channel(c->m, ULV_PORT_DOOR, c->label, 0, &door, 1);
         if (r < 0)
                 ulv_log_errno(r, "uv-port can't be given channel %s", c->label);
 }
@@ -269,9 +275,16 @@ static void ask(struct channel *c) {
         }
 }
 
+/* From who has it, or a new one: the owner's, or that of a payload that won't get another and is alone. */
+static bool may_ask(const struct channel *c, const struct holding *h) {
+        if (ulv_plugin.fixed_channels && c->m->payload == PAYLOAD_RUNNING)
+                return false;
+        return c->end == 0 || is_memory(h->other) || (ulv_plugin.fixed_channels && !h->other[0]);
+}
+
 static void follow_one(struct channel *c, const struct holding *h) {
+        bool fixed = ulv_plugin.fixed_channels && c->m->payload == PAYLOAD_RUNNING, connected;
         int fds[CHANNEL_FDS];
-        bool connected;
 
         c->seen = true;
         if (h->keep == 0) {
@@ -283,13 +296,13 @@ static void follow_one(struct channel *c, const struct holding *h) {
                 c->unbooked = ulv_streq(h->how, "unbooked");
                 tell_port(c);
         }
-        if (c->memory[0] && c->end == 1 && is_memory(h->other) && !ulv_streq(h->other, c->memory))
+        if (c->memory[0] && c->end == 1 && !fixed && is_memory(h->other) && !ulv_streq(h->other, c->memory))
                 let_go(c);
         connected = c->memory[0] && ulv_streq(h->other, c->memory);
         if (c->connected && !connected && c->memory[0])
-                (void) port_channel(c->m, ULV_PORT_PEER_GONE, c->label, 0, NULL);
+                (void) port_channel(c->m, ULV_PORT_PEER_GONE, c->label, 0, NULL, 0);
         c->connected = connected;
-        if (!c->memory[0] && !c->coming[0] && !c->asked && !c->wait && !c->why[0] && (c->end == 0 || is_memory(h->other)))
+        if (!c->memory[0] && !c->coming[0] && !c->asked && !c->wait && !c->why[0] && may_ask(c, h))
                 ask(c);
 }
 
@@ -329,6 +342,39 @@ void channels_follow(struct ulv_monitor *m) {
         if (!m->channels_adopted)
                 forget_strays(m);
         m->channels_adopted = true;
+}
+
+bool channels_are_there(const struct ulv_monitor *m) {
+        for (size_t i = 0; i < m->seen.n_holdings; i++) {
+                const struct holding *h = &m->seen.holdings[i];
+                const struct channel *c = ulv_streq(h->kind, "channel") && h->keep > 0 ? find(m, h->id) : NULL;
+
+                if (c && !c->why[0] && (!c->memory[0] || !ulv_streq(c->memory, h->memory)))
+                        return false;
+        }
+        return true;
+}
+
+unsigned ulv_monitor_channels(const struct ulv_monitor *m, const char *labels[ULV_CHANNELS_MAX]) {
+        unsigned n = 0;
+
+        for (size_t i = 0; m->channels && i < ULV_CHANNELS_MAX; i++)
+                if (m->channels[i].id[0] && m->channels[i].memory[0])
+                        labels[n++] = m->channels[i].label;
+        return n;
+}
+
+int ulv_monitor_channel_door(struct ulv_monitor *m, const char *label, int fd) {
+        for (size_t i = 0; m->channels && i < ULV_CHANNELS_MAX; i++) {
+                struct channel *c = &m->channels[i];
+                char name[32];
+
+                if (!c->memory[0] || !ulv_streq(c->label, label))
+                        continue;
+                fd_name(c->memory, DOOR, name);
+                return fd < 0 ? ulv_monitor_forget_fd(m, name) : ulv_monitor_store_fd(m, name, fd);
+        }
+        return -ENOENT;
 }
 
 void channels_tell(struct ulv_monitor *m) {

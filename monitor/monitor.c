@@ -234,6 +234,33 @@ static int on_start_timeout(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t u
         return 0;
 }
 
+static void start_has_failed(struct ulv_monitor *m, int r, struct ulv_diag *d) {
+        if (!d->what[0]) {
+                ulv_diag_what(d, ULV_EXIT_FAILED, "cannot start %s", m->name);
+                ulv_diag_why(d, "%s", strerror(r < 0 ? -r : EIO));
+        }
+        ulv_monitor_start_failed(m, d);
+}
+
+/* All else is ready. Comes again, each turn, as long as start_waits. */
+static void start_payload(struct ulv_monitor *m) {
+        struct ulv_diag d = { 0 };
+        int r;
+
+        if (ulv_plugin.fixed_channels) {
+                channels_follow(m);
+                m->start_waits = !channels_are_there(m);
+                if (m->start_waits)
+                        return;
+        }
+        r = ulv_plugin.start(m, m->seen.definition, &m->seen.grant, &d);
+        /* What the payload says waits for it in the sockets. */
+        if (r == 0 && !ulv_plugin.no_port)
+                r = port_begin(m);
+        if (r != 0)
+                start_has_failed(m, r, &d);
+}
+
 static void start(struct ulv_monitor *m) {
         struct ulv_diag d = { 0 };
         int r = 0;
@@ -242,7 +269,7 @@ static void start(struct ulv_monitor *m) {
         m->incarnation = m->seen.incarnation;
         (void) unlinkat(m->run_dir, ULV_STOP_NOTE, 0);
         m->stop_wanted = false;
-        m->found_nothing = m->killed = m->stop_asked = m->failed = m->init_used = m->init_ready = false;
+        m->start_waits = m->found_nothing = m->killed = m->stop_asked = m->failed = m->init_used = m->init_ready = false;
         m->result[0] = m->exited[0] = 0;
         if (!m->seen.definition) {
                 ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot start %s", m->name);
@@ -256,17 +283,8 @@ static void start(struct ulv_monitor *m) {
         if (r == 0)
                 r = enforce(m, &d);
         if (r == 0 && (r = monitor_arm(m, &m->start_timer, m->seen.definition->start_timeout, on_start_timeout)) >= 0)
-                r = ulv_plugin.start(m, m->seen.definition, &m->seen.grant, &d);
-        /* What the payload says waits for it in the sockets. */
-        if (r == 0 && !ulv_plugin.no_port)
-                r = port_begin(m);
-        if (r == 0)
-                return;
-        if (!d.what[0]) {
-                ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot start %s", m->name);
-                ulv_diag_why(&d, "%s", strerror(r < 0 ? -r : EIO));
-        }
-        ulv_monitor_start_failed(m, &d);
+                return start_payload(m);
+        start_has_failed(m, r, &d);
 }
 
 /* The pid and start time that the ledger holds name one process, even after the fd store was lost. */
@@ -382,6 +400,8 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
                 attach_follow(m);
                 channels_follow(m);
         }
+        if (m->payload == PAYLOAD_STARTING && m->start_waits && m->greeted)
+                start_payload(m);
         if (m->payload == PAYLOAD_ENDING)
                 end_prove(m);
         if (m->payload == PAYLOAD_ENDED && m->greeted && m->incarnation > 0 && m->seen.incarnation != m->incarnation) {

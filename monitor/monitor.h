@@ -136,6 +136,7 @@ struct ulv_monitor {
         sd_event_source *attach_timer;
 
         struct channel *channels;       /* channel.c: ULV_CHANNELS_MAX places; owned; NULL: not needed yet */
+        bool start_waits;               /* STARTING, and waits for the memory of its channels (fixed_channels) */
         bool channels_adopted;          /* what an earlier life kept has been looked through */
 
         /* port-link.c */
@@ -181,6 +182,7 @@ const char *attach_refusal(const struct ulv_monitor *m, const struct holding *h)
 
 /* channel.c */
 void channels_follow(struct ulv_monitor *m);            /* RUNNING: the fds of each end, given to uv-port */
+bool channels_are_there(const struct ulv_monitor *m);   /* the memory of each, in the ledger too; or it is refused */
 void channels_unask(struct ulv_monitor *m);             /* the connection that was asked over is gone */
 void channels_tell(struct ulv_monitor *m);              /* a new uv-port: all of them again */
 void channels_end(struct ulv_monitor *m);               /* the payload is gone */
@@ -238,6 +240,6 @@ int port_console(struct ulv_monitor *m, sd_bus_message *call);  /* as port_exec(
 int port_signal(struct ulv_monitor *m, int signo);
 bool port_retire(struct ulv_monitor *m);                /* uv-port is to write down what it has read, and to end; true if there is one */
 void port_close(struct ulv_monitor *m);                 /* it ends now */
-int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds);
+int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds, unsigned n_fds);
 void port_forget_execs(struct ulv_monitor *m);          /* the connection they came over is gone */
 void port_done(struct ulv_monitor *m);

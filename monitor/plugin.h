@@ -100,6 +100,9 @@ struct ulv_plugin {
         const char *(*contain)(struct ulv_monitor *m);
         /* The backend has no console and no guest side: uv-port isn't started, exec and logs are refused. */
         bool no_port;
+        /* The payload gets its ends of channels when it starts, and keeps them to its end: the start waits until each has its
+         * memory, and that stands in the ledger. */
+        bool fixed_channels;
         /* A guest with a console and nothing of ours inside: no uv-init to answer, so exec and signals are refused. */
         bool no_init;
         /* Optional. Gives up what the monitor doesn't need from this stage on; called once each, in order.
@@ -129,6 +132,10 @@ int ulv_monitor_console_fd(struct ulv_monitor *m);
 int ulv_monitor_init_fd(struct ulv_monitor *m);
 /* The socket of channel/ask.h, to be bound and to listen inside; -1 if none. */
 int ulv_monitor_channels_fd(struct ulv_monitor *m);
+/* fixed_channels: the labels of the payload's ends, in an order that stays. Their number. */
+unsigned ulv_monitor_channels(const struct ulv_monitor *m, const char *labels[ULV_CHANNELS_MAX]);
+/* A listening socket at which the payload comes for its end, copied: uv-port answers, once. -1: it has come. */
+int ulv_monitor_channel_door(struct ulv_monitor *m, const char *label, int fd);
 /* Payload started: pidfd (taken over), leader's pid in our pid namespace. Monitor stores and watches it. */
 void ulv_monitor_started(struct ulv_monitor *m, int leader_pidfd, pid_t leader);
 void ulv_monitor_start_failed(struct ulv_monitor *m, const struct ulv_diag *d);

@@ -209,6 +209,19 @@ static void payload_exec_failed(struct ulv_monitor *m, int64_t error) {
         ulv_monitor_start_failed(m, &d);
 }
 
+/* A payload that comes once for its channels, and may have come. */
+static void start_lost_port(struct ulv_monitor *m) {
+        const char *labels[ULV_CHANNELS_MAX];
+        struct ulv_diag d = { 0 };
+
+        if (!ulv_plugin.fixed_channels || ulv_monitor_channels(m, labels) == 0)
+                return;
+        ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot start %s", m->name);
+        ulv_diag_why(&d, "its uv-port died while it was given its channels");
+        ulv_diag_try(&d, "uvctl start %s", m->name);
+        ulv_monitor_start_failed(m, &d);
+}
+
 /* uv-port has checked these once; it isn't trusted for that. */
 static bool record_ok(const struct ulv_port_record *r, ssize_t n) {
         if (n != (ssize_t) sizeof(*r) || r->magic != ULV_PORT_MAGIC || r->text_len != 0)
@@ -274,6 +287,8 @@ static int on_port(ULV_UNUSED sd_event_source *s, int fd, ULV_UNUSED uint32_t re
         if (m->port_wanted && (m->payload == PAYLOAD_STARTING || m->payload == PAYLOAD_RUNNING))
                 ulv_log(ULV_LOG_WARNING, "uv-port of %s %s: started again", m->name, n > 0 ? "speaks nonsense" : "is gone");
         port_close(m);
+        if (m->payload == PAYLOAD_STARTING)
+                start_lost_port(m);
         (void) monitor_arm(m, &m->port_timer, RESTARTS_USEC, on_port_again);
         return 0;
 }
@@ -472,10 +487,10 @@ int port_console(struct ulv_monitor *m, sd_bus_message *call) {
         return 0;
 }
 
-int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds) {
+int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds, unsigned n_fds) {
         struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = kind, .number = end, .text_len = (uint32_t) strlen(label) };
 
-        return send_record(m, &r, label, fds, fds ? 3 : 0);
+        return send_record(m, &r, label, fds, n_fds);
 }
 
 int port_signal(struct ulv_monitor *m, int signo) {

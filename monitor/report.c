@@ -94,6 +94,12 @@ static bool is_resumed(const struct ulv_monitor *m) {
         return (m->seen.state == ULV_PAUSING || m->seen.state == ULV_PAUSED) && m->seen.wanted == ULV_RUNNING && m->frozen == FROZEN_NO;
 }
 
+static void report_channels(struct ulv_monitor *m, struct ulv_strbuf *b) {
+        for (size_t i = 0; i < m->seen.n_holdings; i++)
+                if (ulv_streq(m->seen.holdings[i].kind, "channel"))
+                        channel_report(m, &m->seen.holdings[i], b);
+}
+
 static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
         const struct seen *s = &m->seen;
         bool new_code = !ulv_streq(s->build, ulv_build);        /* an upgrade was between the report before and us */
@@ -118,9 +124,7 @@ static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
         for (size_t i = 0; ulv_plugin.attached && i < s->n_holdings; i++)
                 if (attach_is_kind(s->holdings[i].kind))
                         report_attachment(m, &s->holdings[i], b);
-        for (size_t i = 0; i < s->n_holdings; i++)
-                if (ulv_streq(s->holdings[i].kind, "channel"))
-                        channel_report(m, &s->holdings[i], b);
+        report_channels(m, b);
         if (!grant_same(&m->enforced, &s->grant))
                 return;
         for (size_t i = 0; i < s->n_holdings; i++)
@@ -144,6 +148,8 @@ int report_build(struct ulv_monitor *m, struct ulv_strbuf *b) {
                 ulv_op_end(b);
         } else if (m->payload == PAYLOAD_RUNNING && m->enforcement != ENFORCED_NOT && s->state != ULV_STOPPING)
                 report_running(m, b);
+        else if (m->payload == PAYLOAD_STARTING && m->start_waits)
+                report_channels(m, b);
         return ulv_strbuf_error(b);
 }
 

@@ -5,7 +5,10 @@
  * that asks is the owner's. Either way they are on their way out: uvd keeps none, so its death costs no channel.
  *
  * Each memory has a number of its own, which the monitors report: two who asked at the same moment, or over a death,
- * may have got different ones, and then the ledger says so, and who doesn't own it asks again. */
+ * may have got different ones, and then the ledger says so, and who doesn't own it asks again.
+ *
+ * A VM keeps the memory that it started with, and isn't started without one: so it is given new memory as the owner is,
+ * if the other end isn't there; and who asks while a VM hasn't said which it has, is told to ask again. */
 
 #include "uvd/uvd.h"
 
@@ -56,6 +59,15 @@ static int make(sd_bus_message *m, const struct ulv_joint_info *i, const char *z
         return sd_bus_reply_method_return(m, "shhh", text, memory, bell0, bell1);
 }
 
+static bool may_make(const struct uvd *u, const struct ulv_joint_info *i, const struct ulv_partition_info *own) {
+        struct ulv_partition_info other;
+        bool is_there = i->other_id[0] && ulv_ledger_partition(u->ledger, i->peer, &other) == 0;
+
+        if (is_there && ulv_streq(other.type, "vm") && !i->other_how[0])
+                return false;
+        return i->end == 0 || (ulv_streq(own->type, "vm") && !is_there);
+}
+
 int join_channel(struct uvd *u, const struct guest *g, sd_bus_message *m) {
         struct ulv_partition_info p;
         struct ulv_joint_info i;
@@ -69,8 +81,8 @@ int join_channel(struct uvd *u, const struct guest *g, sd_bus_message *m) {
         if (ulv_ledger_channel(u->ledger, id, &i) != 0 || !ulv_streq(i.owner, g->name) || ulv_ledger_partition(u->ledger, g->name, &p) != 0)
                 return reply_diag_simple(m, ULV_EXIT_NOT_FOUND, "no such channel", "the ledger has none of that name for this partition", "");
         if (!i.other_memory[0])
-                return i.end == 0 ? make(m, &i, p.zone)
-                                  : reply_diag_simple(m, ULV_EXIT_NOT_ACTIVE, "the channel isn't there yet", "the end that owns its memory has none", "");
+                return may_make(u, &i, &p) ? make(m, &i, p.zone)
+                                           : reply_diag_simple(m, ULV_EXIT_NOT_ACTIVE, "the channel isn't there yet", "its other end has no memory yet", "");
         other = guest_find(u, i.peer);
         if (!other || !other->peer)
                 return reply_diag_simple(m, ULV_EXIT_UNREACHABLE, "the channel can't be joined now", "the monitor at its other end is not connected", "");

@@ -107,6 +107,8 @@ static void add_boot(struct ulv_strbuf *b, const struct kvm_domain *k) {
                 add_element(b, "cmdline", k->d->command_line);
         if (!k->kernel)
                 ulv_strbuf_add(b, "    <boot dev='hd'/>\n");
+        if (k->n_channels > 0)
+                ulv_strbuf_add(b, "    <smbios mode='sysinfo'/>\n");
         ulv_strbuf_add(b, "  </os>\n");
 }
 
@@ -122,6 +124,35 @@ static void add_disk(struct ulv_strbuf *b, const char *path) {
         ulv_strbuf_add(b, "'/>\n      <target dev='vda' bus='virtio'/>\n    </disk>\n");
 }
 
+/* The places of channels on the guest's first PCI bus: away from where libvirt puts what it has no place for. */
+static unsigned channel_slot(unsigned i) { return 16 + i / 8; }
+
+static void add_channel(struct ulv_strbuf *b, const struct kvm_channel *c, unsigned i) {
+        ulv_strbuf_addf(b, "    <shmem name='%s'>\n      <model type='ivshmem-doorbell'/>\n      <server path='", c->label);
+        add_escaped(b, c->path);
+        ulv_strbuf_add(b, "'/>\n      <msi vectors='1' ioeventfd='on'/>\n");
+        ulv_strbuf_addf(b, "      <address type='pci' domain='0' bus='0' slot='%u' function='%u'%s/>\n    </shmem>\n", channel_slot(i), i % 8,
+                        i % 8 == 0 ? " multifunction='on'" : "");
+}
+
+/* With an IOMMU of its own the guest's kernel gives the doorbells to a program by vfio-pci, and needs no driver of ours. */
+static void add_channels(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        for (unsigned i = 0; i < k->n_channels; i++)
+                add_channel(b, &k->channels[i], i);
+        if (k->n_channels > 0)
+                ulv_strbuf_add(b, "    <iommu model='intel'>\n      <driver intremap='on'/>\n    </iommu>\n");
+}
+
+/* Which device is which channel, in the only words that a guest has from its host and from nobody else: OEM strings. */
+static void add_channel_names(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        if (k->n_channels == 0)
+                return;
+        ulv_strbuf_add(b, "  <sysinfo type='smbios'>\n    <oemStrings>\n");
+        for (unsigned i = 0; i < k->n_channels; i++)
+                ulv_strbuf_addf(b, "      <entry>org.ultravisor1.channel=%s@0000:00:%02x.%u</entry>\n", k->channels[i].label, channel_slot(i), i % 8);
+        ulv_strbuf_add(b, "    </oemStrings>\n  </sysinfo>\n");
+}
+
 static void add_devices(struct ulv_strbuf *b, const struct kvm_domain *k) {
         ulv_strbuf_add(b, "  <devices>\n    <controller type='usb' model='none'/>\n");
         if (k->d->disk[0])
@@ -134,6 +165,7 @@ static void add_devices(struct ulv_strbuf *b, const struct kvm_domain *k) {
                 add_escaped(b, k->vnc);
                 ulv_strbuf_add(b, "'/>\n    </graphics>\n    <video>\n      <model type='vga'/>\n    </video>\n");
         }
+        add_channels(b, k);
         ulv_strbuf_add(b, "    <memballoon model='none'/>\n    <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n  </devices>\n");
 }
 
@@ -143,8 +175,11 @@ int kvm_domain_xml(const struct kvm_domain *k, struct ulv_strbuf *b) {
         ulv_strbuf_addf(b, "<domain type='%s'>\n  <name>%s</name>\n  <uuid>%s</uuid>\n", tcg ? "qemu" : "kvm", k->name, k->uuid);
         add_memory(b, k);
         add_cpus(b, k->grant);
+        add_channel_names(b, k);
         add_boot(b, k);
-        ulv_strbuf_addf(b, "  <features>\n    <acpi/>\n    <apic/>\n  </features>\n  <cpu mode='%s'/>\n  <clock offset='utc'/>\n", tcg ? "maximum" : "host-passthrough");
+        /* Interrupts that its IOMMU is to remap don't go by the kernel's own IOAPIC. */
+        ulv_strbuf_addf(b, "  <features>\n    <acpi/>\n    <apic/>\n%s  </features>\n", k->n_channels > 0 ? "    <ioapic driver='qemu'/>\n" : "");
+        ulv_strbuf_addf(b, "  <cpu mode='%s'/>\n  <clock offset='utc'/>\n", tcg ? "maximum" : "host-passthrough");
         ulv_strbuf_add(b, "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>destroy</on_crash>\n");
         add_devices(b, k);
         ulv_strbuf_addf(b, "  <seclabel type='static' model='dac' relabel='yes'>\n    <label>+%u:+%u</label>\n  </seclabel>\n</domain>\n", k->uid, k->uid);

@@ -10,6 +10,9 @@
 /* --- domain.c: pure ---------------------------------------------------------------------------------------- */
 
 #define KVM_NAME_MAX 96
+/* An end of a channel: a PCI device of the guest, served at a socket. */
+struct kvm_channel { const char *label; char path[108]; };
+#define KVM_CHANNELS_MAX 96     /* places for them on the PCI bus: slots 16 to 27 with 8 functions each */
 struct kvm_domain {
         const struct ulv_definition *d;
         const struct ulv_grant *grant;
@@ -18,6 +21,8 @@ struct kvm_domain {
         const char *console;                    /* the pty */
         const char *vnc;                        /* path of the socket, NULL: none */
         unsigned uid;                           /* uid and gid of QEMU */
+        const struct kvm_channel *channels;
+        unsigned n_channels;
 };
 
 /* Which domain of libvirt's is this partition of this instance? Always the same one. */
@@ -49,8 +54,12 @@ int kvm_process_usage(pid_t pid, struct ulv_usage *ret) ULV_MUST_CHECK;
 
 /* --- place.c: ROOT/run/ultravisor/vm/NAME --------------------------------------------------------------------- */
 
-struct kvm_place { char kernel[512], initrd[512], vnc[108]; };  /* "" what it has none of */
-/* Makes it, with copies of the files that it boots: libvirt gives them to the VM's uid, and they are of no other VM. */
+struct kvm_place {
+        char kernel[512], initrd[512], vnc[108];        /* "" what it has none of */
+        struct kvm_channel channels[ULV_CHANNELS_MAX];
+        unsigned n_channels;
+};
+/* Makes it, with sockets for its ends of channels, which the monitor is given, and with copies of the files that it boots: libvirt gives them to the VM's uid, and they are of no other VM. */
 int kvm_place_make(struct ulv_monitor *m, const struct ulv_definition *d, unsigned uid, struct kvm_place *ret, struct ulv_diag *reterr) ULV_MUST_CHECK;
 void kvm_place_booted(struct ulv_monitor *m);   /* QEMU has them in memory now */
 int kvm_place_remove(struct ulv_monitor *m) ULV_MUST_CHECK;

@@ -3,6 +3,7 @@
 /* ROOT/run/ultravisor/vm/NAME: what QEMU, under the VM's uid, finds of the host's files by a path.
  *
  *   kernel initrd   copies, root's until libvirt gives them to the VM; gone once QEMU has read them
+ *   channel-0 ...   sockets at which QEMU is given its ends of channels; gone once it has them
  *   vnc/            the VM's own directory, for QEMU's socket
  *
  * Copies, for libvirt changes the owner of what it boots, and two VMs may boot the same file. The directory itself is
@@ -11,7 +12,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "lib/log.h"
 #include "lib/protocol.h"
@@ -82,6 +85,35 @@ static int make_directories(struct ulv_monitor *m, unsigned uid) {
         return ulv_steal_fd(&dir);
 }
 
+/* Nobody but the VM's uid can connect: the directory is closed to others, and a link is followed by nobody. */
+static int make_socket(struct ulv_monitor *m, int dir, unsigned uid, const struct kvm_channel *c) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        const char *name = strrchr(c->path, '/') + 1;
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        (void) ulv_copy(a.sun_path, sizeof(a.sun_path), c->path);
+        if (fd < 0 || bind(fd, (const struct sockaddr *) &a, sizeof(a)) < 0 || fchmodat(dir, name, 0600, 0) < 0 ||
+            fchownat(dir, name, uid, uid, AT_SYMLINK_NOFOLLOW) < 0 || listen(fd, 1) < 0)
+                return -errno;
+        return ulv_monitor_channel_door(m, c->label, fd);
+}
+
+static int make_channels(struct ulv_monitor *m, int dir, const char *root, unsigned uid, struct kvm_place *p) {
+        const char *labels[ULV_CHANNELS_MAX];
+        int r = 0;
+
+        p->n_channels = ulv_monitor_channels(m, labels);
+        for (unsigned i = 0; r == 0 && i < p->n_channels; i++) {
+                struct kvm_channel *c = &p->channels[i];
+
+                c->label = labels[i];
+                if ((size_t) snprintf(c->path, sizeof(c->path), "%s/" ALL_VMS "/%s/channel-%u", root, ulv_monitor_name(m), i) >= sizeof(c->path))
+                        return -ENAMETOOLONG;
+                r = make_socket(m, dir, uid, c);
+        }
+        return r;
+}
+
 int kvm_place_make(struct ulv_monitor *m, const struct ulv_definition *d, unsigned uid, struct kvm_place *ret, struct ulv_diag *reterr) {
         const char *root = ulv_streq(ulv_monitor_root(m), "/") ? "" : ulv_monitor_root(m), *name = ulv_monitor_name(m);
         struct kvm_place p = { 0 };
@@ -102,17 +134,29 @@ int kvm_place_make(struct ulv_monitor *m, const struct ulv_definition *d, unsign
                 return -ENAMETOOLONG;
         if (ulv_streq(d->graphics, "vnc") && (size_t) snprintf(p.vnc, sizeof(p.vnc), "%s/" ALL_VMS "/%s/vnc/socket", root, name) >= sizeof(p.vnc))
                 return -ENAMETOOLONG;
-        *ret = p;
-        return 0;
+        r = make_channels(m, dir, root, uid, &p);
+        if (r == 0)
+                *ret = p;
+        return r;
 }
 
 void kvm_place_booted(struct ulv_monitor *m) {
         _cleanup_close_ int all = open_all(m), dir = -1;
+        const char *labels[ULV_CHANNELS_MAX];
+        unsigned n = ulv_monitor_channels(m, labels);
+        char name[16];
+
+        for (unsigned i = 0; i < n; i++)
+                (void) ulv_monitor_channel_door(m, labels[i], -1);
 
         if (all < 0 || (dir = openat(all, ulv_monitor_name(m), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
                 return;
         (void) unlinkat(dir, "kernel", 0);
         (void) unlinkat(dir, "initrd", 0);
+        for (unsigned i = 0; i < ULV_CHANNELS_MAX; i++) {
+                (void) snprintf(name, sizeof(name), "channel-%u", i);
+                (void) unlinkat(dir, name, 0);
+        }
 }
 
 int kvm_place_remove(struct ulv_monitor *m) {

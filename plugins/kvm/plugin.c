@@ -70,6 +70,8 @@ static int create(struct kvm *k, const struct ulv_definition *d, const struct ul
         domain.initrd = place.initrd[0] ? place.initrd : NULL;
         domain.vnc = place.vnc[0] ? place.vnc : NULL;
         domain.console = console;
+        domain.channels = place.channels;
+        domain.n_channels = place.n_channels;
         r = kvm_domain_xml(&domain, &xml);
         return r < 0 ? r : kvm_ask(k, KVM_CREATE, ulv_strbuf_str(&xml));
 }
@@ -288,6 +290,7 @@ const struct ulv_plugin ulv_plugin = {
         .may_freeze = may_freeze,
         .usage = usage,
         .contain = contain,
+        .fixed_channels = true,
         .no_init = true,
         .narrow = kvm_narrow,
 };

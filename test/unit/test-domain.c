@@ -19,6 +19,7 @@ static const struct {
         uint64_t share;
         const char *pool;
         struct { unsigned node; uint64_t mib; } memory[2];
+        unsigned n_channels;
 } cases[] = {
         { .name = "kernel", .text = HEAD "[VM]\nKernel=/boot/vmlinuz\nInitrd=/boot/initrd\nCommandLine=console=ttyS0 quiet\nAccel=tcg\n",
           .cpus = "1", .memory = { { 0, 512 } } },
@@ -29,6 +30,7 @@ static const struct {
         { .name = "share", .text = "[Partition]\nType=vm\n[CPU]\nShare=1.5\n[Memory]\nSize=512M\nPages=2M\n[VM]\nKernel=/k\n", .share = 1500, .pool = "0,8-9",
           .memory = { { 0, 512 } } },
         { .name = "share-anywhere", .text = "[Partition]\nType=vm\n[CPU]\nShare=0.25\n[Memory]\nSize=512M\n[VM]\nKernel=/k\n", .share = 250, .memory = { { 0, 512 } } },
+        { .name = "channels", .text = HEAD "[VM]\nKernel=/boot/vmlinuz\n", .cpus = "1", .memory = { { 0, 512 } }, .n_channels = 9 },
         { .name = "escapes", .text = HEAD "[VM]\nKernel=/k\nCommandLine=a=\"<&'>\" init=/bin/sh\nDisk=/srv/a&b<c>'d\".img\n", .cpus = "1", .memory = { { 0, 512 } } },
 };
 
@@ -67,6 +69,8 @@ static void domain_is_as_written(ULV_UNUSED void **state) {
                 ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *d = NULL;
                 _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
                 struct ulv_grant g = { 0 };
+                static const char *const labels[] = { "feed", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "second-slot" };
+                static struct kvm_channel channels[ULV_ARRAY_SIZE(labels)];
                 struct kvm_domain k = { .grant = &g, .console = "/dev/pts/7", .uid = 1885929472 };
                 struct ulv_diag diag = { 0 };
                 static char golden[65536];
@@ -76,6 +80,12 @@ static void domain_is_as_written(ULV_UNUSED void **state) {
                 grant_of(i, &g);
                 kvm_identity("/", "db", k.name, k.uuid);
                 k.d = d;
+                k.channels = channels;
+                k.n_channels = cases[i].n_channels;
+                for (unsigned c = 0; c < k.n_channels; c++) {
+                        channels[c].label = labels[c];
+                        (void) snprintf(channels[c].path, sizeof(channels[c].path), "/run/ultravisor/vm/db/channel-%u", c);
+                }
                 k.kernel = d->kernel[0] ? "/run/ultravisor/vm/db/kernel" : NULL;
                 k.initrd = d->initrd[0] ? "/run/ultravisor/vm/db/initrd" : NULL;
                 k.vnc = ulv_streq(d->graphics, "vnc") ? "/run/ultravisor/vm/db/vnc/socket" : NULL;

@@ -151,6 +151,17 @@ static void both_ends_of_a_channel_agree_and_no_view_names_the_other(void **stat
         assert_int_equal(ulv_ledger_channel(l, "feed@web", &i), 0);
         assert_true(i.epoch == 2 && i.end == 0 && ulv_streq(i.other_memory, i.memory) && ulv_streq(i.other_id, "feed@db"));
         settled_is(l, "done b\ndone a\n");
+        /* Each time that one of them goes and comes back is another epoch. */
+        for (uint64_t epoch = 3; epoch < 5; epoch++) {
+                assert_int_equal(txn(l, epoch == 3 ? "c" : "e", "release channel feed@db db\n"), 0);
+                assert_int_equal(report(l, "db", "letgo channel feed@db db amount=1\n"), 0);
+                assert_int_equal(txn(l, epoch == 3 ? "d" : "f", claim_db), 0);
+                assert_int_equal(report(l, "db", "reached channel feed@db db amount=1 how=shared memory=0123456789abcdef\n"), 0);
+                tell(l, mirror);
+                assert_int_equal(ulv_ledger_channel(l, "feed@web", &i), 0);
+                assert_int_equal(i.epoch, epoch);
+        }
+        settled_is(l, "done c\ndone d\ndone e\ndone f\n");
         /* An end that ends gives back its own; the undo of a release says all that there is to say. */
         assert_int_equal(report(l, "web", "ended partition web - result=0\n"), 0);
         tell(l, mirror);

@@ -502,6 +502,46 @@ static void apply_tells_new_changed_kept_and_removed(ULV_UNUSED void **state) {
         assert_string_equal(plan->summary, "Nothing to do.");
 }
 
+/* A VM's ends are devices, that it has from its start to its end. */
+static void a_channel_of_a_vm_that_runs_is_made_and_taken_at_its_next_start(ULV_UNUSED void **state) {
+#define VM "[Partition]\nType=vm\n[CPU]\nShare=1\n[Memory]\nSize=1G\n[VM]\nKernel=/k\n"
+        static const char web[] = "[Partition]\nType=container\n[CPU]\nShare=1\n[Memory]\nSize=1G\n[Container]\nRoot=/srv/web\nExec=/sbin/init\n"
+                                  "[Channel \"feed\"]\nPeer=v\nKind=message\nSize=64K\n";
+        struct ulv_holding_info h;
+
+        policy("[Host]\nCores=2\nMemory=4G\n");
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        bed_file(&bed, "partitions/v.partition", VM);
+        bed_file(&bed, "partitions/web.partition", web);
+        assert_true(bed_reload(&bed, true));
+        start("v");
+        bed_file(&bed, "partitions/v.partition", VM "[Channel \"feed\"]\nPeer=web\n");
+        assert_true(bed_reload(&bed, true));
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        line_is(0, "v", "change", "channel feed added", "at next start");
+        assert_int_equal(ulv_ledger_holding(bed.l, "channel", "feed@v", "v", &h), 1);
+        start("web");
+        line_is(0, "web", "change", "channel feed to v", "when the VM starts anew");
+        assert_int_equal(ulv_ledger_holding(bed.l, "channel", "feed@web", "web", &h), 0);
+        assert_int_equal(ulv_ledger_holding(bed.l, "channel", "feed@v", "v", &h), 1);
+        done(STOP("v"));
+        start("v");
+        assert_int_equal(ulv_ledger_holding(bed.l, "channel", "feed@v", "v", &h), 0);
+        bed_file(&bed, "partitions/v.partition", VM);
+        assert_true(bed_reload(&bed, true));
+        done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
+        line_is(0, "v", "change", "channel feed removed", "at next start");
+        assert_int_equal(ulv_ledger_holding(bed.l, "channel", "feed@v", "v", &h), 0);
+        /* Whose memory it is doesn't matter: it becomes a PCI device's. */
+        bed_file(&bed, "partitions/w.partition", VM "[Channel \"odd\"]\nPeer=x\n");
+        bed_file(&bed, "partitions/x.partition", "[Partition]\nType=container\n[CPU]\nShare=1\n[Memory]\nSize=1G\n[Container]\nRoot=/srv/x\nExec=/sbin/init\n"
+                                                 "[Channel \"odd\"]\nPeer=w\nKind=stream\nSize=12K\n");
+        assert_true(bed_reload(&bed, true));
+        start("x");
+        line_is(0, "x", "kept", "without channel odd: w refuses, a VM's channel has a Size= that is a power of two", "");
+#undef VM
+}
+
 static void policy_gives_the_pool_cores_apart_and_takes_them_back(ULV_UNUSED void **state) {
         policy("[Host]\nCores=2\n[Pool]\nCores=3\nOvercommit=1.5\n");
         done((struct ulv_request) { .verb = ULV_REQUEST_APPLY });
@@ -707,6 +747,7 @@ int main(void) {
                 TEST(a_set_of_what_does_not_run_waits_for_its_start),
                 TEST(a_shrink_frees_nothing_before_it_is_proved),
                 TEST(cores_move_in_one_transaction),
+                TEST(a_channel_of_a_vm_that_runs_is_made_and_taken_at_its_next_start),
                 TEST(apply_tells_new_changed_kept_and_removed),
                 TEST(policy_gives_the_pool_cores_apart_and_takes_them_back),
                 TEST(a_pool_in_use_is_not_made_too_small),

@@ -1,0 +1,194 @@
+# Channels that end in VMs: container to VM and VM to VM, by the same program inside (uvguest) and the same test body. One
+# libvirtd, one instance, and one boot each of "v" and "w" for all tests.
+bats_require_minimum_version 1.5.0
+load ../lib/uv
+load ../lib/vm
+
+setup_file() {
+    BED=$(mktemp -d /tmp/uv-kvm-XXXXXX); chmod 755 "$BED"; export BED
+    mkdir -p "$BED/root/bin"
+    cp "$ULV_BIN/uvguest" "$BED/root/bin/"
+    vm_bed virt/lib/irqbypass drivers/vfio/vfio drivers/vfio/vfio_virqfd drivers/vfio/vfio_iommu_type1 drivers/vfio/pci/vfio-pci-core drivers/vfio/pci/vfio-pci
+    instance_make "$PART"
+    busybox_root "$ROOT/tree"
+    cp "$ULV_BIN/uvguest" "$ROOT/tree/bin/"
+    local a; for a in seq usleep wc awk tail; do ln -sf busybox "$ROOT/tree/bin/$a"; done
+    sleeper web '[Channel "feed"]
+Peer=v
+Kind=message
+Size=64K
+[Channel "bytes"]
+Peer=v'
+    vm v Share=0.5 "" "" '[Channel "feed"]
+Peer=web
+[Channel "bytes"]
+Peer=web
+Kind=stream
+Size=64K
+[Channel "pair"]
+Peer=w
+Kind=message
+Size=64K'
+    vm w Share=0.5 "" "" '[Channel "pair"]
+Peer=v'
+    instance_start
+    export ROOT LAUNCH
+    uv apply -y -q
+    # The VMs first: v has to make the memory of what web will own.
+    uv start -q v w
+    wait_for 40 booted v 0
+    wait_for 40 booted w 0
+    guest v '(uvguest serve &)'
+    guest w '(uvguest serve &)'
+    uv start -q web
+}
+teardown_file() {
+    [ -n "${BED:-}" ] || return 0
+    local status=0
+    uv stop --force v w web >/dev/null 2>&1 || true
+    instance_down || status=1
+    vm_bed_down || status=1
+    return $status
+}
+channel() { uv channel list -o json | jq -r --arg c "$1" '.[] | select(.Channel == $c) | .'"$2"; }
+state_is() { [ "$(channel "$1" State)" = "$2" ]; }
+
+# --- the same for every kind of end ------------------------------------------------------------------------------
+# at END COMMAND: by a shell there. behind END COMMAND: it goes on by itself.
+at() { case $1 in v | w) guest "$1" "$2" ;; *) uv exec "$1" -- sh -c "$2" ;; esac; }
+behind() { at "$1" "($2) >/dev/null 2>&1 </dev/null &"' :'; }
+has() { [ "$(at "$1" "cat $2 2>/dev/null")" = "$3" ]; }
+says_at() { at "$1" "grep -q '$3' $2"; }
+kill_guests() { at "$1" 'for s in /proc/[0-9]*/status; do if grep -q "^Name:.uvguest" $s 2>/dev/null; then s=${s#/proc/}; p=${s%/status}; grep -q serve /proc/$p/cmdline || kill -9 $p; fi; done; :'; }
+# A container's without asking anybody: also while uvd is away.
+lines() { case $1 in web) wc -l </proc/"$WEB"/root/tmp/got ;; *) at "$1" 'wc -l </tmp/got' ;; esac; }
+more_comes() { local n; n=$(lines "$1"); wait_for 15 comes_beyond "$1" $((n + 10)); }
+comes_beyond() { [ "$(lines "$1")" -gt "$2" ]; }
+# Numbered lines from one end, for as long as the test goes on; the other keeps what comes.
+receive() { behind "$1" "uvguest cat $2 >>/tmp/got 2>>/tmp/said"; }
+begin_traffic() { # FROM TO CHANNEL
+    WEB=$(leader web)
+    at "$2" ': >/tmp/got; : >/tmp/said'
+    receive "$2" "$3"
+    behind "$1" '(i=1; while echo $i; do i=$((i+1)); usleep 2000; done | uvguest send '"$3)"
+    wait_for 15 comes_beyond "$2" 3
+}
+end_traffic() { kill_guests "$1"; kill_guests "$2"; }
+# Whole numbers, each greater than the one before: nothing half, nothing twice, nothing out of order. And none missing:
+in_order() { at "$1" 'awk "!/^[1-9][0-9]*$/ || \$1 <= last { print \"line \" NR \": \" \$0 \" after \" last; bad = 1 } { last = \$1 } END { exit bad }" /tmp/got'; }
+none_missing() { at "$1" 'awk "\$1 != last + 1 { print \"line \" NR \": \" \$0 \" after \" last; bad = 1 } { last = \$1 } END { exit bad }" /tmp/got'; }
+
+messages_and_answers() { # A B CHANNEL
+    wait_for 10 state_is "$3" connected
+    behind "$2" "uvguest cat $3 2 >/tmp/got"
+    at "$1" "uvguest send $3 hello; uvguest send $3 again"
+    wait_for 5 has "$2" /tmp/got "hello
+again"
+    behind "$1" "uvguest echo $3"
+    at "$2" "uvguest perf $3 100" | tee /dev/stderr | grep -q '^100 round trips of 16 bytes: '
+    kill_guests "$1"
+}
+a_program_dies_and_the_next_goes_on() { # FROM TO CHANNEL
+    begin_traffic "$@"
+    kill_guests "$2"
+    receive "$2" "$3"
+    more_comes "$2"
+    in_order "$2"
+    kill_guests "$1"
+    wait_for 5 says_at "$2" /tmp/said 'the other end died'
+    kill_guests "$2"
+}
+
+@test "container to VM and back: messages arrive, and answers" {
+    messages_and_answers web v feed
+    messages_and_answers v web feed
+}
+
+@test "VM to VM: the same" {
+    messages_and_answers v w pair
+    messages_and_answers w v pair
+}
+
+@test "a stream carries all bytes, both ways" {
+    at web 'seq 1 20000 >/tmp/sent'
+    at v 'seq 1 20000 >/tmp/sent'
+    behind v 'uvguest cat bytes >/tmp/got'
+    at web 'uvguest send bytes </tmp/sent'
+    wait_for 10 at v 'cmp /tmp/sent /tmp/got'
+    kill_guests v
+    behind web 'uvguest cat bytes >/tmp/got'
+    at v 'uvguest send bytes </tmp/sent'
+    wait_for 10 at web 'cmp /tmp/sent /tmp/got'
+    kill_guests web
+}
+
+@test "kill -9 of a program at either end: the next one goes on, nothing twice and nothing half, and a death is heard of" {
+    a_program_dies_and_the_next_goes_on web v feed
+    a_program_dies_and_the_next_goes_on v web feed
+    a_program_dies_and_the_next_goes_on w v pair
+}
+
+# mine PROGRAM [PARTITION]: pids of this instance, by one grep: the machine is busy with the guests.
+mine() {
+    local p
+    for p in $(grep -lszxF "ULTRAVISOR_ROOT=$ROOT" /proc/[0-9]*/environ); do
+        p=${p%/environ}
+        [ "$(tr '\0' ' ' 2>/dev/null <"$p/cmdline" | awk -v n="${2:-}" '{ sub(".*/", "", $1); print $1 (n ? " " $2 : "") }')" = "$1${2:+ $2}" ] && echo "${p#/proc/}"
+    done
+    return 0
+}
+is_new() { local now; now=$(mine "$2" "$3"); [ -n "$now" ] && [ "$now" != "$1" ]; }
+
+@test "kill -9 of uvd, of the monitors, of the uv-ports: nothing is lost, and the channel stays the same" {
+    local who what pid before; before=$(channel feed Number)
+    begin_traffic v web feed
+    kill -9 "$(mine uvd)"
+    more_comes web
+    wait_for 10 uv list
+    for what in "uv-monitor-kvm v" "uv-monitor-lxc web" "uv-port v" "uv-port web"; do
+        pid=$(mine $what); kill -9 "$pid"
+        wait_for 10 is_new "$pid" $what
+        more_comes web
+    done
+    end_traffic v web
+    none_missing web
+    wait_for 5 state_is feed connected
+    [ "$(channel feed Number)" = "$before" ]
+}
+
+@test "the container ends and comes back to a VM that runs: the VM hears of it, same memory, new epoch" {
+    local epoch number; epoch=$(channel feed Epoch); number=$(channel feed Number)
+    begin_traffic web v feed
+    uv stop --force -q web
+    wait_for 5 says_at v /tmp/said 'the other end died'
+    uv start -q web
+    wait_for 5 state_is feed connected
+    [ "$(channel feed Number)" = "$number" ]
+    [ "$(channel feed Epoch)" -gt "$epoch" ]
+    at web 'uvguest send feed 999999'
+    wait_for 5 says_at v /tmp/got '^999999$'
+    in_order v
+    kill_guests v
+}
+
+@test "the VM dies and comes back to a container that runs: the container hears of it, same memory, new epoch" {
+    local epoch number; epoch=$(channel feed Epoch); number=$(channel feed Number)
+    begin_traffic v web feed
+    kill -9 "$(leader v)"
+    wait_for 5 says_at web /tmp/said 'the other end died'
+    wait_for 10 state v failed
+    up v
+    guest v '(uvguest serve &)'
+    wait_for 5 state_is feed connected
+    [ "$(channel feed Number)" = "$number" ]
+    [ "$(channel feed Epoch)" -gt "$epoch" ]
+    at v 'uvguest send feed 999999'
+    wait_for 5 says_at web /tmp/got '^999999$'
+    kill_guests web
+    in_order web
+    messages_and_answers w v pair
+}
+
+@test "its QEMU has been served: no socket is left that another could come to" {
+    [ "$(ls "$ROOT/run/ultravisor/vm/v")" = vnc ]
+}
