@@ -14,3 +14,4 @@ echo "$(nproc) CPUs ($model), $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 10485
 "$B/bench/starts" lxc "${ULV_BENCH_LXC:-1000}"
 bench/systemd.sh "$B"
 "$B/bench/channel"
+bench/vm.sh "$B"

@@ -228,7 +228,7 @@ static int on_start_timeout(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t u
         if (m->payload != PAYLOAD_STARTING)
                 return 0;
         ulv_diag_what(&d, ULV_EXIT_TIMEOUT, "cannot start %s", m->name);
-        ulv_diag_why(&d, "it didn't start within its StartTimeout");
+        ulv_diag_why(&d, "it didn't start within its StartTimeout%s", m->start_waits ? ": the memory of a channel isn't there" : "");
         ulv_diag_try(&d, "a longer StartTimeout=, or uvctl logs %s", m->name);
         ulv_monitor_start_failed(m, &d);
         return 0;

@@ -8,7 +8,7 @@ setup_file() {
     BED=$(mktemp -d /tmp/uv-kvm-XXXXXX); chmod 755 "$BED"; export BED
     mkdir -p "$BED/root/bin"
     cp "$ULV_BIN/uvguest" "$BED/root/bin/"
-    vm_bed virt/lib/irqbypass drivers/vfio/vfio drivers/vfio/vfio_virqfd drivers/vfio/vfio_iommu_type1 drivers/vfio/pci/vfio-pci-core drivers/vfio/pci/vfio-pci
+    vm_bed $VFIO
     instance_make "$PART"
     busybox_root "$ROOT/tree"
     cp "$ULV_BIN/uvguest" "$ROOT/tree/bin/"

@@ -4,6 +4,9 @@
 #   vm NAME CPU [lines of [VM]] [of [Partition]] [sections]   a definition
 #   up NAME; guest NAME COMMAND; vm_bed_down
 
+# What a guest needs for channels: an IOMMU's interrupts by vfio-pci.
+VFIO="virt/lib/irqbypass drivers/vfio/vfio drivers/vfio/vfio_virqfd drivers/vfio/vfio_iommu_type1 drivers/vfio/pci/vfio-pci-core drivers/vfio/pci/vfio-pci"
+
 virsh() { nsenter -t "$(cat "$BED/pid")" -m virsh -c qemu:///system "$@"; }
 logged_of() { uv logs "$1" 2>/dev/null | tr -d '\r' | grep -q "$2"; }
 boots() { uv logs "$1" 2>/dev/null | grep -c '^up: '; }
