@@ -7,6 +7,7 @@
 #include "lib/fd.h"
 
 #define MOUNTINFO_MAX ((size_t) 4 * 1024 * 1024)
+#define CGROUP_FILE_MAX ((size_t) 64 * 1024)
 
 int ulv_cgroup_mount(char *ret, size_t size) {
         _cleanup_free_ char *text = NULL;
@@ -32,6 +33,23 @@ const char *ulv_cgroup_path(const char *text, size_t *ret_len) {
                         return line + 3;
                 }
         return NULL;
+}
+
+int ulv_cgroup_root(char *ret, size_t size) {
+        _cleanup_free_ char *one = NULL;
+        const char *path, *scope;
+        char mount[4096];
+        size_t len;
+        int r;
+
+        if ((r = ulv_cgroup_mount(mount, sizeof(mount))) < 0 || (r = ulv_read_file_at(AT_FDCWD, "/proc/1/cgroup", CGROUP_FILE_MAX, &one, &len)) < 0)
+                return r;
+        path = ulv_cgroup_path(one, &len);
+        if (!path)
+                return -ENODEV;
+        scope = memrchr(path, '/', len);        /* init.scope */
+        len = scope ? (size_t) (scope - path) : len;
+        return (size_t) snprintf(ret, size, "%s%.*s", mount, (int) len, path) < size ? 0 : -ENAMETOOLONG;
 }
 
 size_t ulv_cgroup_of_partition(const char *path, size_t len, const char *name, size_t *ret_parent) {

@@ -9,6 +9,9 @@
 /* Where they are mounted here, by /proc/self/mountinfo; the path has no "/" at its end. 0; -ENODEV nowhere; -ENAMETOOLONG; -errno. */
 int ulv_cgroup_mount(char *ret, size_t size) ULV_MUST_CHECK;
 
+/* The directory that PID 1's own cgroups begin in: the mount, but in a container that has no cgroup namespace. As above. */
+int ulv_cgroup_root(char *ret, size_t size) ULV_MUST_CHECK;
+
 /* In the text of /proc/PID/cgroup: the path below the mount, which ends after *ret_len bytes. NULL: the text has none. */
 const char *ulv_cgroup_path(const char *text, size_t *ret_len);
 

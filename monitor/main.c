@@ -35,24 +35,6 @@ static int open_run_dir(struct ulv_monitor *m) {
         return m->run_dir < 0 ? -errno : 0;
 }
 
-/* Where cgroup2 is mounted, and how PID 1's own cgroups begin there ("" but in a container that has no cgroup namespace). */
-static int cgroup_root(char *ret, size_t size) {
-        _cleanup_free_ char *one = NULL;
-        const char *path, *scope;
-        char mount[4096];
-        size_t len;
-        int r;
-
-        if ((r = ulv_cgroup_mount(mount, sizeof(mount))) < 0 || (r = ulv_read_file_at(AT_FDCWD, "/proc/1/cgroup", PROC_FILE_MAX, &one, &len)) < 0)
-                return r;
-        path = ulv_cgroup_path(one, &len);
-        if (!path)
-                return -ENODEV;
-        scope = memrchr(path, '/', len);        /* init.scope */
-        len = scope ? (size_t) (scope - path) : len;
-        return (size_t) snprintf(ret, size, "%s%.*s", mount, (int) len, path) < size ? 0 : -ENAMETOOLONG;
-}
-
 int scope_place(struct ulv_monitor *m, bool cores) {
         char *path;
 
@@ -67,7 +49,7 @@ int scope_place(struct ulv_monitor *m, bool cores) {
 /* The payload's scope is where an earlier life of ours had it made. */
 static int scope_find(struct ulv_monitor *m) {
         char base[4096];
-        int r = cgroup_root(base, sizeof(base));
+        int r = ulv_cgroup_root(base, sizeof(base));
 
         if (r < 0)
                 return r;

@@ -10,7 +10,7 @@ check() { # check TEXT: reads complaints on stdin; none = ok
 }
 # folder -> what it may include from the project
 declare -A may=(
-    [lib]="lib" [channel]="channel" [model]="model lib" [monitor]="monitor model lib" [monitor/enforce]="monitor model lib" [plugins/lxc]="plugins/lxc monitor model lib"
+    [lib]="lib" [channel]="channel" [model]="model lib" [monitor]="monitor model lib" [monitor/enforce]="monitor model lib" [monitor/unit]="monitor model lib" [plugins/lxc]="plugins/lxc monitor model lib"
     [plugins/lxc/attach]="plugins/lxc"
     [plugins/kvm]="plugins/kvm monitor model lib"
     [plugins/sim]="plugins/sim monitor model lib" [uvd]="uvd model lib channel/ultravisor.h" [command]="command model lib"

@@ -143,29 +143,6 @@ int ulv_cgroup_remove(const char *dir) {
         return rmdir(dir) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* --- pausing ------------------------------------------------------------------------------------------ */
-
-/* The file is there in every cgroup2 directory but the root, whatever controllers are. */
-bool ulv_cgroup_may_freeze(struct ulv_monitor *m) {
-        _cleanup_close_ int fd = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
-
-        return ulv_cgroup_has(fd, "cgroup.freeze");
-}
-
-/* "frozen 1" is the kernel's word that the last task stands still: a write to cgroup.freeze only asks. */
-int ulv_cgroup_freeze(struct ulv_monitor *m, bool frozen) {
-        _cleanup_close_ int fd = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
-        char text[256];
-        int r;
-
-        if (fd < 0)
-                return fd;
-        r = ulv_cgroup_write(fd, "cgroup.freeze", frozen ? "1" : "0");
-        if (r < 0 || (r = ulv_cgroup_read(fd, "cgroup.events", text, sizeof(text))) < 0)
-                return r;
-        return strstr(text, frozen ? "frozen 1" : "frozen 0") == NULL;
-}
-
 /* --- delegation --------------------------------------------------------------------------------------- */
 
 /* As the kernel's documentation has it: the directory and three files. What limits it stays ours, and so
@@ -182,14 +159,4 @@ int ulv_cgroup_delegate(int fd, uid_t uid) {
                 if (fchownat(fd, files[i], uid, uid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
                         r = -errno;
         return r;
-}
-
-/* A child's way to be counted as the payload. Into a cgroup that was delegated (Init=yes) root can't go without rights
- * that it has given up: -EACCES. */
-int ulv_cgroup_join(struct ulv_monitor *m) {
-        _cleanup_close_ int fd = *ulv_monitor_cgroup(m) ? ulv_cgroup_open(ulv_monitor_cgroup(m), false) : -1;
-
-        if (fd < 0 || faccessat(fd, "memory.current", F_OK, 0) < 0)
-                return -ENOENT;         /* what isn't counted there is nobody's */
-        return ulv_cgroup_write(fd, "cgroup.procs", "0");
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 /* A grant as the kernel keeps it, for each backend whose payload is processes of this host: enforce.c, limits.c: limits, set
- * and read back, and which way was the strongest; cgroup.c: the directory; scope.c, slice.c: where PID 1 is systemd; irq.c:
+ * and read back, and which way was the strongest; cgroup.c: the directory; payload.c: the payload's; scope.c, slice.c: where PID 1 is systemd; irq.c:
  * interrupts; usage.c: what is used. */
 
 #include <sys/types.h>
@@ -31,7 +31,6 @@ int ulv_cgroup_remove(const char *dir);
 int ulv_cgroup_remove_below(const char *dir);
 
 /* Hands a container's own init the directory, not its limits. */
-int ulv_cgroup_join(struct ulv_monitor *m) ULV_MUST_CHECK;       /* this process goes into the payload's cgroup */
 int ulv_cgroup_delegate(int fd, uid_t uid) ULV_MUST_CHECK;
 
 /* --- scope.c: a cgroup that PID 1 keeps ---------------------------------------------------------------- */
@@ -48,11 +47,20 @@ void ulv_scope_stop(const char *scope);
 
 /* --- slice.c ----------------------------------------------------------------------------------------- */
 
+/* An fd, to be held while the slice is looked at and changed; -errno. */
+int ulv_slice_lock(void) ULV_MUST_CHECK;
+/* Has ultravisor.slice, whose directory is path, hold the CPUs of its scopes and `more` (or NULL), and be a partition if it
+ * can; interrupts follow. 0 also where there is no such slice. */
+int ulv_slice_fit(const char *path, const struct ulv_cpus *more) ULV_MUST_CHECK;
+
+/* --- payload.c --------------------------------------------------------------------------------------- */
+
 /* Makes room in the scopes' slice for this grant's cores. *ret_lock (an fd, untouched where there is no such slice) is
  * held until they stand in the scope. */
 int ulv_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lock) ULV_MUST_CHECK;
 /* Gives back what no scope has. lock: of ulv_slice_take(), or -1. */
 int ulv_slice_release(struct ulv_monitor *m, int lock) ULV_MUST_CHECK;
+int ulv_cgroup_join(struct ulv_monitor *m) ULV_MUST_CHECK;       /* this process goes into the payload's cgroup */
 /* Interrupts leave these CPUs, and may go where they could before to all others. (irq.c) */
 void ulv_irq_fit(const struct ulv_cpus *taken);
 /* 0: it is a valid cpuset partition; 1: it can't be; -errno. */
@@ -76,7 +84,7 @@ int ulv_target_refused(struct ulv_diag *d, const char *file, const char *wanted,
 int ulv_enforce(const struct ulv_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
 /* The CPUs that the payload may use under this grant; empty: any. */
 const struct ulv_cpus *ulv_grant_cpus(const struct ulv_grant *g);
-/* plugin.h's freeze and may_freeze, by cgroup.freeze. (cgroup.c) */
+/* plugin.h's freeze and may_freeze, by cgroup.freeze. (payload.c) */
 int ulv_cgroup_freeze(struct ulv_monitor *m, bool frozen);
 bool ulv_cgroup_may_freeze(struct ulv_monitor *m);
 /* As ulv_plugin.usage. (usage.c) */

@@ -5,9 +5,9 @@
  * Theory of operation. A cpuset partition keeps everybody else off its CPUs, and needs a parent that is one. So
  * ultravisor.slice, at the top, has just the CPUs of all scopes in it, and is a partition root while it has any; each
  * scope with cores is one below it. (Shares of the pool run where the host does: their scopes are in uvpool.slice.)
- * It is made to fit from what is there: the CPUs of the scopes in it, and those that the caller is about to give. That
- * happens before a scope gets CPUs, since a process can't be moved into an empty cpuset, and after it gave some back.
- * One monitor at a time: who is about to give holds the lock until they stand in the scope.
+ * It is made to fit from what is there: the CPUs of the scopes in it, and those that the caller is about to give. Monitors do
+ * that before a scope gets CPUs, since a process can't be moved into an empty cpuset, and after it gave some back; uv-unit
+ * for those that died before they could. One at a time: who is about to give holds the lock until they stand in the scope.
  *
  * The kernel takes any word for cpuset.cpus.partition and makes it invalid afterwards: it is read back. */
 
@@ -22,7 +22,7 @@
 #define LOCK "/" ULV_RUN "/slice.lock"
 #define PARTITION "cpuset.cpus.partition"
 
-static int take_lock(void) {
+int ulv_slice_lock(void) {
         _cleanup_close_ int fd = open(LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
         if (fd < 0)
@@ -83,7 +83,9 @@ static int set_cpus(int slice, const struct ulv_cpus *cpus) {
         ulv_cpus_format(&b, cpus);
         if ((r = ulv_strbuf_error(&b)) < 0)
                 return r;
-        if (ulv_cgroup_read(slice, "cpuset.cpus", found, sizeof(found)) == 0 && ulv_streq(found, ulv_strbuf_str(&b)))
+        if (ulv_cgroup_read(slice, "cpuset.cpus", found, sizeof(found)) < 0)
+                found[0] = 0;
+        if (ulv_streq(found, ulv_strbuf_str(&b)))
                 return 0;
         /* The controller comes with the property; where there is none, affinity is all that there is. */
         r = ulv_scope_set(ULV_SLICE_CORES, "cpuset.cpus", ulv_strbuf_str(&b));
@@ -93,8 +95,7 @@ static int set_cpus(int slice, const struct ulv_cpus *cpus) {
         return r < 0 ? r : ulv_streq(found, ulv_strbuf_str(&b)) ? 0 : -EIO;
 }
 
-/* Has the slice hold the CPUs of its scopes, and `more`, and be a partition. */
-static int fit(const char *path, const struct ulv_cpus *more) {
+int ulv_slice_fit(const char *path, const struct ulv_cpus *more) {
         struct ulv_cpus all = more ? *more : (struct ulv_cpus) { 0 };
         _cleanup_close_ int slice = -1;
         int r;
@@ -116,48 +117,5 @@ static int fit(const char *path, const struct ulv_cpus *more) {
                 (void) !ulv_cpuset_partition(slice);
         if (r == 0)
                 ulv_irq_fit(&all);
-        return r;
-}
-
-static char *slice_path(struct ulv_monitor *m) {
-        const char *dir = ulv_monitor_cgroup(m);
-
-        return strndup(dir, (size_t) (strrchr(dir, '/') - dir));
-}
-
-static bool has_slice(struct ulv_monitor *m) {
-        return ulv_monitor_scope(m) && ulv_streq(ulv_monitor_slice(m), ULV_SLICE_CORES);
-}
-
-int ulv_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lock) {
-        _cleanup_close_ int lock = -1;
-        _cleanup_free_ char *path = NULL;
-        int r;
-
-        if (!has_slice(m) || g->n_cores == 0)
-                return 0;
-        lock = take_lock();
-        path = slice_path(m);
-        if (lock < 0 || !path)
-                return lock < 0 ? lock : -ENOMEM;
-        r = fit(path, &g->cpus);
-        if (r == 0)
-                *ret_lock = ulv_steal_fd(&lock);
-        return r;
-}
-
-int ulv_slice_release(struct ulv_monitor *m, int lock) {
-        _cleanup_close_ int own = -1;
-        _cleanup_free_ char *path = NULL;
-        int r;
-
-        if (!has_slice(m))
-                return 0;
-        own = lock < 0 ? take_lock() : -1;
-        path = slice_path(m);
-        if (own < -1 || !path)
-                return own < -1 ? own : -ENOMEM;
-        r = fit(path, NULL);
-        ulv_scope_done();
         return r;
 }

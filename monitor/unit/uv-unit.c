@@ -8,18 +8,24 @@
  *   uv-unit stopped NAME   ExecStopPost=: ends the payload's scope if the unit was to stop (systemctl stop and restart,
  *                          shutdown) and its monitor didn't live to see to it. After an accident of the monitor there
  *                          is no such job: then the payload runs on, for the next monitor. The scope is killed and not
- *                          stopped, for a stop would wait for what is ordered before it, and that waits for us. */
+ *                          stopped, for a stop would wait for what is ordered before it, and that waits for us.
+ *   uv-unit slice          uv-slice.service: has the slice of partitions with cores fit those that are there. */
 
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 
 #include "lib/bus.h"
+#include "lib/cgroup.h"
 #include "lib/log.h"
 #include "lib/protocol.h"
+#include "monitor/plugin.h"
+#include "monitor/unit/unit.h"
 
 #define UVD_PATIENCE 300                /* of 100 ms: how long uvd may be away */
 #define ASKED_AGAIN_MS 100
+#define SCOPE_LOOKS 100                 /* until PID 1 has taken away the scope of a killed payload, */
+#define SCOPE_LOOK_MS 20                /* with this much between them */
 #define SYSTEMD "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
 
 static int unit_path(const char *name, char **ret) {
@@ -127,12 +133,27 @@ static void note_stop(const char *name) {
                 (void) ulv_close(open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
 }
 
+/* The scope goes when its last process has, and then its cores are nobody's. */
+static void give_back_cores(const char *scope) {
+        char path[4096];
+        size_t n;
+
+        if (ulv_cgroup_root(path, sizeof(path) - 256) < 0)
+                return;
+        n = strlen(path);
+        (void) snprintf(path + n, sizeof(path) - n, "/" ULV_SLICE_CORES "/%s", scope);
+        for (unsigned i = 0; i < SCOPE_LOOKS && access(path, F_OK) == 0; i++)
+                (void) poll(NULL, 0, SCOPE_LOOK_MS);
+        (void) unit_slice();
+}
+
 static int stopped(const char *name) {
         const char *code = getenv("EXIT_CODE"), *status = getenv("EXIT_STATUS");
         char failed[16];
         sd_bus_error e = SD_BUS_ERROR_NULL;
         sd_bus *bus = NULL;
         char scope[128];
+        bool killed;
         int r;
 
         (void) snprintf(failed, sizeof(failed), "%d", ULV_MONITOR_FAILED);
@@ -141,7 +162,8 @@ static int stopped(const char *name) {
         r = sd_bus_open_system(&bus);
         if (r >= 0)
                 r = is_to_stop(bus, name);
-        if (r > 0) {
+        killed = r > 0;
+        if (killed) {
                 ulv_log(ULV_LOG_WARNING, "%s is to stop and has no monitor that could see to it: killed", name);
                 note_stop(name);
                 (void) snprintf(scope, sizeof(scope), "ultravisor-%.64s.scope", name);
@@ -151,6 +173,8 @@ static int stopped(const char *name) {
         }
         sd_bus_error_free(&e);
         sd_bus_flush_close_unref(bus);
+        if (killed && r >= 0)
+                give_back_cores(scope);
         return r < 0 ? -ulv_log_errno(r, "cannot see to it that %s has stopped", name) : 0;
 }
 
@@ -164,6 +188,8 @@ int main(int argc, char **argv) {
                 return want(argv[2]);
         if (argc == 3 && ulv_streq(argv[1], "stopped"))
                 return stopped(argv[2]) != 0;
-        (void) fprintf(stderr, "uv-unit can't do this\nit is for the unit uv-partition@.service\ntry: systemctl start uv-partition@NAME\n");
+        if (argc == 2 && ulv_streq(argv[1], "slice"))
+                return unit_slice() != 0;
+        (void) fprintf(stderr, "uv-unit can't do this\nit is for the units uv-partition@.service and uv-slice.service\ntry: systemctl start uv-partition@NAME\n");
         return ULV_EXIT_USAGE;
 }

@@ -20,9 +20,9 @@ denied() { # denied USER METHOD...: refused, and for that reason
     is "$said" ""
 }
 
-@test "the three roles, and uv-metrics, are below 1.5 on systemd's scale of exposure" {
+@test "the three roles, uv-metrics and uv-slice are below 1.5 on systemd's scale of exposure" {
     local figure
-    for u in $ROLES uv-metrics; do
+    for u in $ROLES uv-metrics uv-slice; do
         figure=$(systemd-analyze security --no-pager $u.service | sed -nE 's/.*exposure level for .*: ([0-9.]+) .*/\1/p')
         echo "# $u $figure" >&3
         awk -v f="$figure" 'BEGIN { exit !(f != "" && f < 1.5) }'

@@ -40,6 +40,20 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     [ "$(systemctl show -P StatusText $UNIT)" = "running, leader $(leader web)" ]
 }
 
+@test "uv-slice.service says by name what this machine can't enforce" {
+    local said c
+    is "$(unit_state uv-slice.service)" active
+    is "$(unit_state ultravisor.slice) $(unit_state uvpool.slice)" "active active"
+    said=$(systemctl show -P StatusText uv-slice.service)
+    echo "# $said" >&3
+    [[ "$said" == "no partition has cores of its own"* ]]
+    for c in cpuset cpu memory pids io; do
+        grep -qw $c /sys/fs/cgroup/cgroup.controllers || [[ "$said" == *[\ ,]"$c ("* ]]
+    done
+    systemctl reload uv-slice.service
+    is "$(systemctl show -P StatusText uv-slice.service)" "$said"
+}
+
 @test "the monitor's unit has the monitor, its uv-port and uv-attach, nothing of the payload" {
     local got
     got=$(for p in $(cat /sys/fs/cgroup/$(systemctl show -P ControlGroup $UNIT)/cgroup.procs); do cat /proc/$p/comm; done | sort | xargs)

@@ -92,6 +92,13 @@ filtered() { uvctl show mem -o json | grep -E '"Contain": "[^"]* devices'; }
     uvctl status core | grep -i 'enforced: cpuset'
 }
 
+@test "uv-slice.service: its status has the CPUs that are partitions', no controller is missing; without a partition nothing is taken" {
+    is "$(systemctl show -P StatusText uv-slice.service)" "no partition has cores of its own"
+    systemctl reload uv-slice.service
+    is "$(systemctl show -P StatusText uv-slice.service)" "CPUs $(cat $SLICE/cpuset.cpus) are partitions' own, cpuset root"
+    is "$(cat "$SLICE/cpuset.cpus.partition") $(cat "$(scope core)/cpuset.cpus.partition")" "root root"
+}
+
 @test "no task but the partition's and the kernel's own may run on its CPUs" {
     local d mine task allowed bad=""
     d=$(scope core); mine=" $(cpus "$d/cpuset.cpus.effective") "
@@ -195,6 +202,21 @@ kinds() { uvctl check -o json "$@" | jq -r '.[] | .Kind + " " + .Name' | sort -u
     is "$(cpus "$(scope core)/cpuset.cpus.effective" | wc -w) $(cpus "$(scope other)/cpuset.cpus.effective" | wc -w)" "4 2"
     is "$(cat "$(scope other)/cpuset.cpus.partition") $(cat "$(scope core)/cpuset.cpus.partition")" "root root"
     uvctl history -o json >/dev/null
+}
+
+@test "stopped with no uvd and a monitor that was killed: the cores are the host's all the same" {
+    systemctl stop uvd.service
+    mkdir -p /run/systemd/system/uv-partition@other.service.d
+    kill -STOP "$(main_pid uv-partition@other.service)"
+    printf '[Service]\nTimeoutStopSec=1s\n' >/run/systemd/system/uv-partition@other.service.d/slow.conf
+    systemctl daemon-reload
+    systemctl stop uv-partition@other
+    rm -r /run/systemd/system/uv-partition@other.service.d; systemctl daemon-reload
+    is "$(cat $SLICE/cpuset.cpus)" "$(cat "$(scope core)/cpuset.cpus")"
+    is "$(cpus /sys/fs/cgroup/system.slice/cpuset.cpus.effective | wc -w)" 4
+    systemctl start uvd.service
+    wait_for 10 sh -c "[ \"\$(uvctl list -a -o json | jq -r '.[] | select(.Name == \"other\") | .State')\" = defined ]"
+    systemctl start uv-partition@other
 }
 
 @test "stopped: the cores are the host's again, to the last" {
