@@ -164,7 +164,8 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
  *
  * A monitor is started as `uv-monitor NAME`. Before "start NAME" uvd writes the backend's name ("lxc", "kvm", "sim") into
  * ROOT/run/ultravisor/uvd/type/NAME (not uvd/monitor/: that is the socket); uv-monitor executes uv-monitor-BACKEND.
- * A second word, "stop", tells the monitor (ULTRAVISOR_STOP) to end what is left.
+ * A second word says why uvd wants one, if not to start the partition: "stop", to end what is left (ULTRAVISOR_STOP=yes);
+ * "look", to find out whether it runs. (ULTRAVISOR_STOP=past is uv-monitor's: only to see a stopped life to its end.)
  * Without that file it was PID 1 that started it by itself: it asks uvd first, by `uv-unit want NAME` (Want).
  * A monitor says READY=1 when its partition runs, and ends with status 0 when that ended as it should, with
  * ULV_MONITOR_FAILED when it failed, with another code of enum ulv_exit when the start was refused: none of these is to
@@ -178,6 +179,7 @@ enum ulv_flags { ULV_FLAG_DRY_RUN = 1, ULV_FLAG_FORCE = 2, ULV_FLAG_PRUNE = 4, U
 #define ULV_RUN_TYPE ULV_RUN "/uvd/type"
 #define ULV_RUN_PARTITION ULV_RUN "/partition"  /* /NAME is the monitor's own, 0700 */
 #define ULV_STOP_NOTE "stopped"                 /* in there: this life was stopped while uvd wasn't there to be told */
+#define ULV_DEATHS_NOTE "deaths"                /* in there: how many monitors died at once in a row, and when the last was started */
 #define ULV_RUN_NOTIFY ULV_RUN "/notify"        /* uv-launch's NOTIFY_SOCKET; bound anew = a new uv-launch: push fds again */
 #define ULV_MACHINE_IDS "var/lib/ultravisor/machine-id"         /* /NAME: each partition's, made at its first start */
 #define ULV_CREDENTIAL_KEY "var/lib/ultravisor/credential.secret"      /* of a standalone instance; "/": the host's */

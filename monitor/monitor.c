@@ -67,6 +67,7 @@ void monitor_turn(struct ulv_monitor *m) { (void) sd_event_source_set_enabled(m-
 void monitor_exit(struct ulv_monitor *m) {
         char text[MONITOR_RESULT_MAX + 64];
 
+        (void) unlinkat(m->run_dir, ULV_DEATHS_NOTE, 0);
         /* Without a word before it, PID 1 would take an end in order for a failed start. */
         if (!m->failed)
                 store_notify("READY=1");

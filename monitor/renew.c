@@ -24,6 +24,7 @@ static int finish(struct ulv_monitor *m) {
         if (m->payload == PAYLOAD_RUNNING && !m->exited[0]) {
                 ulv_event(ULV_EVENT_UPGRADED, ULV_LOG_NOTICE, m->name, "a new monitor takes over %s", m->name);
                 (void) sd_bus_reply_method_return(call, NULL);
+                (void) unlinkat(m->run_dir, ULV_DEATHS_NOTE, 0);
                 r = sd_event_exit(m->event, ULV_MONITOR_RENEWED);         /* main() sends the answer before it ends */
         } else {
                 (void) sd_bus_reply_method_errorf(call, ULV_ERROR_NOT_ACTIVE, "%s doesn't run any more\nit ended meanwhile\nuvctl status %s", m->name, m->name);

@@ -5,12 +5,16 @@
  * Named it may be from a life before, which was stopped while uvd was away: then a child becomes the monitor, for as long
  * as it takes to have that end proved and recorded, and what this start is about comes after.
  *
+ * Where monitors die at once in a row, the next one waits here.
+ *
  * Started as root, and gone after one read and one exec. What it reads was written by uvd, which has no
  * privilege, so the word chosen there is only looked up in the table below; anything else ends here. The
  * simulated backend needs no right at all: it gets its own uid before its first instruction runs. */
 
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -18,6 +22,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "lib/nameform.h"
 #include "lib/protocol.h"
@@ -100,20 +105,6 @@ static int program_path(char path[4096], const char *program) {
         return 0;
 }
 
-/* In the child: its standard output is text, of which the first line becomes our status. */
-static int ask(const char *name, int text, pid_t parent) {
-        const char *argv[] = { "uv-unit", "want", name, NULL };
-        char path[4096];
-        int r;
-
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent || dup2(text, STDOUT_FILENO) < 0)
-                return -errno;
-        if ((r = program_path(path, argv[0])) < 0 || (r = drop_to(ULV_UID_SIM)) < 0)
-                return r;
-        (void) execv(path, (char **) (uintptr_t) argv);
-        return -errno;
-}
-
 static void tell_status(const char *text) {
         const char *to = getenv("NOTIFY_SOCKET");
         struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -127,6 +118,68 @@ static void tell_status(const char *text) {
         if (to[0] == '@')
                 sa.sun_path[0] = 0;
         (void) sendto(fd, status, (size_t) n, MSG_NOSIGNAL, (const struct sockaddr *) &sa, (socklen_t) (offsetof(struct sockaddr_un, sun_path) + strlen(to)));
+}
+
+/* --- deaths in a row ------------------------------------------------------------------------------------ */
+
+#define QUICK_MS 1000           /* a monitor that lived for less died at once */
+#define DEATHS_FREE 5           /* in a row that cost no delay */
+#define DELAY_MAX_MS 10000
+
+static int64_t now_ms(void) {
+        struct timespec t;
+
+        (void) clock_gettime(CLOCK_BOOTTIME, &t);
+        return (int64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* PID 1 revives a monitor at once, as often as it dies: right for accidents, and for one that can't live a busy loop. So
+ * each life is noted before it begins, and taken back by an end in order (monitor_exit()); after some that were short in a
+ * row the next one waits, ever longer, as under uv-launch. Who stops the unit meanwhile only has to end us. */
+static void wait_after_deaths(const char *root, const char *name) {
+        char path[4096 + 128], text[64] = "", status[128];
+        int64_t last = 0, now = now_ms(), delay = 0;
+        unsigned n = 0;
+        ssize_t len;
+        int fd;
+
+        (void) snprintf(path, sizeof(path), "%s/" ULV_RUN_PARTITION "/%s/" ULV_DEATHS_NOTE, root, name);
+        fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return;
+        len = pread(fd, text, sizeof(text) - 1, 0);
+        text[len > 0 ? len : 0] = 0;
+        if (sscanf(text, "%u %" SCNd64, &n, &last) == 2 && last <= now && now - last < QUICK_MS)
+                n++;
+        else
+                n = 0;
+        if (n >= DEATHS_FREE)
+                delay = n - DEATHS_FREE < 10 ? (int64_t) 10 << (n - DEATHS_FREE) : DELAY_MAX_MS;
+        if (delay > 0) {
+                (void) snprintf(status, sizeof(status), "%u monitors died at once in a row: the next in %" PRId64 " ms", n, delay);
+                tell_status(status);
+                (void) poll(NULL, 0, (int) delay);
+        }
+        len = snprintf(text, sizeof(text), "%u %" PRId64 "\n", n, now_ms());
+        if (pwrite(fd, text, (size_t) len, 0) == len)
+                (void) !ftruncate(fd, len);
+        (void) ulv_close(fd);
+}
+
+/* --- a start that wasn't uvd's ---------------------------------------------------------------------------- */
+
+/* In the child: its standard output is text, of which the first line becomes our status. */
+static int ask(const char *name, int text, pid_t parent) {
+        const char *argv[] = { "uv-unit", "want", name, NULL };
+        char path[4096];
+        int r;
+
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent || dup2(text, STDOUT_FILENO) < 0)
+                return -errno;
+        if ((r = program_path(path, argv[0])) < 0 || (r = drop_to(ULV_UID_SIM)) < 0)
+                return r;
+        (void) execv(path, (char **) (uintptr_t) argv);
+        return -errno;
 }
 
 /* 0: it is to run; > 0: our exit status; -errno. */
@@ -204,6 +257,8 @@ int main(int argc, char *argv[]) {
         if (argc != 2 || !ulv_name_form_ok(name) || !root || root[0] != '/' || strlen(root) > 4000)
                 return fail("a partition", "it wants a partition's name and ULTRAVISOR_ROOT, from uv-launch or systemd", "uvctl start NAME");
         root = ulv_streq(root, "/") ? "" : root;
+        if (getenv("ULTRAVISOR_SCOPES"))
+                wait_after_deaths(root, name);
         named = read_backend(root, name, word, &uvds) >= 0;
         if (named && !uvds && getenv("ULTRAVISOR_SCOPES") && stop_is_noted(root, name)) {
                 r = settle(root, name, word);

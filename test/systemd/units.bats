@@ -203,6 +203,29 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     same "$before"
 }
 
+@test "a monitor that dies at once, again and again, is waited for ever longer, never given up, and its partition runs on" {
+    local before n said
+    before=$(who) n=$(systemctl show -P NRestarts $UNIT)
+    mv /usr/lib/ultravisor/uv-monitor-lxc{,.well}
+    printf '#!/bin/sh\nkill -KILL $$\n' >/usr/lib/ultravisor/uv-monitor-lxc
+    chmod 755 /usr/lib/ultravisor/uv-monitor-lxc
+    kill -KILL "$(monitor)"
+    sleep 5
+    n=$(($(systemctl show -P NRestarts $UNIT) - n))
+    said=$(systemctl show -P StatusText $UNIT)
+    mv /usr/lib/ultravisor/uv-monitor-lxc{.well,}
+    echo "# $n restarts in 5 s; $said" >&3
+    [ "$n" -gt 5 ]
+    [ "$n" -lt 25 ]
+    [[ "$said" == *"died at once in a row"* ]]
+    [ "$(start_ticks "${before% *}")" = "${before#* }" ]
+    wait_for 15 uvctl exec web -- /bin/true
+    same "$before"
+    # Stopped and started in order, again and again, it never waits.
+    for n in 1 2 3 4 5 6 7 8; do uvctl -q stop web; uvctl -q start web; done
+    [ ! -e /run/ultravisor/partition/web/deaths ] || [ "$(cut -d' ' -f1 /run/ultravisor/partition/web/deaths)" = 0 ]
+}
+
 @test "systemctl stop without uvd ends the payload; uvd hears of it when it is back, and takes it for no failure" {
     local pid
     pid=$(leader web)
