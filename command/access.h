@@ -32,6 +32,8 @@ struct question {
  * start, and stands there afterwards. */
 void access_question(sd_bus_message *call, struct question *ret);
 const char *access_action(enum access a);
+/* "uid 1000 may not start, stop or signal web": what a person is told, who typed no method's name. */
+void access_refused(const struct question *q, uid_t uid, char *buf, size_t size);
 /* The table of org.ultravisor1.Manager; NULL: no such method. (public.c) */
 const struct method *public_method(const char *name);
 

@@ -84,7 +84,7 @@ static void deny(struct check *k, enum verdict v) {
         const char *action = access_action(k->q.access);
         char what[256], why[256];
 
-        (void) snprintf(what, sizeof(what), "uid %u may not call %.64s%s%.128s", (unsigned) client_uid(c), k->q.verb, k->q.object[0] ? " for " : "", k->q.object);
+        access_refused(&k->q, client_uid(c), what, sizeof(what));
         if (v == VERDICT_CHALLENGE) {
                 c->refused++;
                 (void) sd_bus_reply_method_errorf(k->call, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, "%s\n%s wants a password, and nobody can be asked for it\nsudo",
@@ -95,7 +95,7 @@ static void deny(struct check *k, enum verdict v) {
                 if (v == VERDICT_ABSENT)
                         (void) snprintf(why, sizeof(why), "there is no polkit here: root and gid %u, the group of the private socket, may", (unsigned) c->s->m->group);
                 else
-                        (void) snprintf(why, sizeof(why), "polkit says no to %s; as shipped, %s may", action,
+                        (void) snprintf(why, sizeof(why), "polkit says no to %s, for %.64s; as shipped, %s may", action, k->q.verb,
                                         k->q.access == ACCESS_VIEW ? "the groups ultravisor-view and ultravisor-admin" : "the group ultravisor-admin");
                 refuse(k->call, c, what, why, "sudo, or a rule of polkit: man org.ultravisor1");
         }

@@ -24,6 +24,15 @@ const char *access_action(enum access a) {
         return actions[a];
 }
 
+void access_refused(const struct question *q, uid_t uid, char *buf, size_t size) {
+        static const struct { const char *may_not, *all; } words[] = {
+                [ACCESS_OPEN] = { "ask", "this" }, [ACCESS_VIEW] = { "look at", "partitions" }, [ACCESS_MANAGE] = { "start, stop or signal", "partitions" },
+                [ACCESS_CONFIGURE] = { "change", "definitions and resources" }, [ACCESS_CONSOLE] = { "be root in", "partitions" },
+        };
+
+        (void) snprintf(buf, size, "uid %u may not %s %.128s", (unsigned) uid, words[q->access].may_not, q->object[0] ? q->object : words[q->access].all);
+}
+
 /* Details are what a rule can look up: action.lookup("partition") == "web". */
 static int add_details(sd_bus_message *m, const struct question *q) {
         int r = sd_bus_message_open_container(m, 'a', "{ss}");

@@ -96,6 +96,7 @@ static int on_private(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_er
         struct public_peer *pp = userdata;
         struct question q;
         struct ulv_diag d;
+        char what[256];
         uint8_t type;
 
         if (sd_bus_message_get_type(call, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
@@ -105,7 +106,8 @@ static int on_private(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_er
                 access_audit(&q, pp->peer->creds.uid, "private", pp->may ? "allowed" : "denied", "");
         if (pp->may)
                 return 0;
-        ulv_diag_what(&d, ULV_EXIT_DENIED, "uid %u may not call %.64s", (unsigned) pp->peer->creds.uid, q.verb);
+        access_refused(&q, pp->peer->creds.uid, what, sizeof(what));
+        ulv_diag_what(&d, ULV_EXIT_DENIED, "%s", what);
         ulv_diag_why(&d, "root and the group of the socket (gid %u) may", (unsigned) pp->m->group);
         ulv_diag_try(&d, "sudo");
         (void) ulv_bus_reply_diag(call, &d);

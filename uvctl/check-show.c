@@ -17,6 +17,7 @@ static const struct { const char *word; bool critical; const char *why, *try_; }
         [CHECK_INTERRUPT] = { "interrupt", false, "somebody moved it there (smp_affinity, irqbalance)", "uvctl check --repair %s" },
         [CHECK_UNIT] = { "unit", true, "systemd and the ledger know different things", "" },
         [CHECK_NETNS] = { "netns", true, "it could reach what the other is connected to", "uvctl restart %s" },
+        [CHECK_NETWORK] = { "network", true, "somebody changed it, or the definition was since the partition was started", "uvctl restart %s" },
         [CHECK_MOUNT] = { "mount", false, "somebody mounted, unmounted or removed it since the partition was started", "uvctl restart %s" },
         [CHECK_STRAY] = { "stray", true, "nobody answers for what it uses: no row of the ledger counts it", "" },
         [CHECK_LEFTOVER] = { "leftover", false, "somebody made it, or a monitor was killed before it could remove it", "uvctl check --repair" },

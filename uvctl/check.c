@@ -22,6 +22,8 @@
 #define TRIES 10                /* until what is looked at holds still */
 #define MOMENT_MS 300
 #define LONG_MOMENT_MS 800
+#define LEDGER_MS 5000                  /* how long uvd may be away, */
+#define LEDGER_LOOK_MS 50               /* and how often it is looked for */
 #define FOUND_MAX 10000
 #define NOTED_MAX 20            /* lines in the journal */
 
@@ -188,9 +190,25 @@ static void look_at_machine(struct check *c) {
         check_host_mounts(c);
 }
 
+static void wait_ms(long ms) {
+        (void) nanosleep(&(struct timespec) { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
+}
+
+/* A uvd that was killed is back in a moment: its last words are nothing to compare a machine with. */
+static int read_ledger(struct check *c, struct rows *ret) {
+        int r = rows_get(c->u, ROWS_ALL, ret);
+
+        for (long waited = 0; r == 0 && ret->stale && waited < LEDGER_MS; waited += LEDGER_LOOK_MS) {
+                rows_done(ret);
+                wait_ms(LEDGER_LOOK_MS);
+                r = rows_get(c->u, ROWS_ALL, ret);
+        }
+        return r;
+}
+
 static int look(struct check *c) {
         struct rows rows = { 0 };
-        int r = rows_get(c->u, ROWS_ALL, &rows);
+        int r = read_ledger(c, &rows);
 
         if (r != 0)
                 return r;
@@ -214,10 +232,6 @@ static int look(struct check *c) {
         c->n_nets = 0;
         rows_done(&rows);
         return r;
-}
-
-static void wait_ms(long ms) {
-        (void) nanosleep(&(struct timespec) { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
 }
 
 /* Until all that is asked about held still, if it ever does. */

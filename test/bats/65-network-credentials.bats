@@ -51,6 +51,32 @@ $2"
 pings() { nsenter --net="/proc/$(field "$1" Leader)/ns/net" busybox ping -c 1 -W 2 "$2"; }
 ports() { in_ns ip -o link show master br0 | wc -l; }
 
+@test "uvctl check: the host's end of a network that was taken from its bridge, set down, or deleted is told, with the command that mends it" {
+    local checks="ip netns exec $NS $ULV_BIN/uvctl --root $ROOT check one two" end
+    sleeper drifts "" "[Network \"lan\"]
+Bridge=br0
+Address=10.77.0.40/24"
+    uv apply -y; uv start drifts
+    end=$(printf 'uv%xn0' $(($(awk '{ print $2 }' "/proc/$(field drifts Leader)/uid_map") >> 16)))
+    $checks drifts
+    drift() { # drift COMMAND WORDS
+        in_ns $1
+        run $checks drifts
+        echo "$output"
+        [ "$status" = 9 ] && [[ "${lines[0]}" == "drifts  network"*"[Network \"lan\"], $end, $2" ]]
+    }
+    drift "ip link set $end nomaster" "is in no bridge, not in br0"
+    in_ns $(sed -n 's/^ *try: //p' <<<"$output")
+    $checks drifts
+    drift "ip link set $end down" "is down"
+    in_ns $(sed -n 's/^ *try: //p' <<<"$output")
+    $checks drifts
+    drift "ip link del $end" "is gone"
+    uv stop drifts
+    $checks
+    rm "$ROOT/etc/ultravisor/partitions/drifts.partition"; uv remove -q drifts
+}
+
 # bats test_tags=kernel
 @test "two partitions in one bridge reach each other, the host and nobody by accident: IPv4, IPv6, name, route" {
     pings one 10.77.0.21

@@ -50,6 +50,15 @@ affinity() { [ "$(field cored CPUHow)" = affinity ] || skip "cores are no affini
     run uv list -o nagios; [ "$status" = 2 ]
 }
 
+@test "right after kill -9 of uvd the next one is waited for: its ledger is compared, not nothing" {
+    local i
+    for i in 1 2 3; do
+        kill -9 "$(pids_of uvd)"
+        run uv check -o json
+        [ "$status $output" = "0 []" ]
+    done
+}
+
 @test "what, why, try: a finding in full for people, and --repair has its monitor mend it" {
     affinity
     local p; p=$(field cored Leader)

@@ -69,7 +69,7 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
 @test "a denial is three lines and exit status 5, and is in the journal with who, what and of which" {
     run as dave uvctl stop web
     is "$status" 5
-    [[ "$output" == "uid $(id -u dave) may not call Stop for web"*polkit*try:* ]]
+    [[ "$output" == "uid $(id -u dave) may not start, stop or signal web"*polkit*try:* ]]
     outcomes ULTRAVISOR_OUTCOME=denied | grep -x "$(id -u dave) Stop web denied"
     # Signals that may not be had don't come: nobody shall wait for them.
     run as dave timeout 5 uvctl events --wait=3s
@@ -120,7 +120,7 @@ rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(main_pid uv-command)/status"; }
     run as typist busctl --allow-interactive-authorization=no call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Status
     [[ "$output" == *"wants a password"* ]]
     run as typist busctl --allow-interactive-authorization=yes call org.ultravisor1 /org/ultravisor1 org.ultravisor1.Manager Status
-    [[ "$output" == *"may not call Status"* ]]
+    [[ "$output" == *"may not look at partitions"* ]]
 }
 
 @test "while polkit takes its time with one, others are answered: root at once" {
