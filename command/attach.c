@@ -13,13 +13,13 @@
 
 #define WHAT_MAX 9000           /* two paths and a name */
 
-/* "mount=LABEL:SOURCE:TARGET[:ro]", "device=[LABEL:]/dev/NODE[:ro]" */
+/* "mount=LABEL:SOURCE:TARGET[:ro]", "device=[LABEL:]/dev/NODE[:ro]", "disk=LABEL:FILE:FORMAT[:WRITABLE]" */
 struct wanted { char label[ULV_NAME_MAX + 1]; const char *section; char lines[WHAT_MAX + 64]; };
 
 static int bad_what(struct ulv_diag *d, const char *why) {
         ulv_diag_what(d, ULV_EXIT_USAGE, "it isn't clear what to attach");
         ulv_diag_why(d, "%s", why);
-        ulv_diag_try(d, "uvctl attach NAME mount=LABEL:/srv/data:/data:ro, or device=/dev/fuse");
+        ulv_diag_try(d, "uvctl attach NAME mount=LABEL:/srv/data:/data:ro, device=/dev/fuse, or disk=LABEL:/srv/data.img:raw");
         return 1;
 }
 
@@ -44,38 +44,80 @@ static void label_of(const char *path, char *label, size_t size) {
         label[n] = 0;
 }
 
-static int read_what(const char *what, struct wanted *w, struct ulv_diag *d) {
-        char text[WHAT_MAX], *source, *target;
-        bool mount = ulv_startswith(what, "mount="), device = ulv_startswith(what, "device="), read_only;
+/* LABEL:FILE:FORMAT[:WRITABLE] */
+static int read_disk(char *text, struct wanted *w, struct ulv_diag *d) {
+        char *file = strchr(text, ':'), *format = file ? strchr(file + 1, ':') : NULL, *writable = format ? strchr(format + 1, ':') : NULL;
 
-        if ((!mount && !device) || !ulv_copy(text, sizeof(text), what + (mount ? strlen("mount=") : strlen("device="))))
-                return bad_what(d, "the keys are mount= and device=");
-        read_only = take_suffix(text, ":ro");
-        (void) (!read_only && take_suffix(text, ":rw"));
-        w->section = mount ? "Mount" : "Device";
-        source = strchr(text, ':');
-        if (device && text[0] == '/') {
+        if (!format)
+                return bad_what(d, "a disk is LABEL:FILE:FORMAT, its format raw or qcow2, and :ephemeral, :direct or :no behind it (else what it writes is kept)");
+        *file++ = *format++ = 0;
+        if (writable)
+                *writable++ = 0;
+        if (!ulv_copy(w->label, sizeof(w->label), text))
+                return bad_what(d, "a label has at most 63 of a-z 0-9 -");
+        (void) snprintf(w->lines, sizeof(w->lines), "File=%s\nFormat=%s\n%s%s%s", file, format, writable ? "Writable=" : "", writable ? writable : "", writable ? "\n" : "");
+        return 0;
+}
+
+static int read_device(char *text, struct wanted *w, struct ulv_diag *d) {
+        char *source = strchr(text, ':');
+
+        if (text[0] == '/') {
                 if (!ulv_startswith(text, "/dev/") || source)
                         return bad_what(d, "a device is a node of this host, /dev/NODE (with a colon in its name: uvctl edit)");
                 label_of(text, w->label, sizeof(w->label));
                 source = text;
-        } else {
-                if (!source)
-                        return bad_what(d, mount ? "a mount is LABEL:SOURCE:TARGET, and :ro behind it where it is to be read-only" : "a device is /dev/NODE, or LABEL:/dev/NODE");
+        } else if (!source)
+                return bad_what(d, "a device is /dev/NODE, or LABEL:/dev/NODE");
+        else {
                 *source++ = 0;
                 if (!ulv_copy(w->label, sizeof(w->label), text))
                         return bad_what(d, "a label has at most 63 of a-z 0-9 -");
         }
-        target = mount ? strchr(source, ':') : NULL;
-        if (mount && (!target || strchr(target + 1, ':')))
+        (void) snprintf(w->lines, sizeof(w->lines), "Path=%s\n", source);
+        return 0;
+}
+
+static int read_mount(char *text, struct wanted *w, struct ulv_diag *d) {
+        char *source = strchr(text, ':'), *target = source ? strchr(source + 1, ':') : NULL;
+
+        if (!source)
+                return bad_what(d, "a mount is LABEL:SOURCE:TARGET, and :ro behind it where it is to be read-only");
+        if (!target || strchr(target + 1, ':'))
                 return bad_what(d, "a mount is LABEL:SOURCE:TARGET (paths with a colon: uvctl edit)");
-        if (target)
-                *target++ = 0;
+        *source++ = *target++ = 0;
+        if (!ulv_copy(w->label, sizeof(w->label), text))
+                return bad_what(d, "a label has at most 63 of a-z 0-9 -");
+        (void) snprintf(w->lines, sizeof(w->lines), "Source=%s\nTarget=%s\n", source, target);
+        return 0;
+}
+
+static int read_what(const char *what, struct wanted *w, struct ulv_diag *d) {
+        static const struct { const char *key, *section; int (*read)(char *text, struct wanted *w, struct ulv_diag *d); } keys[] = {
+                { "mount=", "Mount", read_mount }, { "device=", "Device", read_device }, { "disk=", "Block", read_disk },
+        };
+        char text[WHAT_MAX];
+        bool read_only;
+        size_t k = 0;
+        int r;
+
+        while (k < ULV_ARRAY_SIZE(keys) && !ulv_startswith(what, keys[k].key))
+                k++;
+        if (k == ULV_ARRAY_SIZE(keys) || !ulv_copy(text, sizeof(text), what + strlen(keys[k].key)))
+                return bad_what(d, "the keys are mount=, device= and disk=");
+        if (strchr(text, '\n'))
+                return bad_what(d, "a path has no line break");
+        w->section = keys[k].section;
+        read_only = keys[k].read != read_disk && take_suffix(text, ":ro");
+        (void) (!read_only && keys[k].read != read_disk && take_suffix(text, ":rw"));
+        r = keys[k].read(text, w, d);
+        if (r != 0)
+                return r;
         if (!ulv_name_is_valid(w->label))
                 return bad_what(d, "a label has 1 to 63 of a-z 0-9 -, and doesn't begin with -");
-        (void) snprintf(w->lines, sizeof(w->lines), "%s=%s\n%s%s%s%s", mount ? "Source" : "Path", source, target ? "Target=" : "", target ? target : "",
-                        target ? "\n" : "", read_only ? "ReadOnly=yes\n" : "");
-        return strchr(source, '\n') || (target && strchr(target, '\n')) ? bad_what(d, "a path has no line break") : 0;
+        if (read_only)
+                (void) snprintf(w->lines + strlen(w->lines), sizeof(w->lines) - strlen(w->lines), "ReadOnly=yes\n");
+        return 0;
 }
 
 /* --- the set as it will be -------------------------------------------------------------------------------- */
@@ -179,7 +221,7 @@ static int with(struct job *j, const struct wanted *w, struct ulv_diag *d) {
                 defined |= ulv_streq(now->attachments[i].label, w->label);
         if (defined) {
                 ulv_diag_what(d, ULV_EXIT_CONFLICT, "cannot attach %s to %s", w->label, j->items[0].name);
-                ulv_diag_why(d, "it has a mount or device of this label");
+                ulv_diag_why(d, "it has a mount, device or disk of this label");
                 ulv_diag_try(d, "another label, or uvctl detach %s %s first", j->items[0].name, w->label);
                 return 1;
         }
@@ -224,13 +266,17 @@ int method_attach(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
 /* Away from the drop-in; where another file defines it, the drop-in unsets it. */
 static int without(struct job *j, const char *label, struct ulv_diag *d) {
         const struct ulv_definition *now = ulv_bundle_definition(j->m->bundle, j->items[0].name);
-        bool defined = false, device = false;
+        const char *section = NULL, *unset = NULL;
+        bool defined = false;
         int r;
 
         for (size_t i = 0; now && i < now->n_attachments; i++)
                 if (ulv_streq(now->attachments[i].label, label)) {
-                        device = now->attachments[i].device;
-                        if (device && ulv_copy(j->items[0].node, sizeof(j->items[0].node), ulv_attachment_node(&now->attachments[i])))
+                        const struct ulv_attachment *a = &now->attachments[i];
+
+                        section = a->disk ? "Block" : a->device ? "Device" : "Mount";
+                        unset = a->disk ? "File=\n" : a->device ? "Path=\n" : "Source=\nTarget=\n";
+                        if (a->device && ulv_copy(j->items[0].node, sizeof(j->items[0].node), ulv_attachment_node(a)))
                                 j->items[0].request.node = j->items[0].node;
                         defined = true;
                 }
@@ -240,10 +286,10 @@ static int without(struct job *j, const char *label, struct ulv_diag *d) {
                 return 0;
         }
         defined = false;
-        r = make_candidate(j, label, &(struct dropin_part) { device ? "Device" : "Mount", label, "" }, &defined, d);
+        r = make_candidate(j, label, &(struct dropin_part) { section, label, "" }, &defined, d);
         if (r != 0 || !defined)
                 return r;
-        return make_candidate(j, label, &(struct dropin_part) { device ? "Device" : "Mount", label, device ? "Path=\n" : "Source=\nTarget=\n" }, &defined, d);
+        return make_candidate(j, label, &(struct dropin_part) { section, label, unset }, &defined, d);
 }
 
 static void detach_begin(struct job *j) {

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "model/attachment.h"
+
 /* Weaker is lower. A holding that its monitor hasn't reported yet counts as tracked: nothing is known to
  * enforce it. */
 static int strength(const char *how) {
@@ -66,7 +68,7 @@ static int add_holding(const struct ulv_holding_info *h, void *userdata) {
         } else {
                 if (ulv_streq(h->kind, "limit"))
                         add_limit(sums, h);
-                else if (ulv_streq(h->kind, "mount") || ulv_streq(h->kind, "device") || ulv_streq(h->kind, "block"))
+                else if (ulv_attachment_is_kind(h->kind))
                         add_attached(sums, h);
                 return 0;
         }

@@ -24,6 +24,7 @@
 
 #define ULV_IMAGES "var/lib/ultravisor/images"          /* below ROOT */
 #define ULV_WRITABLE "var/lib/ultravisor/writable"
+#define ULV_DISKS "var/lib/ultravisor/disks"            /* what VMs write over images (plugins/kvm/disks.c) */
 #define ULV_EPHEMERAL ".ephemeral"
 #define ULV_IMAGE_STORE "store/"
 #define ULV_IMAGE_ID 16                                 /* hex digits */

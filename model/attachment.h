@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What a container may be given and lose again while it runs: directories of the host, [Mount "data"], and its
- * devices, [Device "fuse"]. In the ledger each is a unit:
+/* What a partition may be given and lose again while it runs: directories of the host, [Mount "data"], its devices,
+ * [Device "fuse"], and disks of a VM, [Block "root"]. In the ledger each is a unit:
  *
  *   mount LABEL@OWNER      a directory may be given to many; this is one partition's use of it
  *   block ID               a disk of the inventory: one owner
  *   device NAME            another device of the host by the name of its node below /dev: one owner
  *   device NAME@OWNER      one whose every open is an instance of its own (fuse, kvm, net/tun ...): for many
+ *   disk LABEL@OWNER       a disk over an image that is only read: many may be over one image
+ *   disk PATH              an image that is written itself, by its path without the first /: one owner
  *
  * What has an @OWNER is this owner's, or idle's, and nobody else's ever. */
 
@@ -16,8 +18,14 @@
 
 #define ULV_ATTACHMENT_ID_MAX 128
 
-/* Can there be such a mount or device? (block: the inventory says.) */
-bool ulv_attachment_id_is_valid(const char *id, bool mount);
+/* Can there be such a "mount", "device" or "disk"? (block: the inventory says.) */
+bool ulv_attachment_id_is_valid(const char *kind, const char *id);
+/* Is that a kind of unit that an attachment may be? */
+bool ulv_attachment_is_kind(const char *kind);
+/* The kind of one that isn't a block device of the inventory. */
+const char *ulv_attachment_kind(const struct ulv_attachment *a);
+/* What people know it by, beside its label: a device's node, an image that is written itself; else its label. */
+const char *ulv_attachment_name(const struct ulv_attachment *a);
 /* The owner that an id names, NULL if none. */
 const char *ulv_attachment_owner(const char *id);
 /* The id of one that isn't a block device of the inventory. */

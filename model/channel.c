@@ -2,7 +2,7 @@
 #include "model/channel.h"
 #include "model/attachment.h"
 
-bool ulv_channel_id_is_valid(const char *id) { return ulv_attachment_id_is_valid(id, true); }
+bool ulv_channel_id_is_valid(const char *id) { return ulv_attachment_id_is_valid("mount", id); }
 
 void ulv_channel_id(const char *label, const char *owner, char ret[static ULV_CHANNEL_ID_MAX]) {
         struct ulv_strbuf b = { .s = ret, .size = ULV_CHANNEL_ID_MAX, .max = ULV_CHANNEL_ID_MAX - 1 };

@@ -15,7 +15,7 @@ const struct ulv_definition ulv_definition_defaults = {
         .zone = "default", .role = "guest", .priority = 50, .isolation = ULV_ISOLATION_NONE,
         .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000, .log_max = ULV_LOG_MAX,
         .restart = "no", .restart_delay = 1000000, .start_limit = 5,
-        .cpu_node = -1, .memory_node = -1, .pages = "4K", .writable = "kept", .accel = "kvm", .graphics = "none", .fault = "none",
+        .cpu_node = -1, .memory_node = -1, .pages = "4K", .writable = "kept", .firmware = "bios", .accel = "kvm", .graphics = "none", .fault = "none",
 };
 
 /* --- text ------------------------------------------------------------------------------------------ */
@@ -162,6 +162,11 @@ static int parse_fault(const char *v, struct ulv_definition *d, void *field) {
 static int parse_writable(const char *v, struct ulv_definition *d, void *field) {
         static const char *const words[] = { "kept", "ephemeral" };
         return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->writable));
+}
+
+static int parse_firmware(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "bios", "uefi" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->firmware));
 }
 
 static int parse_accel(const char *v, struct ulv_definition *d, void *field) {
@@ -464,6 +469,7 @@ KIND_TEXT(hostname, "a host name (letters, digits, - and ., at most 64)", parse_
 KIND_TEXT(time_zone, "a time zone's name (like Europe/Berlin or UTC)", parse_time_zone);
 KIND_TEXT(command_line, "a kernel's command line (plain ASCII, at most 2047 characters)", parse_command_line);
 KIND_TEXT(vm_path, "an absolute path without ., .. and superfluous / in it, without blanks and commas", parse_vm_path);
+KIND_PLAIN(firmware, "bios or uefi", SIZEOF(firmware), parse_firmware, format_chars);
 KIND_PLAIN(accel, "kvm or tcg", SIZEOF(accel), parse_accel, format_chars);
 KIND_PLAIN(graphics, "none or vnc", SIZEOF(graphics), parse_graphics, format_chars);
 KIND_PLAIN(type, "a type (container, vm or sim)", SIZEOF(type), parse_type, format_chars);
@@ -540,9 +546,10 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_KERNEL] = KEY("VM", "Kernel", vm_path, kernel),
         [KEY_INITRD] = KEY("VM", "Initrd", vm_path, initrd),
         [KEY_COMMAND_LINE] = KEY("VM", "CommandLine", command_line, command_line),
-        [KEY_DISK] = KEY("VM", "Disk", vm_path, disk),
+        [KEY_FIRMWARE] = KEY("VM", "Firmware", firmware, firmware),
         [KEY_ACCEL] = KEY("VM", "Accel", accel, accel),
         [KEY_GRAPHICS] = KEY("VM", "Graphics", graphics, graphics),
+        [KEY_SEED] = KEY("VM", "Seed", vm_path, seed),
         [KEY_FAULT] = KEY("Sim", "Fault", fault, fault),
         [KEY_DELAY] = KEY("Sim", "Delay", delay, fault_delay),
 };

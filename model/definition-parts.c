@@ -300,6 +300,10 @@ static int check_network(const struct ulv_parts_parser *p, struct ulv_definition
 
         if (!n->bridge[0])
                 return FAIL_AT(at, "[Network \"%s\"] has no Bridge= (a bridge of this host)", n->label);
+        /* Inside a VM nothing of ours configures the card: cloud-init does, if there is a seed. */
+        for (size_t key = 0; ulv_streq(d->type, "vm") && !(d->seed && d->seed[0]) && key < NET_MAX_; key++)
+                if (key != NET_BRIDGE && key != NET_MAC && p->networks[index][key].line > 0)
+                        return FAIL_AT(&p->networks[index][key], "%s= needs Seed= in [VM]: it is cloud-init that gives it to a card inside a VM", network_keys[key].name);
         give_name(n, index);
         for (unsigned i = 0; i < index; i++) {
                 if (ulv_streq(d->networks[i].name, n->name))
@@ -326,12 +330,13 @@ static int check_credential(const struct ulv_parts_parser *p, const struct ulv_d
 }
 
 int ulv_parts_check(struct ulv_parts_parser *p, struct ulv_definition *d, struct ulv_diag *reterr) {
-        bool container = ulv_streq(d->type, "container");
+        bool container = ulv_streq(d->type, "container"), vm = ulv_streq(d->type, "vm");
         int r = 0;
 
-        if (!container && d->n_networks + d->n_credentials > 0)
-                return FAIL_AT(d->n_networks > 0 ? &p->network_at[0] : &p->credential_at[0], "[%s] is for Type=container, and this is a %s",
-                               d->n_networks > 0 ? "Network" : "Credential", d->type);
+        if (!container && !vm && d->n_networks > 0)
+                return FAIL_AT(&p->network_at[0], "[Network] is for Type=container and vm, and this is a %s", d->type);
+        if (!container && d->n_credentials > 0)
+                return FAIL_AT(&p->credential_at[0], "[Credential] is for Type=container, and this is a %s", d->type);
         for (unsigned i = 0; r == 0 && i < d->n_networks; i++)
                 r = check_network(p, d, i, reterr);
         for (unsigned i = 0; r == 0 && i < d->n_credentials; i++)
@@ -351,7 +356,7 @@ static void format_addresses(struct ulv_strbuf *b, const char *key, const struct
         }
 }
 
-static void format_network(struct ulv_strbuf *b, const struct ulv_network *n) {
+static void format_network(struct ulv_strbuf *b, const struct ulv_definition *d, const struct ulv_network *n) {
         const uint8_t *m = n->mac;
 
         ulv_strbuf_addf(b, "%s[Network \"%s\"]\nBridge=%s\n", b->len > 0 ? "\n" : "", n->label, n->bridge);
@@ -362,12 +367,14 @@ static void format_network(struct ulv_strbuf *b, const struct ulv_network *n) {
                 ulv_strbuf_addf(b, "Search=%s\n", n->search);
         if (n->has_mac)
                 ulv_strbuf_addf(b, "MAC=%02x:%02x:%02x:%02x:%02x:%02x\n", m[0], m[1], m[2], m[3], m[4], m[5]);
-        ulv_strbuf_addf(b, "Name=%s\n", n->name);
+        /* In a VM without a seed nobody gives it that name. */
+        if (!ulv_streq(d->type, "vm") || (d->seed && d->seed[0]))
+                ulv_strbuf_addf(b, "Name=%s\n", n->name);
 }
 
 void ulv_parts_format(struct ulv_strbuf *b, const struct ulv_definition *d) {
         for (size_t i = 0; i < d->n_networks; i++)
-                format_network(b, &d->networks[i]);
+                format_network(b, d, &d->networks[i]);
         for (size_t i = 0; i < d->n_credentials; i++) {
                 const struct ulv_credential *c = &d->credentials[i];
 

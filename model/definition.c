@@ -9,7 +9,7 @@
  * each key was written is kept, and what needs more than one key (bounds, Cores= beside Share=) is
  * checked at the end, when all files are in. */
 
-#define TEXTS(X) X(description) X(root) X(exec) X(user) X(cwd) X(hostname) X(time_zone) X(kernel) X(initrd) X(command_line) X(disk)
+#define TEXTS(X) X(description) X(root) X(exec) X(user) X(cwd) X(hostname) X(time_zone) X(kernel) X(initrd) X(command_line) X(seed)
 
 void ulv_strv_free(char **v) {
         for (size_t i = 0; v && v[i]; i++)
@@ -43,12 +43,11 @@ struct parser {
 
 /* --- names that are no keys ---------------------------------------------------------------------------- */
 
-static const char *const sections[] = { "Partition", "CPU", "Memory", "Limits", "Container", "Network", "Credential", "Mount", "Device", "VM", "Sim" };
+static const char *const sections[] = { "Partition", "CPU", "Memory", "Limits", "Container", "Network", "Credential", "Mount", "Device", "Block", "VM", "Sim" };
 /* What FACE.md shows and later versions serve: told apart from a misspelling. */
-static const char *const later_sections[] = { "Block" };
 static const struct { const char *section, *key; } later_keys[] = {
         { "Partition", "Role" }, { "Partition", "Apart" },
-        { "VM", "Firmware" }, { "VM", "Boot" }, { "VM", "ISO" }, { "VM", "Agent" }, { "VM", "Seed" },
+        { "VM", "Boot" }, { "VM", "Agent" },
 };
 /* systemd.resource-control(5) has longer words for them. */
 static const struct { const char *section, *key, *ours; } words_of_systemd[] = {
@@ -64,8 +63,6 @@ static bool is_in(const char *word, const char *const *words, size_t n) {
 }
 
 static int check_section(struct parser *p, const struct ulv_ini_item *item) {
-        if (is_in(item->section, later_sections, ULV_ARRAY_SIZE(later_sections)))
-                return ulv_ini_error(item, false, p->reterr, "[%s] is not served by this version", item->section);
         if (!is_in(item->section, sections, ULV_ARRAY_SIZE(sections)))
                 return ulv_config_unknown(item, "[", item->section, "]", "", sections, ULV_ARRAY_SIZE(sections), p->reterr);
         if (item->label[0])
@@ -300,8 +297,12 @@ static int check_root(struct parser *p) {
 static int check_vm(struct parser *p) {
         static const enum definition_key_id of_kernel[] = { KEY_INITRD, KEY_COMMAND_LINE };
 
-        if (!p->d->kernel && !p->d->disk)
-                return FAIL_AT(p, KEY_KERNEL, "[VM] has neither Kernel= (a kernel's file to boot) nor Disk= (an image or device to boot from)");
+        bool disk = false;
+
+        for (size_t i = 0; i < p->d->n_attachments; i++)
+                disk |= p->d->attachments[i].source != NULL;
+        if (!p->d->kernel && !disk)
+                return FAIL_AT(p, KEY_KERNEL, "nothing to boot: neither Kernel= in [VM] (a kernel's file) nor a [Block] (a disk's image)");
         for (size_t i = 0; i < ULV_ARRAY_SIZE(of_kernel); i++)
                 if (!p->d->kernel && is_given(p, of_kernel[i]))
                         return FAIL_AT(p, of_kernel[i], "%s= needs Kernel=: what a disk boots has its own", ulv_definition_keys[of_kernel[i]].name);

@@ -13,14 +13,14 @@
  *   [Limits]    Tasks= IOReadMax=DEVICE BYTES IOWriteMax= IOPSReadMax=DEVICE OPERATIONS IOPSWriteMax= (all but Tasks= repeatable)
  *   [Container] Image=NAME Writable=kept|ephemeral   or   Root=; Exec= Init= Nesting= User= Environment=K=V (repeatable) WorkingDirectory= Hostname=
  *               TimeZone=Europe/Berlin
- *   [VM]        Kernel= Initrd= CommandLine= Disk= Accel=kvm|tcg Graphics=none|vnc
+ *   [VM]        Firmware=bios|uefi Kernel= Initrd= CommandLine= Accel=kvm|tcg Graphics=none|vnc Seed=DIRECTORY
  *   [Network "LABEL"]     Bridge= Address= Gateway= DNS= (these three repeatable) Search= MAC= Name=
  *   [Credential "LABEL"]  Encrypted=PATH or Source=PATH
  *   [Mount "LABEL"]       Source=DIRECTORY Target=PATH-INSIDE ReadOnly=no
  *   [Device "LABEL"]      Path=/dev/NODE ReadOnly=no
+ *   [Block "LABEL"]       File=PATH Format=raw|qcow2|iso Writable=kept|ephemeral|direct|no
  *   [Sim]       Fault=none|start-fails|start-hangs|dies|refuses-shrink|stop-hangs  Delay=
- * Sections and keys of later stages (Block, Channel ...)
- * are refused by name: "[Block] is not served by this version". */
+ * Sections and keys of later stages are refused by name: "Volume= is not served by this version". */
 
 #include "lib/ini.h"
 #include "model/address.h"
@@ -52,11 +52,12 @@ struct ulv_credential {
 };
 
 #define ULV_ATTACHMENTS_MAX 64
-/* A directory or a device of the host (model/attachment.h). */
+/* A directory or a device of the host, or a disk's image (model/attachment.h). */
 struct ulv_attachment {
         char label[ULV_NAME_MAX + 1];
-        bool device, read_only;
-        char *source, *target;          /* owned; on the host; inside (NULL: a device, which stands where it does on the host) */
+        bool device, disk, read_only;
+        char *source, *target;          /* owned; on the host; inside (NULL: no mount) */
+        char format[8], writable[12];   /* of a disk: "raw", "qcow2", "iso"; "kept", "ephemeral", "direct", "no" */
 };
 
 #define ULV_CHANNELS_MAX 32             /* each is three fds that its monitor keeps */
@@ -97,8 +98,8 @@ struct ulv_definition {
         bool nesting;                   /* container runtimes may run inside */
         char *root, *exec, *user, *cwd, *hostname, *time_zone;
         char **environment; size_t n_environment;
-        char *kernel, *initrd, *command_line, *disk;
-        char accel[8], graphics[8];     /* "kvm", "tcg"; "none", "vnc" */
+        char *kernel, *initrd, *command_line, *seed;
+        char firmware[8], accel[8], graphics[8];        /* "bios", "uefi"; "kvm", "tcg"; "none", "vnc" */
         char fault[32]; uint64_t fault_delay;
         struct ulv_limit *limits; size_t n_limits;      /* with room for ULV_LIMITS_MAX; NULL: none was ever given */
         struct ulv_network *networks; size_t n_networks;

@@ -36,6 +36,7 @@ static int check_resource(const struct ulv_ledger *l, const struct resource *r, 
                 return sum <= 1 ? 0 : broken(d, "resource", r->key, "it has more than one owner");
         case KIND_MOUNT:
         case KIND_DEVICE:
+        case KIND_DISK:
                 return sum <= 1 ? 0 : broken(d, "resource", r->key, "it has more than one owner");
         default:
                 return sum == 1 ? 0 : broken(d, "resource", r->key, sum ? "it has more than one owner" : "nobody owns it");
@@ -65,7 +66,7 @@ static int check_holding(const struct ulv_ledger *l, const struct holding *h, st
                 return broken(d, "resource", r->key, "idle has it as a row");
         if (r->kind != KIND_CHANNEL && (h->b.memory[0] || h->b.epoch))
                 return broken(d, "resource", r->key, "it is no channel, and has a memory");
-        if ((r->kind == KIND_MOUNT || r->kind == KIND_DEVICE || r->kind == KIND_CHANNEL) && h->b.amount > 0 && ulv_attachment_owner(r->id) && !ulv_streq(ulv_attachment_owner(r->id), p->name))
+        if ((ulv_is_attachment(r->kind) || r->kind == KIND_CHANNEL) && h->b.amount > 0 && ulv_attachment_owner(r->id) && !ulv_streq(ulv_attachment_owner(r->id), p->name))
                 return broken(d, "resource", r->key, "it is another partition's");
         if (r->kind == KIND_SHARE && (p == l->infra[INFRA_HOST] || p == l->infra[INFRA_POOL]))
                 return broken(d, "resource", r->key, "the pool has a share of itself");

@@ -34,7 +34,7 @@ static inline unsigned ulv_hash(const void *key, size_t len) {
 #include <utlist.h>
 
 /* In the order of the dump. */
-enum kind { KIND_BLOCK, KIND_CHANNEL, KIND_CORE, KIND_DEVICE, KIND_LIMIT, KIND_MEMORY, KIND_MOUNT, KIND_NET, KIND_PCI, KIND_SHARE, KIND_UIDS, KIND_MAX_ };
+enum kind { KIND_BLOCK, KIND_CHANNEL, KIND_CORE, KIND_DEVICE, KIND_DISK, KIND_LIMIT, KIND_MEMORY, KIND_MOUNT, KIND_NET, KIND_PCI, KIND_SHARE, KIND_UIDS, KIND_MAX_ };
 
 struct kind_info {
         const char *name;
@@ -45,6 +45,8 @@ struct kind_info {
         const char *noun;       /* for people */
 };
 extern const struct kind_info ulv_kinds[KIND_MAX_];
+/* Those of model/attachment.h that no inventory has. */
+static inline bool ulv_is_attachment(enum kind k) { return k == KIND_MOUNT || k == KIND_DEVICE || k == KIND_DISK; }
 int ulv_kind_from_name(const char *s);  /* or -EINVAL */
 
 enum object_type { OBJECT_RESOURCE, OBJECT_PARTITION, OBJECT_HOLDING, OBJECT_TRANSFER, OBJECT_TRANSACTION, OBJECT_PARAMETER };

@@ -74,7 +74,7 @@ static int find_or_add_resource(struct loader *ld, const struct ulv_op *op, enum
                     (kind == KIND_CORE && ulv_uint_parse(op->id, ULV_CPU_MAX - 1, &id) < 0) ||
                     (kind == KIND_UIDS && ulv_uint_parse(op->id, ULV_UID_RANGES, &id) < 0) ||
                     (kind == KIND_CHANNEL && !ulv_channel_id_is_valid(op->id)) ||
-                    ((kind == KIND_MOUNT || kind == KIND_DEVICE) && !ulv_attachment_id_is_valid(op->id, kind == KIND_MOUNT)))
+                    (ulv_is_attachment((enum kind) kind) && !ulv_attachment_id_is_valid(ulv_kinds[kind].name, op->id)))
                         return ulv_bad_row(ld, op, "not an id of that kind");
                 r = ulv_add_resource(ld->l, kind, op->id);
                 if (!r)

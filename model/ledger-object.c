@@ -179,7 +179,7 @@ static void unlink_object(struct ulv_ledger *l, struct object *o) {
         case OBJECT_HOLDING: {
                 struct holding *h = (struct holding *) o;
 
-                l->unused |= h->key.r->kind == KIND_MOUNT || h->key.r->kind == KIND_DEVICE || h->key.r->kind == KIND_CHANNEL;
+                l->unused |= ulv_is_attachment(h->key.r->kind) || h->key.r->kind == KIND_CHANNEL;
                 HASH_DEL(l->holdings, h);
                 DL_DELETE2(h->key.p->holdings, h, p_prev, p_next);
                 DL_DELETE2(h->key.r->holdings, h, r_prev, r_next);
@@ -338,7 +338,7 @@ void ulv_rollback(struct ulv_ledger *l) {
 /* Channels, mounts and devices that nobody has. Names of uid ranges are few; of these there is no end. Nothing that was
  * told points to them any more. */
 static void free_unused(struct ulv_ledger *l) {
-        static const enum kind kinds[] = { KIND_CHANNEL, KIND_MOUNT, KIND_DEVICE };
+        static const enum kind kinds[] = { KIND_CHANNEL, KIND_MOUNT, KIND_DEVICE, KIND_DISK };
 
         l->unused = false;
         for (size_t k = 0; k < ULV_ARRAY_SIZE(kinds); k++)

@@ -305,7 +305,7 @@ static int op_shift(struct step *s, const struct ulv_op *op) {
                 return invalid(s, op, "from and to are the same owner");
         from = claim ? other : owner;
         to = claim ? owner : other;
-        if ((res->kind == KIND_MOUNT || res->kind == KIND_DEVICE) && ulv_attachment_owner(res->id) && to != s->l->infra[INFRA_IDLE] &&
+        if (ulv_is_attachment(res->kind) && ulv_attachment_owner(res->id) && to != s->l->infra[INFRA_IDLE] &&
             !ulv_streq(to->name, ulv_attachment_owner(res->id)))
                 return invalid(s, op, "what its name has behind the @ is the only one who may have it");
         if (res->kind == KIND_SHARE && (to == s->l->infra[INFRA_HOST] || to == s->l->infra[INFRA_POOL]))

@@ -175,7 +175,7 @@ static void set_result(struct partition *p, const char *result) {
         p->b.result[n] = 0;
 }
 
-static bool is_attached(const struct resource *r) { return r->kind == KIND_MOUNT || r->kind == KIND_DEVICE || r->kind == KIND_BLOCK || r->kind == KIND_CHANNEL; }
+static bool is_attached(const struct resource *r) { return ulv_is_attachment(r->kind) || r->kind == KIND_BLOCK || r->kind == KIND_CHANNEL; }
 
 static int op_refused(struct step *s, const struct ulv_op *op) {
         const char *reason = ulv_op_get(op, "reason");

@@ -233,7 +233,7 @@ static int dump_inventory(const struct ulv_ledger *l, struct ulv_strbuf *b) { ul
 
 int ulv_ledger_dump(const struct ulv_ledger *l, const char *kind, struct ulv_strbuf *b) {
         static const struct { const char *kind; int (*f)(const struct ulv_ledger *l, struct ulv_strbuf *b); } table[] = {
-                { "block", NULL }, { "channel", NULL }, { "core", NULL }, { "device", NULL }, { "inventory", dump_inventory }, { "ledger", dump_ledger }, { "limit", NULL }, { "memory", NULL },
+                { "block", NULL }, { "channel", NULL }, { "core", NULL }, { "device", NULL }, { "disk", NULL }, { "inventory", dump_inventory }, { "ledger", dump_ledger }, { "limit", NULL }, { "memory", NULL },
                 { "mount", NULL }, { "net", NULL }, { "parameter", dump_parameters }, { "partition", dump_partitions }, { "pci", NULL }, { "share", NULL },
                 { "transaction", dump_transactions }, { "transfer", dump_transfers }, { "uids", NULL },
         };

@@ -12,6 +12,7 @@ const struct kind_info ulv_kinds[KIND_MAX_] = {
         [KIND_CHANNEL] = { .name = "channel", .unit = true, .reached = true, .idle_implied = true, .noun = "channel" },
         [KIND_CORE]   = { .name = "core",   .unit = true, .reached = true, .noun = "core" },
         [KIND_DEVICE] = { .name = "device", .unit = true, .reached = true, .idle_implied = true, .noun = "device" },
+        [KIND_DISK]   = { .name = "disk",   .unit = true, .reached = true, .idle_implied = true, .noun = "disk" },
         [KIND_LIMIT]  = { .name = "limit",  .reached = true, .idle_implied = true, .noun = "limit" },
         [KIND_MEMORY] = { .name = "memory", .reached = true, .noun = "memory" },
         [KIND_MOUNT]  = { .name = "mount",  .unit = true, .reached = true, .idle_implied = true, .noun = "mount" },
@@ -181,7 +182,7 @@ bool ulv_may_be_made(const struct ulv_ledger *l, int kind, const char *id) {
         return (kind == KIND_UIDS && ulv_is_uid_range(l, id)) ||
                (kind == KIND_LIMIT && ulv_limit_from_id(id, &limit) == 0 && l->sorted[KIND_LIMIT].n < ULV_LIMIT_IDS_MAX) ||
                (kind == KIND_CHANNEL && ulv_channel_id_is_valid(id)) ||
-               ((kind == KIND_MOUNT || kind == KIND_DEVICE) && ulv_attachment_id_is_valid(id, kind == KIND_MOUNT));
+               (ulv_is_attachment((enum kind) kind) && ulv_attachment_id_is_valid(ulv_kinds[kind].name, id));
 }
 
 struct resource *ulv_add_resource(struct ulv_ledger *l, enum kind kind, const char *id) {

@@ -12,6 +12,7 @@
  *   limit   tasks, io-read:/dev/vda ...   counted   model/limits.h   none: what idle has of it has no end
  *   mount   LABEL@OWNER  unit      1                   one without a row is idle's (model/attachment.h)
  *   device  NAME         unit      1                   the same; with @OWNER only ever that one's
+ *   disk    LABEL@OWNER, or a path  unit  1           the same
  *   share   pool         counted   1/1000 thread       derived: 1000 x threads of the cores of the pool
  * The pool is the cores that `pool` owns, or, while parameter pool.source is "host" (the default), the
  * host's. Shares given may not exceed it x parameter pool.overcommit / 1000 (default 1000: none).
@@ -40,7 +41,7 @@
  *   row memory NODE/PAGES OWNER amount= reached= how= [txn=ID]      (amount 0: no row, but idle's)
  *   row share pool OWNER amount= reached= how= [txn=ID]             (idle's share is derived, not a row)
  *   row uids N OWNER            row pci|net ID OWNER attrs...
- *   row block ID OWNER attrs... [reached=1 how=WORD txn=ID]         row mount|device ID OWNER [reached=1 how=WORD txn=ID]
+ *   row block ID OWNER attrs... [reached=1 how=WORD txn=ID]         row mount|device|disk ID OWNER [reached=1 how=WORD txn=ID]
  *   row channel LABEL@OWNER OWNER peer= end=0|1 kind= size= [reached=1 how=waiting|shared memory=ID epoch= txn=ID]
  *   row limit ID OWNER amount= reached= how= [txn=ID]       (of partitions only)
  *   row transfer SEQ FROM to=OWNER kind= id= amount= made=GENERATION txn=ID

@@ -54,7 +54,7 @@ static void find_unit(const struct planner *p, const struct ulv_attachment *a, c
                 (void) ulv_ledger_each_holding(p->l, "block", NULL, match_block, s);
         if (s->found)
                 return;
-        ulv_cut(ret->kind, sizeof(ret->kind), a->device ? "device" : "mount");
+        ulv_cut(ret->kind, sizeof(ret->kind), ulv_attachment_kind(a));
         ulv_attachment_id(a, owner, ret->id);
         (void) ulv_ledger_each_holding(p->l, ret->kind, NULL, owner_of, s);
 }
@@ -66,8 +66,8 @@ static int refuse_owned(struct planner *p, const char *name, const struct ulv_at
         bool known = ulv_ledger_partition(p->l, owner, &info) == 0;
 
         return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot give %s to %s", a->source, name),
-                               TEXT("it is %s's (%s), and a device has one owner", owner, known ? ulv_state_name(info.state) : "?"),
-                               TEXT("uvctl detach %s DEVICE, or uvctl stop %s, then again", owner, owner));
+                               TEXT("it is %s's (%s), and a %s has one owner", owner, known ? ulv_state_name(info.state) : "?", a->disk ? "disk that is written" : "device"),
+                               TEXT("uvctl detach %s %s, or uvctl stop %s, then again", owner, a->disk ? "DISK" : "DEVICE", owner));
 }
 
 /* Was the same unit given to somebody by this very plan? */
@@ -93,7 +93,7 @@ static int claim(struct planner *p, const char *name, const struct ulv_attachmen
                 return refuse_owned(p, name, a, s->owner);
         if (is_claimed(p, u))
                 return ulv_plan_refuse(p, ULV_EXIT_CONFLICT, TEXT("cannot give %s to %s", a->source, name),
-                                       "the same plan gives it to another partition, and a device has one owner", "one of them without it");
+                                       "the same plan gives it to another partition, and it has one owner", "one of them without it");
         if (!b)
                 return 0;
         ulv_op_begin(b, "claim", u->kind, u->id, name);
@@ -121,13 +121,9 @@ int ulv_plan_attach_start(struct planner *p, const struct ulv_definition *d) {
 /* label: of the only one that is meant; NULL: all that d doesn't have. */
 struct release_walk { struct planner *p; const struct ulv_definition *d, *old; const char *label; struct ulv_strbuf *text; };
 
-static bool is_attachment_kind(const char *kind) {
-        return ulv_streq(kind, "mount") || ulv_streq(kind, "device") || ulv_streq(kind, "block");
-}
-
 /* "mount data removed"; the label, where the definition that it runs by still knows it. */
 static void add_text(struct ulv_strbuf *b, const struct ulv_attachment *a, const char *kind, const char *id, const char *what) {
-        ulv_strbuf_addf(b, "%s%s ", b->len > 0 ? ", " : "", a ? a->device ? "device" : "mount" : kind);
+        ulv_strbuf_addf(b, "%s%s ", b->len > 0 ? ", " : "", a ? ulv_attachment_kind(a) : kind);
         if (a)
                 ulv_strbuf_add(b, a->label);
         else
@@ -150,7 +146,7 @@ static int release_one(const struct ulv_holding_info *h, void *userdata) {
         struct ulv_strbuf *b = ulv_plan_ops(w->p);
         const struct ulv_attachment *a = w->old ? ulv_attachment_find(w->old, h->kind, h->id, h->node_name) : NULL;
 
-        if (!is_attachment_kind(h->kind) || h->keep == 0)
+        if (!ulv_attachment_is_kind(h->kind) || h->keep == 0)
                 return 0;
         if (w->label ? !is_meant(h, a, w->label, w->p->r->node) : ulv_attachment_find(w->d, h->kind, h->id, h->node_name) != NULL)
                 return 0;
@@ -183,7 +179,7 @@ static int claim_live(struct planner *p, const struct ulv_definition *d, const s
         find_unit(p, a, d->name, &u, &s);
         if (ulv_ledger_holding(p->l, u.kind, u.id, d->name, &h) == 0 && h.wanted > 0) {
                 if (was && !ulv_attachment_same(was, a))
-                        ulv_plan_line(p, d->name, "change", "at next start", "%s %s as it is defined now", a->device ? "device" : "mount", a->label);
+                        ulv_plan_line(p, d->name, "change", "at next start", "%s %s as it is defined now", ulv_attachment_kind(a), a->label);
                 return 0;
         }
         /* On its way out still: it stays. */
@@ -289,6 +285,6 @@ int ulv_plan_attach(struct planner *p) {
         if (r == 0 && live)
                 return attach_one(p, d, old);
         if (r == 0)
-                ulv_plan_line(p, name, changed ? "change" : "kept", "at next start", "%s", changed ? "its mounts and devices" : "says so already");
+                ulv_plan_line(p, name, changed ? "change" : "kept", "at next start", "%s", changed ? "its mounts, devices and disks" : "says so already");
         return r;
 }

@@ -13,7 +13,7 @@
 
 #define LATER_USEC (500 * 1000u)
 
-bool attach_is_kind(const char *kind) { return ulv_streq(kind, "mount") || ulv_streq(kind, "device") || ulv_streq(kind, "block"); }
+bool attach_is_kind(const char *kind) { return ulv_attachment_is_kind(kind); }
 
 /* "mount data", "device fuse" */
 static void make_key(const struct holding *h, char key[static ATTACH_KEY_MAX]) {

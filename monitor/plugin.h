@@ -115,6 +115,10 @@ struct ulv_plugin {
 
 extern const struct ulv_plugin ulv_plugin;
 
+/* The name of a network's link on the host, and the MAC address of its other end; n: NULL: as without MAC=. (link.c) */
+struct ulv_link { char name[16]; uint8_t mac[6]; };
+struct ulv_link ulv_monitor_link(unsigned uid_base, unsigned index, const struct ulv_network *n) ULV_MUST_CHECK;
+
 /* --- what a plugin may ask of the monitor (monitor/monitor.c) ---------------------------------------- */
 const char *ulv_monitor_name(const struct ulv_monitor *m);              /* of the partition */
 const char *ulv_monitor_root(const struct ulv_monitor *m);              /* ULTRAVISOR_ROOT */

@@ -35,7 +35,7 @@ compare "uvctl's table" "uvctl(1)" "$tmp/a" "$tmp/b" | check "every option is in
 page uvctl.1 | grep -oE -- '--[a-z][a-z-]+' | sort -u | comm -23 - <(sort -u "$tmp/a") | check "uvctl(1) names no option that isn't there"
 
 sed -nE 's/.*KEY\("([A-Za-z]+)", "([A-Za-z]+)".*/[\1] \2/p' model/definition-keys.c model/definition-parts.c model/attachment.c model/channel.c >"$tmp/a"
-for s in Partition CPU Memory Limits Container Network Credential Mount Device Channel VM Sim; do
+for s in Partition CPU Memory Limits Container Network Credential Mount Device Block Channel VM Sim; do
     heads uv-partition.5 "^.SH .$s.\$" | grep -oE '[A-Za-z]+=' | sed "s/=\$//; s/^/[$s] /"
 done >"$tmp/b"
 compare "model/definition-keys.c" "uv-partition(5)" "$tmp/a" "$tmp/b" | check "every key of definitions is in uv-partition(5), and no other"

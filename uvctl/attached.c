@@ -31,7 +31,7 @@ void attached_json(struct json *j, const char *key, const char *list) {
         json_array(j, key);
         while (next(&list, &a)) {
                 json_object(j, NULL);
-                json_string(j, "Kind", ulv_startswith(a.what, "mount:") ? "mount" : "device");
+                json_string(j, "Kind", ulv_startswith(a.what, "mount:") ? "mount" : ulv_startswith(a.what, "disk:") ? "disk" : "device");
                 json_string(j, "Name", name_of(&a));
                 json_u64(j, "Wanted", a.wanted);
                 json_u64(j, "Reached", a.reached);
@@ -41,14 +41,14 @@ void attached_json(struct json *j, const char *key, const char *list) {
         json_end(j);
 }
 
-/* A mount goes by its label, a device by its node. */
+/* "mount:LABEL", "device:NODE", "disk:LABEL" or "disk:PATH" */
 static const struct ulv_attachment *find(const struct ulv_definition *d, const struct attached *a) {
-        bool mount = ulv_startswith(a->what, "mount:");
+        size_t n = strcspn(a->what, ":");
 
         for (size_t i = 0; d && i < d->n_attachments; i++) {
                 const struct ulv_attachment *x = &d->attachments[i];
 
-                if (x->device == !mount && ulv_streq(mount ? x->label : ulv_attachment_node(x), name_of(a)))
+                if (strncmp(ulv_attachment_kind(x), a->what, n) == 0 && ulv_streq(ulv_attachment_name(x), name_of(a)))
                         return x;
         }
         return NULL;
@@ -71,7 +71,7 @@ void attached_lines(struct ulv_strbuf *b, const struct part *p, const struct ulv
                 const struct ulv_attachment *x = find(d, &a);
                 const char *name = x ? x->label : name_of(&a);
 
-                label(b, ulv_startswith(a.what, "mount:") ? "Mount" : "Device");
+                label(b, ulv_startswith(a.what, "mount:") ? "Mount" : ulv_startswith(a.what, "disk:") ? "Disk" : "Device");
                 ulv_strbuf_addf(b, "%u of %u   ", a.reached, a.wanted);
                 text_safe(b, name, strlen(name), false);
                 if (x) {

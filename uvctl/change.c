@@ -59,7 +59,7 @@ static void tell_kept(const struct uvctl *u, const struct image_store *s, const 
 }
 
 int verb_remove(struct uvctl *u, int argc, char **argv) {
-        struct image_store s = { -1, -1 };
+        struct image_store s = { -1, -1, -1 };
         bool purging = given(u, OPT_PURGE) && !given(u, OPT_DRY_RUN);
         int r = 0;
 

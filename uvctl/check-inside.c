@@ -170,7 +170,7 @@ static void check_mounts(struct check *c, const struct part *p, const struct ulv
                 char what[160];
 
                 (void) snprintf(what, sizeof(what), "mount:%.100s", a->label);
-                if (!a->device && attached(p, what))
+                if (a->target && attached(p, what))
                         check_point(c, p, host, in, a->target, a->source);
         }
 }

@@ -120,7 +120,7 @@ int stopped_open(struct uvctl *u, const char *name, struct stopped *s) {
         const char *text, *files;
         int r;
 
-        *s = (struct stopped) { .tree = -1, .store = { -1, -1 } };
+        *s = (struct stopped) { .tree = -1, .store = { -1, -1, -1 } };
         r = ask_state(u, name, &s->is);
         if (r != 0 || !s->is)
                 return r;

@@ -368,7 +368,7 @@ static int prepare(struct copying *x, const char *from) {
 
 int verb_copy(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
         struct copying x = { .u = u, .dir = -1, .stream = -1, .errors = -1, .pidfd = -1, .far_pidfd = -1,
-                             .stopped = { .tree = -1, .store = { -1, -1 } } };
+                             .stopped = { .tree = -1, .store = { -1, -1, -1 } } };
         char other[ULV_NAME_MAX + 1];
         const char *path;
         bool from = is_inside(argv[0], x.name, &x.inside);

@@ -52,7 +52,7 @@ static void add_amount(struct amounts *a, const struct ulv_op *op, int n) {
                 a->memory += n * amount;
         else if (ulv_streq(op->kind, "limit"))
                 a->limited = true;
-        else if (ulv_streq(op->kind, "mount") || ulv_streq(op->kind, "device") || ulv_streq(op->kind, "block") || ulv_streq(op->kind, "channel"))
+        else if (ulv_streq(op->kind, "mount") || ulv_streq(op->kind, "device") || ulv_streq(op->kind, "disk") || ulv_streq(op->kind, "block") || ulv_streq(op->kind, "channel"))
                 ulv_strbuf_addf(&a->attached, "%s%c%s %.*s", a->attached.len > 0 ? ", " : "", n > 0 ? '+' : '-', op->kind,
                                 (int) strcspn(op->id, "@"), op->id);
 }

@@ -41,11 +41,12 @@ static int open_state(const char *root, const char *path, bool make) {
 }
 
 int store_open(struct uvctl *u, struct image_store *s, bool make) {
-        *s = (struct image_store) { -1, -1 };
+        *s = (struct image_store) { -1, -1, -1 };
         s->images = open_state(u->root, ULV_IMAGES, make);
         s->writable = s->images < 0 ? s->images : open_state(u->root, ULV_WRITABLE, make);
         if (s->images >= 0 && s->writable >= 0 && make && mkdirat(s->images, "store", 0700) < 0 && errno != EEXIST)
                 s->writable = -errno;
+        s->disks = open_state(u->root, ULV_DISKS, false);
         if (s->images >= 0 && s->writable >= 0)
                 return 0;
         int r = s->images < 0 ? s->images : s->writable;
@@ -63,6 +64,7 @@ int store_open(struct uvctl *u, struct image_store *s, bool make) {
 void store_done(struct image_store *s) {
         s->images = s->images < 0 ? -1 : ulv_close(s->images);
         s->writable = s->writable < 0 ? -1 : ulv_close(s->writable);
+        s->disks = s->disks < 0 ? -1 : ulv_close(s->disks);
 }
 
 int store_lock(struct image_store *s) {
@@ -278,13 +280,13 @@ int store_sweep(struct image_store *s) {
                 (void) closedir(d);
         r = put_away_unused(s);
         store_unlock(s);
-        int k = remove_gone(s->images), l = remove_gone(s->writable);
-        return r < 0 ? r : k < 0 ? k : l;
+        int k = remove_gone(s->images), l = remove_gone(s->writable), m = s->disks < 0 ? 0 : remove_gone(s->disks);
+        return r < 0 ? r : k < 0 ? k : l < 0 ? l : m;
 }
 
-bool store_has_layer(const struct image_store *s, const char *partition) {
-        return s->writable >= 0 && ulv_name_is_valid(partition) && faccessat(s->writable, partition, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
+static bool has(int dir, const char *partition) { return dir >= 0 && ulv_name_is_valid(partition) && faccessat(dir, partition, F_OK, AT_SYMLINK_NOFOLLOW) == 0; }
+
+bool store_has_layer(const struct image_store *s, const char *partition) { return has(s->writable, partition) || has(s->disks, partition); }
 
 int store_purge(struct image_store *s, const char *partition) {
         char gone[ULV_NAME_MAX + 32];
@@ -296,7 +298,9 @@ int store_purge(struct image_store *s, const char *partition) {
         r = store_lock(s);
         if (r < 0)
                 return r;
-        r = renameat(s->writable, partition, s->writable, gone) < 0 ? -errno : 0;
+        r = has(s->writable, partition) && renameat(s->writable, partition, s->writable, gone) < 0 ? -errno : 0;
+        if (r == 0 && has(s->disks, partition) && renameat(s->disks, partition, s->disks, gone) < 0)
+                r = -errno;
         store_unlock(s);
         return r < 0 ? r : store_sweep(s);
 }

@@ -10,7 +10,7 @@
 
 /* --- image-store.c: what there is ---------------------------------------------------------------------- */
 
-struct image_store { int images, writable; };
+struct image_store { int images, writable, disks; };      /* disks: -1 where no VM was ever started */
 
 /* make: the directories, if they aren't there (else both fds may be -1 after a 0: there are no images). */
 int store_open(struct uvctl *u, struct image_store *s, bool make) ULV_MUST_CHECK;

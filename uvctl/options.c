@@ -32,7 +32,7 @@ const struct verb uvctl_verbs[] = {
         { "resume", verb_resume, "NAME... | -a", "let it go on", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_TOLD_ABOVE },
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },
         { "set", verb_set, "NAME KEY=VALUE...", "change it now: cores= share= memory= tasks= ...", 2, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
-        { "attach", verb_attach, "NAME WHAT", "give it mount=LABEL:SRC:DST or device=/dev/X, now", 2, 2, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
+        { "attach", verb_attach, "NAME WHAT", "give it mount=, device= or disk=, now", 2, 2, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "detach", verb_detach, "NAME LABEL", "take one away, now (--force: whoever uses it)", 2, 2, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME | OPT_FORCE },
         { "move", verb_move, "KEY=AMOUNT FROM TO", "move cores, share or memory, as one transaction", 3, 3, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "remove", verb_remove, "NAME...", "forget partitions that are not running", 1, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_PURGE },

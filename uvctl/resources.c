@@ -76,7 +76,7 @@ static void add_transfers(struct ulv_strbuf *b, const struct rows *r) {
 }
 
 static bool is_unit(const struct ulv_op *op) {
-        static const char *const kinds[] = { "core", "memory", "share", "limit", "mount", "device", "channel", "pci", "block", "net" };
+        static const char *const kinds[] = { "core", "memory", "share", "limit", "mount", "device", "disk", "channel", "pci", "block", "net" };
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(kinds); i++)
                 if (ulv_streq(op->kind, kinds[i]))

@@ -23,6 +23,7 @@
 #include "plugins/kvm/kvm.h"
 
 #define URI "qemu:///system"
+#define UNPLUG_PATIENCE 20000   /* ms: a guest lets go of a disk at once, or never */
 #define END_TRIES 100           /* of 50 ms: libvirtd tidies up after a QEMU that was killed */
 
 /* --- in the child -------------------------------------------------------------------------------------------- */
@@ -30,8 +31,11 @@
 static void say_nothing(ULV_UNUSED void *userdata, ULV_UNUSED virErrorPtr e) {}
 
 static int failed(struct kvm_answer *a, enum kvm_outcome outcome) {
-        const char *text = virGetLastErrorMessage();
+        const char *text = virGetLastErrorMessage(), *end = strstr(text, "\"}: ");
 
+        /* QEMU's own words stand behind the option that it was at, which nobody has to read. */
+        if (end && strstr(text, "unexpectedly closed the monitor"))
+                text = end + strlen("\"}: ");
         a->outcome = outcome;
         (void) snprintf(a->text, sizeof(a->text), "%.*s", (int) strcspn(text, "\n"), text);
         return -1;
@@ -88,11 +92,75 @@ static int change(virDomainPtr d, enum kvm_request request) {
         return request == KVM_SUSPEND ? virDomainSuspend(d) : virDomainResume(d);
 }
 
+/* --- a disk comes or goes ------------------------------------------------------------------------------------ */
+
+static bool has_device(virDomainPtr d, const char *alias) {
+        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+        _cleanup_free_ char *xml = virDomainGetXMLDesc(d, 0);
+
+        ulv_strbuf_addf(&b, "<alias name='%s'/>", alias);
+        return !xml || strstr(xml, ulv_strbuf_str(&b));
+}
+
+/* One that is there already, of a request whose asker died, is no error. */
+static void attach(virDomainPtr d, const char *xml, struct kvm_answer *a) {
+        const char *at = strstr(xml, "<alias name='ua-disk-");
+        char alias[128];
+
+        if (virDomainAttachDeviceFlags(d, xml, VIR_DOMAIN_AFFECT_LIVE) == 0)
+                return;
+        (void) failed(a, KVM_FAILED);
+        if (at && sscanf(at, "<alias name='%127[a-z0-9-]", alias) == 1 && has_device(d, alias))
+                a->outcome = KVM_DONE;
+}
+
+struct unplug { const char *alias; bool removed, refused, late; };
+
+static void on_removed(ULV_UNUSED virConnectPtr c, ULV_UNUSED virDomainPtr d, const char *alias, void *userdata) {
+        struct unplug *u = userdata;
+
+        u->removed |= ulv_streq(alias, u->alias);
+}
+
+static void on_refused(ULV_UNUSED virConnectPtr c, ULV_UNUSED virDomainPtr d, const char *alias, void *userdata) {
+        struct unplug *u = userdata;
+
+        u->refused |= ulv_streq(alias, u->alias);
+}
+
+static void on_late(ULV_UNUSED int timer, void *userdata) { ((struct unplug *) userdata)->late = true; }
+
+/* Gone is what QEMU says is gone (DEVICE_DELETED); that it was asked to take it away means nothing. */
+static int detach(virConnectPtr c, virDomainPtr d, const char *alias, struct kvm_answer *a) {
+        struct unplug u = { .alias = alias };
+
+        if (virConnectDomainEventRegisterAny(c, d, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, VIR_DOMAIN_EVENT_CALLBACK(on_removed), &u, NULL) < 0 ||
+            virConnectDomainEventRegisterAny(c, d, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, VIR_DOMAIN_EVENT_CALLBACK(on_refused), &u, NULL) < 0 ||
+            virEventAddTimeout(UNPLUG_PATIENCE, on_late, &u, NULL) < 0)
+                return -1;
+        if (!has_device(d, alias))
+                return 0;
+        if (virDomainDetachDeviceAlias(d, alias, VIR_DOMAIN_AFFECT_LIVE) < 0 && has_device(d, alias))
+                return -1;
+        while (!u.removed && !u.refused && !u.late && has_device(d, alias))
+                if (virEventRunDefaultImpl() < 0)
+                        return -1;
+        if (u.removed || !has_device(d, alias))
+                return 0;
+        a->outcome = KVM_FAILED;
+        (void) snprintf(a->text, sizeof(a->text), "%s", u.refused ? "the guest refuses to let go of it" : "the guest hasn't let go of it in 20 seconds");
+        return 0;
+}
+
 static void serve(enum kvm_request request, const char *uuid, const char *xml, struct kvm_answer *a) {
         virConnectPtr c;
         virDomainPtr d;
 
         virSetErrorFunc(NULL, say_nothing);
+        if (request == KVM_DETACH && virEventRegisterDefaultImpl() < 0) {
+                (void) failed(a, KVM_FAILED);
+                return;
+        }
         c = virConnectOpen(URI);
         if (!c) {
                 (void) failed(a, KVM_UNREACHABLE);
@@ -105,7 +173,9 @@ static void serve(enum kvm_request request, const char *uuid, const char *xml, s
                 return;
         }
         d = request == KVM_CREATE ? virDomainCreateXML(c, xml, VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_VALIDATE) : virDomainLookupByUUIDString(c, uuid);
-        if (!d || (request != KVM_CREATE && change(d, request) < 0))
+        if (d && request == KVM_ATTACH)
+                attach(d, xml, a);
+        else if (!d || (request == KVM_DETACH && detach(c, d, xml, a) < 0) || (request != KVM_DETACH && request != KVM_CREATE && change(d, request) < 0))
                 (void) failed(a, KVM_FAILED);
 }
 

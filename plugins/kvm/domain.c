@@ -2,8 +2,8 @@
 
 /* A VM's definition and grant as libvirt's XML. Pure: the same in, the same out (test/golden/domain).
  *
- * What isn't written here the guest doesn't have: no USB, no balloon, no network but by [Network] of a later version.
- * A path in it is the VM's own copy, its pty or its Disk=, and no other of the host's. QEMU runs under a uid of its
+ * What isn't written here the guest doesn't have: no USB, no balloon, no disk and no network that its definition doesn't name.
+ * A path in it is the VM's own copy, its pty or of its [Block]s, and no other of the host's. QEMU runs under a uid of its
  * own with libvirt's seccomp and mount namespace; that libvirt relabels (chowns) these files to it is wanted. */
 
 #include "plugins/kvm/kvm.h"
@@ -98,30 +98,100 @@ static void add_memory(struct ulv_strbuf *b, const struct kvm_domain *k) {
 }
 
 static void add_boot(struct ulv_strbuf *b, const struct kvm_domain *k) {
-        ulv_strbuf_add(b, "  <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n");
+        /* Which file the firmware is, libvirt's descriptors say; without secure boot, whose keys would be a matter of their own. */
+        ulv_strbuf_addf(b, "  <os%s>\n    <type arch='x86_64' machine='q35'>hvm</type>\n", k->nvram ? " firmware='efi'" : "");
+        if (k->nvram)
+                ulv_strbuf_add(b, "    <firmware>\n      <feature enabled='no' name='secure-boot'/>\n    </firmware>\n");
         if (k->kernel)
                 add_element(b, "kernel", k->kernel);
         if (k->kernel && k->initrd)
                 add_element(b, "initrd", k->initrd);
         if (k->kernel && k->d->command_line[0])
                 add_element(b, "cmdline", k->d->command_line);
-        if (!k->kernel)
-                ulv_strbuf_add(b, "    <boot dev='hd'/>\n");
+        if (k->nvram)
+                add_element(b, "nvram", k->nvram);
         if (k->n_channels > 0)
                 ulv_strbuf_add(b, "    <smbios mode='sysinfo'/>\n");
         ulv_strbuf_add(b, "  </os>\n");
 }
 
-/* An image that is full or broken is the guest's error, not a pause that nobody asked for. */
-static void add_disk(struct ulv_strbuf *b, const char *path) {
-        size_t n = strlen(path);
-        bool qcow2 = n > 6 && ulv_streq(path + n - 6, ".qcow2"), device = ulv_startswith(path, "/dev/");
+static void add_attribute(struct ulv_strbuf *b, const char *name, const char *value) {
+        ulv_strbuf_addf(b, " %s='", name);
+        add_escaped(b, value);
+        ulv_strbuf_addc(b, '\'');
+}
 
-        ulv_strbuf_addf(b, "    <disk type='%s' device='disk'>\n", device ? "block" : "file");
-        ulv_strbuf_addf(b, "      <driver name='qemu' type='%s' cache='none' error_policy='report'/>\n", qcow2 ? "qcow2" : "raw");
-        ulv_strbuf_addf(b, "      <source %s='", device ? "dev" : "file");
-        add_escaped(b, path);
-        ulv_strbuf_add(b, "'/>\n      <target dev='vda' bus='virtio'/>\n    </disk>\n");
+/* A file that stays whose it is: its reader has been tried out to be able to (disks.c). */
+static void add_source(struct ulv_strbuf *b, const char *indent, const char *path) {
+        ulv_strbuf_addf(b, "%s<source", indent);
+        add_attribute(b, "file", path);
+        ulv_strbuf_addf(b, ">\n%s  <seclabel model='dac' relabel='no'/>\n%s</source>\n", indent, indent);
+}
+
+/* An image that is full or broken is the guest's error, not a pause that nobody asked for. Formats are said, of what is
+ * below too, and there is nothing below that: no first bytes of an image name another file to QEMU. */
+void kvm_disk_xml(struct ulv_strbuf *b, const struct ulv_attachment *a, const char *dir, unsigned slot, unsigned boot) {
+        bool iso = ulv_streq(a->format, "iso"), direct = ulv_streq(a->writable, "direct"), over = kvm_disk_is_over(a);
+        _cleanup_strbuf_ struct ulv_strbuf file = { 0 };
+
+        ulv_strbuf_addf(b, "    <disk type='file' device='%s'>\n", iso ? "cdrom" : "disk");
+        ulv_strbuf_addf(b, "      <driver name='qemu' type='%s' cache='none' error_policy='report'/>\n", over ? "qcow2" : iso ? "raw" : a->format);
+        if (over) {
+                ulv_strbuf_addf(&file, "%s/%s%s.qcow2", dir, ulv_streq(a->writable, "kept") ? "" : "life/", a->label);
+                add_source(b, "      ", ulv_strbuf_str(&file));
+                ulv_strbuf_addf(b, "      <backingStore type='file'>\n        <format type='%s'/>\n", a->format);
+                add_source(b, "        ", a->source);
+                ulv_strbuf_add(b, "        <backingStore/>\n      </backingStore>\n");
+        } else if (direct) {
+                ulv_strbuf_add(b, "      <source");
+                add_attribute(b, "file", a->source);
+                ulv_strbuf_add(b, "/>\n      <backingStore/>\n");
+        } else {
+                add_source(b, "      ", a->source);
+                ulv_strbuf_add(b, "      <backingStore/>\n");
+        }
+        ulv_strbuf_addf(b, "      <target dev='%s%c' bus='%s'/>\n", iso ? "sd" : "vd", (char) ('a' + slot), iso ? "sata" : "virtio");
+        if (iso || ulv_streq(a->writable, "no"))
+                ulv_strbuf_add(b, "      <readonly/>\n");
+        ulv_strbuf_addf(b, "      <serial>%.20s</serial>\n", a->label);
+        if (boot > 0)
+                ulv_strbuf_addf(b, "      <boot order='%u'/>\n", boot);
+        ulv_strbuf_addf(b, "      <alias name='ua-disk-%s'/>\n    </disk>\n", a->label);
+}
+
+/* What is defined boots in the order in which it is written, if no kernel is given. */
+static void add_disks(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        unsigned disk = 0, cdrom = 0, boot = 0;
+
+        for (size_t i = 0; i < k->d->n_attachments; i++) {
+                const struct ulv_attachment *a = &k->d->attachments[i];
+                unsigned *slot = ulv_streq(a->format, "iso") ? &cdrom : &disk;
+
+                kvm_disk_xml(b, a, k->disks, (*slot)++, k->kernel ? 0 : ++boot);
+        }
+        if (k->seed) {
+                const struct ulv_attachment seed = { .label = "_seed", .disk = true, .source = (char *) k->seed, .format = "iso", .writable = "no" };
+
+                kvm_disk_xml(b, &seed, NULL, cdrom, 0);
+        }
+}
+
+static void add_network(struct ulv_strbuf *b, const struct ulv_network *n, const struct ulv_link *l) {
+        const uint8_t *m = l->mac;
+
+        ulv_strbuf_add(b, "    <interface type='bridge'>\n      <source");
+        add_attribute(b, "bridge", n->bridge);
+        ulv_strbuf_addf(b, "/>\n      <mac address='%02x:%02x:%02x:%02x:%02x:%02x'/>\n      <target dev='%s'/>\n      <model type='virtio'/>\n"
+                        "      <alias name='ua-net-%s'/>\n    </interface>\n", m[0], m[1], m[2], m[3], m[4], m[5], l->name, n->label);
+}
+
+/* Places on the bus for what is there from the beginning, and for what is attached later. */
+static void add_ports(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        size_t n = k->d->n_attachments + k->d->n_networks + KVM_SPARE_PORTS;
+
+        ulv_strbuf_add(b, "    <controller type='pci' index='0' model='pcie-root'/>\n");
+        for (size_t i = 1; i <= n; i++)
+                ulv_strbuf_addf(b, "    <controller type='pci' index='%zu' model='pcie-root-port'/>\n", i);
 }
 
 /* The places of channels on the guest's first PCI bus: away from where libvirt puts what it has no place for. */
@@ -155,8 +225,10 @@ static void add_channel_names(struct ulv_strbuf *b, const struct kvm_domain *k) 
 
 static void add_devices(struct ulv_strbuf *b, const struct kvm_domain *k) {
         ulv_strbuf_add(b, "  <devices>\n    <controller type='usb' model='none'/>\n");
-        if (k->d->disk[0])
-                add_disk(b, k->d->disk);
+        add_ports(b, k);
+        add_disks(b, k);
+        for (size_t i = 0; i < k->d->n_networks; i++)
+                add_network(b, &k->d->networks[i], &k->links[i]);
         ulv_strbuf_add(b, "    <serial type='dev'>\n      <source path='");
         add_escaped(b, k->console);
         ulv_strbuf_add(b, "'/>\n      <target port='0'/>\n    </serial>\n");

@@ -10,7 +10,7 @@
 #include "plugins/kvm/kvm.h"
 
 static const struct ulv_kept_right kept[] = {
-        { CAP_CHOWN, ULV_STAGE_BORN, "the VM's directory and the log files get their owners" },
+        { CAP_CHOWN, ULV_STAGE_STARTED, "the VM's directory and the log files get their owners, and a disk's layer when it is attached" },
         { CAP_DAC_READ_SEARCH, ULV_STAGE_BORN, "Kernel= and Initrd= may lie where root doesn't own the directory" },
         { CAP_DAC_OVERRIDE, ULV_STAGE_STARTED, "what QEMU left in the VM's directory is removed, whosever it is" },
         { CAP_SETPCAP, ULV_STAGE_STARTED, "uv-port, forked again after a crash, empties its bounding set" },

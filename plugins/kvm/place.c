@@ -5,6 +5,7 @@
  *   kernel initrd   copies, root's until libvirt gives them to the VM; gone once QEMU has read them
  *   channel-0 ...   sockets at which QEMU is given its ends of channels; gone once it has them
  *   vnc/            the VM's own directory, for QEMU's socket
+ *   seed/           of Seed=: one file, seed.iso, which the VM may read (seed.c)
  *
  * Copies, for libvirt changes the owner of what it boots, and two VMs may boot the same file. The directory itself is
  * root's: what the VM's uid could replace by a link, libvirt would follow as root. */
@@ -114,7 +115,8 @@ static int make_channels(struct ulv_monitor *m, int dir, const char *root, unsig
         return r;
 }
 
-int kvm_place_make(struct ulv_monitor *m, const struct ulv_definition *d, unsigned uid, struct kvm_place *ret, struct ulv_diag *reterr) {
+int kvm_place_make(struct ulv_monitor *m, const struct ulv_definition *d, unsigned uid, const struct ulv_link *links,
+                   struct kvm_place *ret, struct ulv_diag *reterr) {
         const char *root = ulv_streq(ulv_monitor_root(m), "/") ? "" : ulv_monitor_root(m), *name = ulv_monitor_name(m);
         struct kvm_place p = { 0 };
         _cleanup_close_ int dir = -1;
@@ -133,6 +135,10 @@ int kvm_place_make(struct ulv_monitor *m, const struct ulv_definition *d, unsign
         if (d->initrd[0] && (size_t) snprintf(p.initrd, sizeof(p.initrd), "%s/" ALL_VMS "/%s/initrd", root, name) >= sizeof(p.initrd))
                 return -ENAMETOOLONG;
         if (ulv_streq(d->graphics, "vnc") && (size_t) snprintf(p.vnc, sizeof(p.vnc), "%s/" ALL_VMS "/%s/vnc/socket", root, name) >= sizeof(p.vnc))
+                return -ENAMETOOLONG;
+        if (d->seed[0] && (r = kvm_seed_make(d, links, dir, uid, reterr)) < 0)
+                return r;
+        if (d->seed[0] && (size_t) snprintf(p.seed, sizeof(p.seed), "%s/" ALL_VMS "/%s/seed/seed.iso", root, name) >= sizeof(p.seed))
                 return -ENAMETOOLONG;
         r = make_channels(m, dir, root, uid, &p);
         if (r == 0)

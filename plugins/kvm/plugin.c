@@ -22,7 +22,7 @@
 
 #define AGAIN_USEC (1000 * 1000u)
 
-static struct kvm *kvm_get(struct ulv_monitor *m) {
+struct kvm *kvm_get(struct ulv_monitor *m) {
         struct kvm *k = ulv_monitor_data(m);
 
         if (!k && (k = calloc(1, sizeof(*k)))) {
@@ -55,14 +55,33 @@ static int console_path(struct ulv_monitor *m, char path[64]) {
         return fd < 0 || ttyname_r(fd, path, 64) != 0 ? -ENOTTY : 0;
 }
 
+/* libvirt would tell of one that isn't, but not what to do. */
+static int bridges_are_there(struct ulv_monitor *m, const struct ulv_definition *d, struct ulv_diag *reterr) {
+        char path[64], why[160], try_[128];
+
+        for (size_t i = 0; i < d->n_networks; i++) {
+                (void) snprintf(path, sizeof(path), "/sys/class/net/%s/bridge", d->networks[i].bridge);
+                if (access(path, F_OK) == 0)
+                        continue;
+                (void) snprintf(why, sizeof(why), "Bridge=%s of [Network \"%s\"] is not there, or no bridge", d->networks[i].bridge, d->networks[i].label);
+                (void) snprintf(try_, sizeof(try_), "ip link show type bridge; ip link add %s type bridge", d->networks[i].bridge);
+                return refuse(m, reterr, why, try_);
+        }
+        return 0;
+}
+
 static int create(struct kvm *k, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr) {
-        struct kvm_domain domain = { .d = d, .grant = g, .uid = ULV_UID_BASE + g->uids * ULV_UID_RANGE };
+        struct kvm_domain domain = { .d = d, .grant = g, .uid = k->uid };
         _cleanup_strbuf_ struct ulv_strbuf xml = { .max = 256 * 1024 };
+        struct ulv_link links[ULV_NETWORKS_MAX];
         struct kvm_place place;
-        char console[64];
+        char console[64], disks[512], nvram[600];
         int r;
 
-        if ((r = console_path(k->m, console)) < 0 || (r = kvm_place_make(k->m, d, domain.uid, &place, reterr)) < 0)
+        for (unsigned i = 0; i < d->n_networks; i++)
+                links[i] = ulv_monitor_link(domain.uid, i, &d->networks[i]);
+        if ((r = console_path(k->m, console)) < 0 || (r = bridges_are_there(k->m, d, reterr)) < 0 ||
+            (r = kvm_disks_make(k->m, d, domain.uid, disks, reterr)) < 0 || (r = kvm_place_make(k->m, d, domain.uid, links, &place, reterr)) < 0)
                 return r;
         memcpy(domain.name, k->name, sizeof(domain.name));
         memcpy(domain.uuid, k->uuid, sizeof(domain.uuid));
@@ -72,12 +91,18 @@ static int create(struct kvm *k, const struct ulv_definition *d, const struct ul
         domain.console = console;
         domain.channels = place.channels;
         domain.n_channels = place.n_channels;
+        domain.links = links;
+        domain.disks = disks;
+        domain.seed = place.seed[0] ? place.seed : NULL;
+        (void) snprintf(nvram, sizeof(nvram), "%s/nvram.fd", disks);
+        domain.nvram = ulv_streq(d->firmware, "uefi") ? nvram : NULL;
         r = kvm_domain_xml(&domain, &xml);
         return r < 0 ? r : kvm_ask(k, KVM_CREATE, ulv_strbuf_str(&xml));
 }
 
 static int start(struct ulv_monitor *m, const struct ulv_definition *d, const struct ulv_grant *g, struct ulv_diag *reterr) {
         struct kvm *k = kvm_get(m);
+        int r;
 
         if (!k)
                 return -ENOMEM;
@@ -87,6 +112,10 @@ static int start(struct ulv_monitor *m, const struct ulv_definition *d, const st
         if (!k->tcg && access("/dev/kvm", F_OK) < 0)
                 return refuse(m, reterr, "this machine has no KVM (/dev/kvm)", "Accel=tcg in [VM], if emulation will do: it is slow, and isolates nothing");
         k->ended = k->killed = k->stopping = false;
+        k->uid = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
+        r = kvm_attach_started(k, d);
+        if (r < 0)
+                return r;
         k->paused = KVM_PAUSED_YES;
         return create(k, d, g, reterr);
 }
@@ -146,7 +175,9 @@ void kvm_answered(struct kvm *k, enum kvm_request request, const struct kvm_answ
                 _cleanup_close_ int fd = kvm_find(k->name, k->uuid, &pid);
 
                 k->ended = a->outcome == KVM_DONE && fd < 0;
-        } else if (k->killed)
+        } else if (request == KVM_ATTACH || request == KVM_DETACH)
+                kvm_attach_answered(k, a);
+        else if (k->killed)
                 return;
         else if (request == KVM_CREATE && a->outcome == KVM_DONE)
                 created(k);
@@ -158,6 +189,7 @@ void kvm_answered(struct kvm *k, enum kvm_request request, const struct kvm_answ
                 changed(k, request, a);
         if (k->stopping && request != KVM_SHUTDOWN)
                 ask_again(k, 0);
+        kvm_attach_go(k);
 }
 
 /* --- end --------------------------------------------------------------------------------------------------------- */
@@ -213,6 +245,8 @@ static int cleanup(struct ulv_monitor *m) {
         kvm_ask_no_more(k);
         k->again = sd_event_source_disable_unref(k->again);
         k->leader = ulv_close(k->leader);
+        kvm_disks_forget(m);
+        kvm_attach_forget(k);
         return kvm_place_remove(m);
 }
 
@@ -227,6 +261,7 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
         if (leader_pidfd < 0)
                 return 1;       /* do_kill() looks for what a start left half done */
         kvm_place_booted(m);
+        kvm_attach_load(k);
         return 0;
 }
 
@@ -240,6 +275,7 @@ static int enforce(struct ulv_monitor *m, const struct ulv_grant *g, struct ulv_
                 ulv_diag_why(reterr, "%s", r < 0 ? strerror(-r) : "a thread of its QEMU is on others still");
                 return 1;
         }
+        kvm_get(m)->uid = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
         *ret = (struct ulv_enforced) { .cpu = g->share > 0 ? "tracked" : "affinity", .memory = "tracked" };
         return 0;
 }
@@ -289,6 +325,9 @@ const struct ulv_plugin ulv_plugin = {
         .freeze = freeze,
         .may_freeze = may_freeze,
         .usage = usage,
+        .attached = kvm_attach_how,
+        .attach = kvm_attach,
+        .detach = kvm_detach,
         .contain = contain,
         .fixed_channels = true,
         .no_init = true,

@@ -8,9 +8,7 @@
  * program of the partition runs. The pair goes with the namespace, whoever dies how: so there is no clean-up
  * but to wait for the kernel to do it, and CAP_NET_ADMIN isn't needed once the payload runs (narrow.c).
  *
- * Names and MAC addresses come from the partition's uid range, which the ledger gives to no second one:
- * uvRRRRnI on the host, 02:HH:HH:RR:RR:0I inside, R the range, I the network's number, H of the host's
- * machine-id, so that two hosts on one link differ. Who needs one that stays over all restarts says MAC=.
+ * Names and MAC addresses are those of monitor/link.c.
  * The host's end has fe: in front: a bridge takes the lowest of its ports' as its own, and would change it with
  * each partition that comes or goes. */
 
@@ -22,21 +20,11 @@
 #include <netlink/route/link.h>
 #include <netlink/route/link/veth.h>
 #include <netlink/route/route.h>
-#include <fcntl.h>
 #include <stdio.h>
 
-#include "lib/crc32c.h"
 #include "plugins/lxc/lxc.h"
 
 #define METRIC 100      /* of the first network's default route; the next one's is higher */
-
-struct host_name { char s[IFNAMSIZ]; };
-static struct host_name host_name(uid_t uid_base, unsigned index) {
-        struct host_name h;
-
-        (void) snprintf(h.s, sizeof(h.s), "uv%xn%u", (unsigned) uid_base >> 16, index);
-        return h;
-}
 
 /* r: of libnl, which has error numbers of its own. */
 static _Noreturn void fail(struct lxc_build *b, int r, const struct ulv_network *n, const char *doing) {
@@ -110,35 +98,25 @@ static void set_mac(struct rtnl_link *link, const uint8_t mac[6]) {
         nl_addr_put(a);
 }
 
-/* A number of this host; 0 where it has none. */
-static unsigned host_number(void) {
-        char id[64];
-        _cleanup_close_ int fd = open("/etc/machine-id", O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, id, sizeof(id));
-
-        return n > 0 ? ulv_crc32c(id, (size_t) n) & 0xffff : 0;
-}
-
 static void add_pair(struct lxc_build *b, struct nl_sock *sk, unsigned index, pid_t pid) {
         const struct ulv_network *n = &b->definition->networks[index];
-        unsigned host = host_number(), range = (unsigned) b->uid_base >> 16;
-        uint8_t mac[6] = { 0xfe, (uint8_t) (host >> 8), (uint8_t) host, (uint8_t) (range >> 8), (uint8_t) range, (uint8_t) index };
+        struct ulv_link outside = ulv_monitor_link((unsigned) b->uid_base, index, NULL), within = ulv_monitor_link((unsigned) b->uid_base, index, n);
         struct rtnl_link *bridge = find_bridge(b, sk, n), *pair = rtnl_link_veth_alloc();
         struct rtnl_link *inside = pair ? rtnl_link_veth_get_peer(pair) : NULL;
 
         if (!inside)
                 fail(b, -NLE_NOMEM, n, "a pair of interfaces");
-        remove_old(b, sk, n, host_name(b->uid_base, index).s);
-        rtnl_link_set_name(pair, host_name(b->uid_base, index).s);
+        remove_old(b, sk, n, outside.name);
+        rtnl_link_set_name(pair, outside.name);
         rtnl_link_set_master(pair, rtnl_link_get_ifindex(bridge));
         rtnl_link_set_mtu(pair, rtnl_link_get_mtu(bridge));
         rtnl_link_set_flags(pair, IFF_UP);
-        set_mac(pair, mac);
-        mac[0] = 0x02;
+        outside.mac[0] = 0xfe;
+        set_mac(pair, outside.mac);
         rtnl_link_set_name(inside, n->name);
         rtnl_link_set_mtu(inside, rtnl_link_get_mtu(bridge));
         rtnl_link_set_ns_pid(inside, pid);
-        set_mac(inside, n->has_mac ? n->mac : mac);
+        set_mac(inside, within.mac);
         int r = rtnl_link_add(sk, pair, NLM_F_CREATE | NLM_F_EXCL);
         if (r < 0)
                 fail(b, r, n, "making its pair of interfaces");
@@ -160,7 +138,7 @@ void lxc_network_connect(struct lxc_build *b, pid_t pid) {
 
 bool lxc_network_left(uid_t uid_base) {
         for (unsigned i = 0; i < ULV_NETWORKS_MAX; i++)
-                if (if_nametoindex(host_name(uid_base, i).s) != 0)
+                if (if_nametoindex(ulv_monitor_link((unsigned) uid_base, i, NULL).name) != 0)
                         return true;
         return false;
 }

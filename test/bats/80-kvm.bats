@@ -214,17 +214,21 @@ teardown_file() {
 
 @test "killed, it is gone at once, without libvirtd too" {
     up v
+    before=$(leader)
     libvirtd_away
     timeout 5 "$ULV_BIN/uvctl" --root "$ROOT" kill -s KILL v
     wait_for 5 state v failed
-    wait_for 5 sh -c "! pgrep -f 'guest=ultravisor-[0-9a-f]*-v,'"
+    wait_for 5 test ! -e "/proc/$before/exe"
     libvirtd_back
     wait_for 10 sh -c "[ -z \"\$(nsenter -t $(cat "$BED/pid") -m virsh list --all --name)\" ]"
 }
 
 @test "two VMs boot the same kernel, each under its own uid; a disk is the VM's while it runs" {
     qemu-img create -q -f qcow2 "$BED/disk.qcow2" 8M
-    vm v Cores=1 "Disk=$BED/disk.qcow2"
+    vm v Cores=1 "[Block \"disk\"]
+File=$BED/disk.qcow2
+Format=qcow2
+Writable=direct"
     uv apply -y
     up v
     up other

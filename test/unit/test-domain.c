@@ -23,15 +23,20 @@ static const struct {
 } cases[] = {
         { .name = "kernel", .text = HEAD "[VM]\nKernel=/boot/vmlinuz\nInitrd=/boot/initrd\nCommandLine=console=ttyS0 quiet\nAccel=tcg\n",
           .cpus = "1", .memory = { { 0, 512 } } },
-        { .name = "disk-vnc", .text = HEAD "[VM]\nDisk=/srv/db.qcow2\nGraphics=vnc\n", .cpus = "4-5,20-21", .memory = { { 1, 512 } } },
-        { .name = "block-device", .text = HEAD "[VM]\nDisk=/dev/vg0/db\n", .cpus = "2,18", .memory = { { 0, 256 }, { 1, 256 } } },
-        { .name = "hugepages", .text = "[Partition]\nType=vm\n[CPU]\nCores=1\n[Memory]\nSize=2G\nPages=1G\n[VM]\nDisk=/srv/raw.img\n", .cpus = "3",
+        { .name = "disk-vnc", .text = HEAD "[VM]\nGraphics=vnc\n[Block \"root\"]\nFile=/srv/db.qcow2\nFormat=qcow2\nWritable=direct\n", .cpus = "4-5,20-21",
+          .memory = { { 1, 512 } } },
+        { .name = "disks", .text = HEAD "[VM]\n[Block \"root\"]\nFile=/srv/debian.qcow2\nFormat=qcow2\n[Block \"scratch\"]\nFile=/srv/empty.img\nFormat=raw\n"
+          "Writable=ephemeral\n[Block \"tools\"]\nFile=/srv/tools.img\nFormat=raw\nWritable=no\n[Block \"install\"]\nFile=/srv/install.iso\nFormat=iso\n", .cpus = "2,18",
+          .memory = { { 0, 256 }, { 1, 256 } } },
+        { .name = "uefi-seed", .text = HEAD "[VM]\nFirmware=uefi\nSeed=/etc/ultravisor/seeds/db\n[Block \"root\"]\nFile=/srv/debian.qcow2\nFormat=qcow2\n"
+          "[Network \"lan\"]\nBridge=br0\nAddress=10.0.0.30/24\n[Network \"san\"]\nBridge=br1\nMAC=52:54:00:0a:00:30\n", .cpus = "1", .memory = { { 0, 512 } } },
+        { .name = "hugepages", .text = "[Partition]\nType=vm\n[CPU]\nCores=1\n[Memory]\nSize=2G\nPages=1G\n[Block \"a\"]\nFile=/srv/raw.img\nFormat=raw\nWritable=direct\n", .cpus = "3",
           .memory = { { 1, 2048 } } },
         { .name = "share", .text = "[Partition]\nType=vm\n[CPU]\nShare=1.5\n[Memory]\nSize=512M\nPages=2M\n[VM]\nKernel=/k\n", .share = 1500, .pool = "0,8-9",
           .memory = { { 0, 512 } } },
         { .name = "share-anywhere", .text = "[Partition]\nType=vm\n[CPU]\nShare=0.25\n[Memory]\nSize=512M\n[VM]\nKernel=/k\n", .share = 250, .memory = { { 0, 512 } } },
         { .name = "channels", .text = HEAD "[VM]\nKernel=/boot/vmlinuz\n", .cpus = "1", .memory = { { 0, 512 } }, .n_channels = 9 },
-        { .name = "escapes", .text = HEAD "[VM]\nKernel=/k\nCommandLine=a=\"<&'>\" init=/bin/sh\nDisk=/srv/a&b<c>'d\".img\n", .cpus = "1", .memory = { { 0, 512 } } },
+        { .name = "escapes", .text = HEAD "[VM]\nKernel=/k\nCommandLine=a=\"<&'>\" init=/bin/sh\n[Block \"a\"]\nFile=/srv/a&b<c>'d\".img\nFormat=raw\n", .cpus = "1", .memory = { { 0, 512 } } },
 };
 
 static bool write_missing;
@@ -72,6 +77,7 @@ static void domain_is_as_written(ULV_UNUSED void **state) {
                 static const char *const labels[] = { "feed", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "second-slot" };
                 static struct kvm_channel channels[ULV_ARRAY_SIZE(labels)];
                 struct kvm_domain k = { .grant = &g, .console = "/dev/pts/7", .uid = 1885929472 };
+                struct ulv_link links[2] = { { "uv7069n0", { 2, 0, 0, 0x70, 0x69, 0 } }, { "uv7069n1", { 2, 0, 0, 0x70, 0x69, 1 } } };
                 struct ulv_diag diag = { 0 };
                 static char golden[65536];
                 char path[256];
@@ -88,6 +94,13 @@ static void domain_is_as_written(ULV_UNUSED void **state) {
                 }
                 k.kernel = d->kernel[0] ? "/run/ultravisor/vm/db/kernel" : NULL;
                 k.initrd = d->initrd[0] ? "/run/ultravisor/vm/db/initrd" : NULL;
+                for (size_t n = 0; n < d->n_networks && n < 2; n++)
+                        if (d->networks[n].has_mac)
+                                memcpy(links[n].mac, d->networks[n].mac, 6);
+                k.links = links;
+                k.disks = "/var/lib/ultravisor/disks/db";
+                k.nvram = ulv_streq(d->firmware, "uefi") ? "/var/lib/ultravisor/disks/db/nvram.fd" : NULL;
+                k.seed = d->seed[0] ? "/run/ultravisor/vm/db/seed/seed.iso" : NULL;
                 k.vnc = ulv_streq(d->graphics, "vnc") ? "/run/ultravisor/vm/db/vnc/socket" : NULL;
                 assert_int_equal(kvm_domain_xml(&k, &b), 0);
                 (void) snprintf(path, sizeof(path), "test/golden/domain/%s.xml", cases[i].name);

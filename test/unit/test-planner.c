@@ -670,6 +670,28 @@ static void a_disk_has_one_owner_and_no_part_of_it_another(ULV_UNUSED void **sta
                 "Path=/dev/vdb, or a logical volume");
 }
 
+static void define_vm(const char *name, const char *writable) {
+        char path[128], text[1024];
+
+        snprintf(path, sizeof(path), "partitions/%s.partition", name);
+        snprintf(text, sizeof(text), "[Partition]\nType=vm\n[CPU]\nShare=0.5\n[Memory]\nSize=64M\n[VM]\nAccel=tcg\n"
+                 "[Block \"root\"]\nFile=/srv/a.img\nFormat=raw\nWritable=%s\n", writable);
+        bed_file(&bed, path, text);
+        assert_true(bed_reload(&bed, true));
+}
+
+static void an_image_that_is_written_has_one_owner_and_others_may_be_shared(ULV_UNUSED void **state) {
+        define_vm("one", "direct");
+        define_vm("two", "direct");
+        define_vm("three", "kept");
+        start("one");
+        assert_true(holds("disk", "srv/a.img", "one"));
+        refused(START("two"), ULV_EXIT_CONFLICT, "cannot give /srv/a.img to two", "it is one's (running), and a disk that is written has one owner",
+                "uvctl detach one DISK, or uvctl stop one, then again");
+        start("three");
+        assert_true(holds("disk", "root@three", "three"));
+}
+
 static void one_plan_gives_a_device_once(ULV_UNUSED void **state) {
         define_with("web", "");
         define_with("two", "");
@@ -722,7 +744,7 @@ static void any_allocation_may_fail(ULV_UNUSED void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(a_start_claims_mounts_disks_and_devices), TEST(a_disk_has_one_owner_and_no_part_of_it_another),
-                TEST(one_plan_gives_a_device_once), TEST(attach_and_detach_touch_what_is_named_only),
+                TEST(an_image_that_is_written_has_one_owner_and_others_may_be_shared), TEST(one_plan_gives_a_device_once), TEST(attach_and_detach_touch_what_is_named_only),
                 TEST(cores_come_from_the_host_highest_first_and_memory_beside_them),
                 TEST(the_summary_tells_idle_from_the_hosts), TEST(what_a_policy_sets_free_counts_as_idle), TEST(a_start_with_less_counts_the_host_once),
                 TEST(idle_cores_are_taken_before_the_hosts_from_the_fuller_node),

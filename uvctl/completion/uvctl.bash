@@ -90,7 +90,7 @@ _uvctl() {
                 ;;
         attach)
                 names=$(_uvctl_names)
-                mapfile -t COMPREPLY < <(compgen -W "$names mount= device=/dev/" -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W "$names mount= device=/dev/ disk=" -- "$cur")
                 [[ ${COMPREPLY[0]-} == *[=/] ]] && compopt -o nospace
                 ;;
         new) ;;

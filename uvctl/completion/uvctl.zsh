@@ -44,7 +44,7 @@ _uvctl() {
         credential) compadd -- encrypt rotate; _uvctl_names; _files ;;
         why) compadd -- start stop pause resume set move remove; _uvctl_names; compadd -S '' -- $amounts ;;
         set | move) _uvctl_names; compadd -S '' -- $amounts ;;
-        attach) _uvctl_names; compadd -S '' -- mount= device=/dev/ ;;
+        attach) _uvctl_names; compadd -S '' -- mount= device=/dev/ disk= ;;
         copy) compadd -S '' -- ${(f)^"$(uvctl $root list -o name 2>/dev/null)"}:; _files ;;
         undo) compadd -- ${(f)"$(uvctl $root history -o name 2>/dev/null)"} ;;
         new | resources | graph | reload | version) ;;
