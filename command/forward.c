@@ -120,6 +120,10 @@ int method_usage(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
         return forward(userdata, call, "Usage", MINUTE, false);
 }
 
+int method_selftest(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return forward(userdata, call, "SelfTest", MINUTE, false);
+}
+
 int method_signal(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         return forward(userdata, call, "Signal", MINUTE, false);
 }

@@ -103,6 +103,14 @@ static int property(ULV_UNUSED sd_bus *bus, const char *path, ULV_UNUSED const c
                 return sd_bus_message_append(m, "d", (double) o.s->share_reached / 1000);
         if (ulv_streq(name, "Degraded"))
                 return sd_bus_message_append(m, "b", (int) o.s->degraded);
+        if (ulv_streq(name, "StatusText")) {
+                char text[SAID_STATUS_MAX];
+
+                query_said(pp->m, &o.p, text);
+                return sd_bus_message_append(m, "s", text);
+        }
+        if (ulv_streq(name, "Ready"))
+                return sd_bus_message_append(m, "b", (int) o.p.ready);
         r = get_number(m, name, &o);
         return r == -ENOENT ? get_string(m, name, &o) : r;
 }
@@ -113,10 +121,11 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Name", "s", property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         PROPERTY("Type", "s"), PROPERTY("Role", "s"), PROPERTY("Zone", "s"), PROPERTY("Description", "s"),
         PROPERTY("State", "s"), PROPERTY("Result", "s"), PROPERTY("Transaction", "s"), PROPERTY("Since", "t"), PROPERTY("Leader", "t"),
-        PROPERTY("Isolation", "s"), PROPERTY("Degraded", "b"),
+        PROPERTY("Isolation", "s"), PROPERTY("Degraded", "b"), PROPERTY("Ready", "b"),
         PROPERTY("Cores", "au"), PROPERTY("CoresWanted", "u"), PROPERTY("CoresReached", "u"),
         PROPERTY("ShareWanted", "d"), PROPERTY("ShareReached", "d"), PROPERTY("CPUHow", "s"),
         PROPERTY("MemoryWanted", "t"), PROPERTY("MemoryReached", "t"), PROPERTY("MemoryHow", "s"), PROPERTY("Build", "s"),
+        SD_BUS_PROPERTY("StatusText", "s", property, 0, 0),     /* the partition's own words: nobody is told when they change */
         PROPERTY("Limits", "a(stts)"), PROPERTY("Attached", "a(stts)"),
         SD_BUS_VTABLE_END,
 };
@@ -124,7 +133,7 @@ static const sd_bus_vtable vtable[] = {
 /* What may change while a partition lives. */
 static char *changing[] = {
         (char *) "State", (char *) "Result", (char *) "Transaction", (char *) "Since", (char *) "Leader", (char *) "Isolation",
-        (char *) "Degraded", (char *) "Cores", (char *) "CoresWanted", (char *) "CoresReached", (char *) "ShareWanted",
+        (char *) "Degraded", (char *) "Ready", (char *) "Cores", (char *) "CoresWanted", (char *) "CoresReached", (char *) "ShareWanted",
         (char *) "ShareReached", (char *) "CPUHow", (char *) "MemoryWanted", (char *) "MemoryReached", (char *) "MemoryHow", (char *) "Build",
         (char *) "Limits", (char *) "Attached",
         (char *) "Type", (char *) "Role", (char *) "Zone", (char *) "Description", NULL,

@@ -41,6 +41,7 @@
         X("Signal", "si", IN("s", name, "i", signal), OUT(NULL), method_signal, MANAGE, PARTITION) \
         X("Renew", "su", IN("s", name, "u", flags), OUT(NULL), method_renew, MANAGE, PARTITION) \
         X("Enforce", "s", IN("s", name), OUT(NULL), method_enforce, MANAGE, PARTITION) \
+        X("SelfTest", "s", IN("s", name), OUT("u", code, "u", made, "u", failed), method_selftest, MANAGE, PARTITION) \
         X("Set", "sa{ss}uts", IN("s", name, "a{ss}", values, "u", flags, "t", if_generation, "s", reason), JOB, method_set, CONFIGURE, PARTITION) \
         X("Attach", "ssuts", IN("s", name, "s", what, "u", flags, "t", if_generation, "s", reason), JOB, method_attach, CONFIGURE, PARTITION) \
         X("Detach", "ssuts", IN("s", name, "s", label, "u", flags, "t", if_generation, "s", reason), JOB, method_detach, CONFIGURE, PARTITION) \

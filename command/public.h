@@ -7,6 +7,7 @@
 
 #include "command/access.h"
 #include "command/job.h"
+#include "lib/saidform.h"
 
 #define WAITS_MAX 64            /* pending Wait() calls of one connection */
 #define NAMES_MAX ULV_PARTITIONS_MAX
@@ -78,6 +79,8 @@ int method_verify(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_rows(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_status(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_definition(sd_bus_message *call, void *userdata, sd_bus_error *error);
+/* STATUS of the call interface, cut to UTF-8; "" none. */
+void query_said(const struct manager *m, const struct ulv_partition_info *p, char ret[SAID_STATUS_MAX]);
 int method_logs(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
 /* history.c */
@@ -91,6 +94,7 @@ int method_exec(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_console(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_usage(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_enforce(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_selftest(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_rotate_credential(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_renew(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_signal(sd_bus_message *call, void *userdata, sd_bus_error *error);

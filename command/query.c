@@ -9,6 +9,7 @@
 #include "command/public.h"
 #include "command/rows.h"
 #include "lib/fd.h"
+#include "lib/ini.h"
 #include "lib/protocol.h"
 
 int method_rows(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -209,7 +210,7 @@ static int open_log(const struct manager *m, const char *name, const char *which
         struct stat st;
         int fd;
 
-        if (asprintf(&relative, ULV_LOG_DIR "/%s.log.%s", name, which) < 0) {
+        if (asprintf(&relative, ULV_LOG_DIR "/%s.%s", name, which) < 0) {
                 relative = NULL;
                 return -ENOMEM;
         }
@@ -227,6 +228,23 @@ static int open_log(const struct manager *m, const char *name, const char *which
         }
         *ret_fd = fd;
         return 0;
+}
+
+/* Its uv-port wrote that, and may say anything: for people, and no more than a line of text. */
+void query_said(const struct manager *m, const struct ulv_partition_info *p, char ret[SAID_STATUS_MAX]) {
+        _cleanup_close_ int fd = -1;
+        struct said s;
+
+        ret[0] = 0;
+        if (!ulv_state_is_live(p->state) || open_log(m, p->name, "said", &fd) < 0 || pread(fd, &s, sizeof(s), 0) != sizeof(s))
+                return;
+        s.status[sizeof(s.status) - 1] = 0;
+        if (s.magic != SAID_MAGIC || s.life != (uint32_t) p->incarnation)
+                return;
+        for (size_t i = 0, n; s.status[i]; i += n ? n : 1)
+                if ((n = ulv_utf8_length(s.status + i, strlen(s.status + i))) == 0)
+                        s.status[i] = '?';      /* the bus wants UTF-8 */
+        memcpy(ret, s.status, sizeof(s.status));
 }
 
 int method_logs(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -247,11 +265,11 @@ int method_logs(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
                 not_found(&d, name);
                 return ulv_bus_reply_diag(call, &d);
         }
-        r = open_log(pp->m, name, "0", &a);
+        r = open_log(pp->m, name, "log.0", &a);
         if (r == 0)
-                r = open_log(pp->m, name, "1", &b);
+                r = open_log(pp->m, name, "log.1", &b);
         if (r == 0)
-                r = open_log(pp->m, name, "first", &first);
+                r = open_log(pp->m, name, "log.first", &first);
         if (r < 0)
                 return public_reply_errno(call, r);
         return sd_bus_reply_method_return(call, "hhh", a, b, first);

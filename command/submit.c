@@ -97,18 +97,22 @@ static bool names_key(const char *result) {
         return n > 0 && result[n] == '=';
 }
 
-/* A mount or device that couldn't be attached or detached: its monitor said why, and what helps. */
-static bool attached_reason(struct manager *m, const struct item *i, struct ulv_diag *d) {
+/* What couldn't be attached, detached or taken away: its monitor said why, and what helps. */
+static bool refusal_reason(struct manager *m, const struct item *i, struct ulv_diag *d) {
+        enum ulv_request_verb verb = i->request.verb;
         struct ulv_partition_info p;
         const char *end;
 
-        if ((i->request.verb != ULV_REQUEST_ATTACH && i->request.verb != ULV_REQUEST_DETACH) ||
+        if ((verb != ULV_REQUEST_ATTACH && verb != ULV_REQUEST_DETACH && verb != ULV_REQUEST_SET && verb != ULV_REQUEST_MOVE) ||
             ulv_ledger_partition(m->ledger, i->name, &p) != 0 || !p.result[0])
                 return false;
         end = p.result + strcspn(p.result, "\n");
-        ulv_diag_what(d, ULV_EXIT_CONFLICT, i->request.verb == ULV_REQUEST_ATTACH ? "cannot attach %s to %s" : "cannot detach %s from %s", i->other, i->name);
+        if (verb == ULV_REQUEST_ATTACH || verb == ULV_REQUEST_DETACH)
+                ulv_diag_what(d, ULV_EXIT_CONFLICT, verb == ULV_REQUEST_ATTACH ? "cannot attach %s to %s" : "cannot detach %s from %s", i->other, i->name);
+        else
+                ulv_diag_what(d, ULV_EXIT_FAILED, verb == ULV_REQUEST_SET ? "cannot set %s" : "cannot move that from %s", i->name);
         ulv_diag_why(d, "%.*s", (int) (end - p.result), p.result);
-        ulv_diag_try(d, "%s", *end ? end + 1 : "");
+        ulv_diag_try(d, *end ? "%s" : "uvctl status %s", *end ? end + 1 : i->name);
         return true;
 }
 
@@ -125,7 +129,7 @@ static void end_undone(struct manager *m, struct item *i) {
                         ulv_diag_try(&d, "uvctl image build %.*s, or: uvctl image import", (int) strcspn(p.result + strlen(NO_IMAGE), ":\n"), p.result + strlen(NO_IMAGE));
                 else
                         ulv_diag_try(&d, names_key(p.result) ? "uvctl edit %s, or make it so, then again" : "uvctl logs %s", i->name);
-        } else if (attached_reason(m, i, &d)) {
+        } else if (refusal_reason(m, i, &d)) {
                 ;
         } else {
                 ulv_diag_why(&d, "a partition could not let go of what was to be taken; all of that is as before");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* uvguest serve: in a VM, what uv-port is to a container's programs. It has the devices, and gives programs their ends at
- * the same socket (channel/ask.h), with the same rules: a program's connection is its sign of life, the last that came
+ * the same socket (OPEN of channel/call.h), with the same rules: a program's connection is its sign of life, the last that came
  * has the end, and each has a greater epoch than any before. What a program is given is the device's own memory and
  * registers: nothing stands between it and the other end but this process's hold of the interrupt. If it ends, so do
  * the wake-ups, and its programs are told by the end of their connections; the next serve begins with ends that are gone. */
@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "channel/ask.h"
+#include "channel/call.h"
 #include "channel/state.h"
 #include "guest/vm.h"
 
@@ -66,7 +66,7 @@ static int next_epoch(const struct served *s, uint64_t *ret) {
         return 0;
 }
 
-static int send_answer(int fd, const struct answer *a, const int fds[3]) {
+static int send_answer(int fd, const struct ulv_call *a, const int fds[3]) {
         union { struct cmsghdr align; char bytes[CMSG_SPACE(3 * sizeof(int))]; } control = { 0 };
         struct iovec iov = { (void *) (uintptr_t) a, sizeof(*a) };
         struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -88,16 +88,17 @@ static struct served *find(const char *label) {
 }
 
 /* 0: the connection is now that of the end's user. */
-static int give(int fd, const struct ask *q) {
-        struct answer a = { .magic = ASK_MAGIC, .device = 1 };
-        struct served *s = find(q->name);
-        int r = s ? next_epoch(s, &a.epoch) : -ENOENT;
+static int give(int fd, const struct ulv_call *q) {
+        struct ulv_call a = { .magic = ULV_CALL_MAGIC, .verb = q->verb, .answer = 1, .number = q->number, .value = { 0, 0, 1 } };
+        enum ulv_call_code refused = ulv_call_check(q, ULV_CALL_FROM_PARTITION);
+        struct served *s = refused == ULV_CALL_OK && q->verb == ULV_CALL_OPEN ? find(q->text) : NULL;
+        int r = s ? next_epoch(s, &a.value[1]) : -ENOENT;
 
-        a.error = (uint32_t) -r;
+        a.code = r == 0 ? ULV_CALL_OK : refused != ULV_CALL_OK ? refused : r == -ENOENT ? ULV_CALL_NOT_THERE : ULV_CALL_BROKEN;
         if (r == 0) {
                 const int fds[3] = { s->device.bell.memory, s->device.bell.own, s->device.bell.peer };
 
-                a.end = s->device.end;
+                a.value[0] = s->device.end;
                 r = send_answer(fd, &a, fds);
         } else
                 (void) send_answer(fd, &a, NULL);
@@ -105,17 +106,18 @@ static int give(int fd, const struct ask *q) {
                 return r;
         close_fd(&s->user);     /* its life is over by the new epoch */
         s->user = fd;
-        s->epoch = a.epoch;
+        s->epoch = a.value[1];
         return 0;
 }
 
 static void from_asker(int *asker) {
-        struct ask q;
-        ssize_t n = recv(*asker, &q, sizeof(q), MSG_DONTWAIT | MSG_TRUNC);
+        char buf[sizeof(struct ulv_call)];
+        struct ulv_call q;
+        ssize_t n = recv(*asker, buf, sizeof(buf), MSG_DONTWAIT | MSG_TRUNC);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;
-        if (n == sizeof(q) && q.magic == ASK_MAGIC && memchr(q.name, 0, sizeof(q.name)) && give(*asker, &q) == 0)
+        if (n > 0 && ulv_call_parse(buf, (size_t) n, &q) == 0 && !q.answer && give(*asker, &q) == 0)
                 *asker = -1;
         close_fd(asker);
 }
@@ -161,12 +163,12 @@ static int serve(void) {
 /* --- start ------------------------------------------------------------------------------------------------ */
 
 static int listen_there(void) {
-        struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = ASK_PATH };
+        struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = ULV_CALL_SOCKET_PATH };
 
-        (void) mkdir(ASK_DIRECTORY, 0755);
+        (void) mkdir(ULV_CALL_DIRECTORY, 0755);
         listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        (void) unlink(ASK_PATH);
-        return listening < 0 || bind(listening, (struct sockaddr *) &a, sizeof(a)) < 0 || chmod(ASK_PATH, 0600) < 0 || listen(listening, 16) < 0 ? -errno : 0;
+        (void) unlink(ULV_CALL_SOCKET_PATH);
+        return listening < 0 || bind(listening, (struct sockaddr *) &a, sizeof(a)) < 0 || chmod(ULV_CALL_SOCKET_PATH, 0600) < 0 || listen(listening, 16) < 0 ? -errno : 0;
 }
 
 static int open_all(const struct vm_name *names, size_t n) {
@@ -207,7 +209,7 @@ int vm_serve(void) {
                 return r;
         r = listen_there();
         if (r < 0)
-                return fail("cannot listen at " ASK_PATH, strerror(-r), "as root");
+                return fail("cannot listen at " ULV_CALL_SOCKET_PATH, strerror(-r), "as root");
         r = serve();
         return fail("cannot go on", strerror(-r), "the same again");
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* uvguest: a partition's channels on the command line, from inside it. Static, so that it runs in any container. */
+/* uvguest: what a partition can do by the call interface (calls.c, listen.c), and its channels, on the command line, from
+ * inside it. Static, so that it runs in any container. */
 
 #include <errno.h>
 #include <stdbool.h>
@@ -11,18 +12,13 @@
 #include <unistd.h>
 
 #include "channel/ultravisor.h"
-#include "guest/vm.h"
+#include "guest/guest.h"
 
 #define BUFFER (1024 * 1024)
 #define JOIN_TRIES 200                  /* a twentieth of a second apart: the channel may come a moment after the program */
 #define PERF_COUNT 10000
 
 static char buffer[BUFFER];
-
-static int fail(const char *what, const char *why, const char *try_) {
-        fprintf(stderr, "%s\n%s\ntry: %s\n", what, why, try_);
-        return 1;
-}
 
 static const char *result_text(int r) {
         switch (r) {
@@ -41,13 +37,13 @@ static struct ulv_channel *join(const char *name) {
         struct ulv_channel *c = NULL;
         int r = -ENOENT;
 
-        for (unsigned i = 0; (r == -ENOENT || r == -ECONNREFUSED) && i < JOIN_TRIES; i++) {
+        for (unsigned i = 0; (r == -ENOENT || r == -ECONNREFUSED || r == -ECONNRESET || r == -EAGAIN) && i < JOIN_TRIES; i++) {
                 r = ulv_channel_join(name, &c);
                 if (r < 0 && i + 1 < JOIN_TRIES)
                         (void) nanosleep(&pause, NULL);
         }
         if (r != 0)
-                (void) fail("cannot use that channel", r == -ENOENT ? "this partition has no channel of that name" : result_text(r),
+                (void) guest_fail("cannot use that channel", r == -ENOENT ? "this partition has no channel of that name" : result_text(r),
                             "on the host: uvctl channel list");
         return c;
 }
@@ -173,11 +169,12 @@ static const struct { const char *name, *arguments, *what; int (*f)(struct ulv_c
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
 static void help(FILE *f) {
-        fprintf(f, "uvguest: the channels of this partition. uvguest VERB CHANNEL [ARGUMENT]\n");
+        fprintf(f, "uvguest: what this partition has, says, and is asked. uvguest VERB [ARGUMENT]\n");
+        for (unsigned i = 0; i < guest_n_verbs; i++)
+                fprintf(f, "  %-8s %-16s %s\n", guest_verbs[i].name, guest_verbs[i].arguments, guest_verbs[i].what);
         for (size_t i = 0; i < VERBS; i++)
-                fprintf(f, "  %-5s CHANNEL %-8s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].what);
-        fprintf(f, "  serve                  in a VM: gives programs their ends, for as long as it runs\n");
-        fprintf(f, "CHANNEL is the label of its [Channel \"LABEL\"]. See uvguest(1), libultravisor(3).\n");
+                fprintf(f, "  %-8s CHANNEL %-8s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].what);
+        fprintf(f, "CHANNEL is the label of its [Channel \"LABEL\"]. See uvguest(1), uv-call(7).\n");
 }
 
 int main(int argc, char **argv) {
@@ -185,8 +182,9 @@ int main(int argc, char **argv) {
                 help(stdout);
                 return 0;
         }
-        if (argc == 2 && strcmp(argv[1], "serve") == 0)
-                return vm_serve();
+        for (unsigned i = 0; argc >= 2 && i < guest_n_verbs; i++)
+                if (strcmp(guest_verbs[i].name, argv[1]) == 0 && argc - 2 >= guest_verbs[i].min && argc - 2 <= guest_verbs[i].max)
+                        return guest_verbs[i].f(argc - 2, argv + 2);
         for (size_t i = 0; argc >= 3 && argc <= 4 && i < VERBS; i++) {
                 struct ulv_channel *c;
                 int r;
@@ -198,7 +196,7 @@ int main(int argc, char **argv) {
                         return 1;
                 r = verbs[i].f(c, argc - 3, argv + 3);
                 ulv_channel_close(c);
-                return r == 0 ? 0 : fail("the channel can't be used any more", result_text(r), "the same again");
+                return r == 0 ? 0 : guest_fail("the channel can't be used any more", result_text(r), "the same again");
         }
         help(stderr);
         return 2;

@@ -59,7 +59,7 @@ static bool is_word(char c) { return is_letter(c) || (c >= '0' && c <= '9'); }
 
 /* Length of the UTF-8 character at p (n > 0 bytes there), 0 if it is none: no overlong form, no
  * surrogate, nothing above U+10FFFF. */
-static size_t utf8_length(const char *p, size_t n) {
+size_t ulv_utf8_length(const char *p, size_t n) {
         const unsigned char *u = (const unsigned char *) p;
         size_t len = u[0] < 0x80 ? 1 : u[0] >= 0xC2 && u[0] < 0xE0 ? 2 : (u[0] & 0xF0) == 0xE0 ? 3 :
                      u[0] >= 0xF0 && u[0] < 0xF5 ? 4 : 0;
@@ -77,7 +77,7 @@ static size_t utf8_length(const char *p, size_t n) {
 
 static int check_bytes(struct scan *s, const char *line, size_t len) {
         for (size_t i = 0, n; i < len; i += n) {
-                n = utf8_length(line + i, len - i);
+                n = ulv_utf8_length(line + i, len - i);
                 if (n == 0)
                         return fail(s, i, "not UTF-8 text (byte 0x%02X)", (unsigned) (unsigned char) line[i]);
                 if (line[i] == 0)

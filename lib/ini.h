@@ -37,3 +37,6 @@ int ulv_ini_scan(const char *file, const char *buf, size_t len, const char *cons
 /* Fills reterr with the item's place (its value's column if at_value) and returns 1. */
 int ulv_ini_error(const struct ulv_ini_item *item, bool at_value, struct ulv_diag *reterr,
                   const char *fmt, ...) ULV_PRINTF(4, 5);
+
+/* Bytes of the UTF-8 character at p (n > 0 bytes there), 0 if it is none. */
+size_t ulv_utf8_length(const char *p, size_t n);

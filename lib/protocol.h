@@ -30,6 +30,7 @@
  *   Usage(s partition) -> (t cpu_usec, t memory, t tasks, b summed)   forwarded
  *   Signal(s partition, i signal) -> ()  forwarded
  *   Enforce(s partition) -> ()   forwarded
+ *   SelfTest(s partition) -> (u code, u made, u failed)   forwarded
  *   RotateCredential(s partition, s credential) -> ()   forwarded
  *   Refuse(s partition, u code, s what, s why, s try) -> ()   the answer to StartWanted that isn't a transaction
  *   Renew(s partition, u flags) -> ()    forwarded
@@ -59,6 +60,7 @@
  *   Signal(i signal) -> ()
  *   Enforce() -> ()   as Recheck(), and tells how it ended
  *   Channel(s id) -> (shhh)   as above, for the other end
+ *   SelfTest() -> (u code, u made, u failed)   SELFTEST of uv-call(7); code NOT_THERE: nobody inside listens for it
  *   RotateCredential(s credential) -> ()   reads it (or all: "") again from the definition's path; no secret goes over any bus
  *   Renew(u flags) -> ()     ends, and its starter brings a new one, from the program on disk, which adopts the payload; Conflict
  *        while Exec or Console is under way, but with flag 2

@@ -13,7 +13,7 @@
 
 const struct ulv_definition ulv_definition_defaults = {
         .zone = "default", .role = "guest", .priority = 50, .isolation = ULV_ISOLATION_NONE,
-        .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000, .log_max = ULV_LOG_MAX,
+        .ready = "started", .start_timeout = 90 * 1000000, .stop_timeout = 30 * 1000000, .log_max = ULV_LOG_MAX,
         .restart = "no", .restart_delay = 1000000, .start_limit = 5,
         .cpu_node = -1, .memory_node = -1, .pages = "4K", .writable = "kept", .firmware = "bios", .accel = "kvm", .graphics = "none", .fault = "none",
 };
@@ -147,6 +147,11 @@ static int parse_type(const char *v, struct ulv_definition *d, void *field) {
 static int parse_restart(const char *v, struct ulv_definition *d, void *field) {
         static const char *const words[] = { "no", "on-failure", "always" };
         return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->restart));
+}
+
+static int parse_ready(const char *v, struct ulv_definition *d, void *field) {
+        static const char *const words[] = { "started", "notify" };
+        return choose(v, words, ULV_ARRAY_SIZE(words), field, sizeof(d->ready));
 }
 
 static int parse_pages(const char *v, struct ulv_definition *d, void *field) {
@@ -487,6 +492,7 @@ KIND_PLAIN(share, "a number of hardware threads (like 2 or 0.25)", SIZEOF(share)
 KIND_PLAIN(node, "the number of a NUMA node (like 0)", SIZEOF(cpu_node), parse_node, format_node);
 KIND_PLAIN(size, "a size from 2M to 4P (like 512M or 1.5G)", SIZEOF(memory), parse_size, format_size);
 KIND_PLAIN(restart, "a policy (no, on-failure or always)", SIZEOF(restart), parse_restart, format_chars);
+KIND_PLAIN(ready, "started or notify", SIZEOF(ready), parse_ready, format_chars);
 KIND_PLAIN(start_limit, "a number of starts from 1 to 1000", SIZEOF(start_limit), parse_start_limit, format_unsigned);
 KIND_PLAIN(log_max, "a size from 256K to 64G (like 8M)", SIZEOF(log_max), parse_log_max, format_size);
 KIND_PLAIN(timeout, "a time from 1ms to 1d (like 30s or 2min)", SIZEOF(stop_timeout), parse_timeout, format_duration);
@@ -509,6 +515,7 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_PRIORITY] = KEY("Partition", "Priority", priority, priority),
         [KEY_ISOLATION] = KEY("Partition", "Isolation", isolation, isolation),
         [KEY_AFTER] = KEY("Partition", "After", after, after),
+        [KEY_READY] = KEY("Partition", "Ready", ready, ready),
         [KEY_START_TIMEOUT] = KEY("Partition", "StartTimeout", timeout, start_timeout),
         [KEY_STOP_TIMEOUT] = KEY("Partition", "StopTimeout", timeout, stop_timeout),
         [KEY_RESTART] = KEY("Partition", "Restart", restart, restart),

@@ -331,6 +331,8 @@ static int check_type(struct parser *p) {
                 return FAIL_AT(p, KEY_EXEC, "[Container] Exec= is missing (the command that it runs; or Init=yes)");
         if (ulv_streq(p->d->type, "vm") && (r = check_vm(p)) != 0)
                 return r;
+        if (ulv_streq(p->d->ready, "notify") && ulv_streq(p->d->type, "sim"))
+                return FAIL_AT(p, KEY_READY, "Ready=notify is not for Type=sim: nothing runs in it that could say so");
         return check_init(p);
 }
 

@@ -6,7 +6,7 @@
  * templates/T.partition before its own. uv-partition(5) is the reference.
  *
  *   [Partition] Template= Description= Type=container|vm|sim Zone= Priority=0..100 Isolation=none|soft|firm|hard
- *               After=NAMES StopTimeout=30s StartTimeout= LogMax=8M
+ *               After=NAMES Ready=started|notify StopTimeout=30s StartTimeout= LogMax=8M
  *               Restart=no|on-failure|always RestartSec=1s StartLimit=5
  *   [CPU]       Cores= CoresMin= CoresMax= Node=   or   Share= ShareMin= ShareMax=
  *   [Memory]    Size= SizeMin= SizeMax= Node= Pages=4K|2M|1G
@@ -77,6 +77,7 @@ struct ulv_definition {
         enum ulv_isolation isolation;   /* the least wanted; NONE */
         char **after; size_t n_after;
         uint64_t start_timeout, stop_timeout;           /* us; 90 s, 30 s */
+        char ready[8];                  /* "started", "notify": a start waits for READY (uv-call(7)) */
         char restart[16];               /* "no", "on-failure", "always" */
         uint64_t restart_delay;         /* us; 1 s */
         unsigned start_limit;           /* starts in a row by Restart=; 5 */

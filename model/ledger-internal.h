@@ -121,7 +121,7 @@ struct partition {
                 char zone[ULV_NAME_MAX + 1], type[16], role[16];
                 enum ulv_state state, wanted;
                 uint64_t incarnation, since, leader, start;
-                char contain[256], result[256], build[24];
+                char contain[256], result[256], build[24], ready[4];
                 struct waits waits;
                 char *text, *extra;             /* owned; NULL = "". extra: " key=value...", encoded */
         } b, old;

@@ -102,7 +102,8 @@ int ulv_read_partition_body(struct loader *ld, const struct ulv_op *op, struct p
 
         if (!ulv_row_word(op, "zone", p->b.zone, sizeof(p->b.zone)) || !ulv_row_word(op, "type", p->b.type, sizeof(p->b.type)) ||
             !ulv_row_word(op, "role", p->b.role, sizeof(p->b.role)) || !ulv_row_word(op, "contain", p->b.contain, sizeof(p->b.contain)) ||
-            !ulv_row_word(op, "result", p->b.result, sizeof(p->b.result)) || !ulv_row_word(op, "build", p->b.build, sizeof(p->b.build)))
+            !ulv_row_word(op, "result", p->b.result, sizeof(p->b.result)) || !ulv_row_word(op, "build", p->b.build, sizeof(p->b.build)) ||
+            !ulv_row_word(op, "ready", p->b.ready, sizeof(p->b.ready)))
                 return ulv_bad_row(ld, op, "a word is too long");
         if (!ulv_row_number(op, "incarnation", &p->b.incarnation) || !ulv_row_number(op, "since", &p->b.since) ||
             !ulv_row_number(op, "leader", &p->b.leader) || !ulv_row_number(op, "start", &p->b.start))

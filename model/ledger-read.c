@@ -73,7 +73,7 @@ static void fill_partition(const struct partition *p, struct ulv_partition_info 
                 .name = p->name, .zone = p->b.zone, .type = p->b.type, .role = p->b.role, .contain = p->b.contain,
                 .result = p->b.result, .text = p->b.text ? p->b.text : "", .txn = newest(&p->b.waits), .extra = p->b.extra ? p->b.extra : "",
                 .state = p->b.state, .wanted = p->b.wanted, .incarnation = p->b.incarnation, .since = p->b.since,
-                .build = p->b.build, .leader = p->b.leader, .leader_start = p->b.start,
+                .build = p->b.build, .ready = ulv_streq(p->b.ready, "yes"), .leader = p->b.leader, .leader_start = p->b.start,
         };
 }
 

@@ -38,19 +38,22 @@ static enum ulv_state after_running(const struct partition *p) {
 }
 
 static int report_facts(struct step *s, const struct ulv_op *op, struct partition *p) {
-        const char *contain = ulv_op_get(op, "contain"), *build = ulv_op_get(op, "build");
+        const char *contain = ulv_op_get(op, "contain"), *build = ulv_op_get(op, "build"), *ready = ulv_op_get(op, "ready");
         uint64_t leader = p->b.leader, start = p->b.start;
 
         for (unsigned i = 0; i < op->n_kv; i++)
                 if (!ulv_streq(op->kv[i].key, "state") && !ulv_streq(op->kv[i].key, "leader") && !ulv_streq(op->kv[i].key, "start") &&
-                    !ulv_streq(op->kv[i].key, "contain") && !ulv_streq(op->kv[i].key, "build") && !ulv_streq(op->kv[i].key, "incarnation"))
-                        return invalid(s, op, "its keys are state= leader= start= build= contain= incarnation=");
+                    !ulv_streq(op->kv[i].key, "contain") && !ulv_streq(op->kv[i].key, "build") && !ulv_streq(op->kv[i].key, "ready") &&
+                    !ulv_streq(op->kv[i].key, "incarnation"))
+                        return invalid(s, op, "its keys are state= leader= start= build= ready= contain= incarnation=");
         if (ulv_op_get_u64(op, "leader", &leader) < 0 || ulv_op_get_u64(op, "start", &start) < 0)
                 return invalid(s, op, "leader= and start= must be numbers");
         if (contain && !ulv_copy(p->b.contain, sizeof(p->b.contain), contain))
                 return invalid(s, op, "contain= is too long");
         if (build && !ulv_copy(p->b.build, sizeof(p->b.build), build))
                 return invalid(s, op, "build= is too long");
+        if (ready && (!ulv_streq(ready, "yes") || !ulv_copy(p->b.ready, sizeof(p->b.ready), ready)))
+                return invalid(s, op, "ready= must be yes");
         p->b.leader = leader;
         p->b.start = start;
         return 0;
@@ -187,7 +190,7 @@ static int op_refused(struct step *s, const struct ulv_op *op) {
         r = find_own(s, op, &res, &h);
         if (r != 0)
                 return r;
-        if (reason && is_attached(res)) {
+        if (reason) {
                 ulv_touch(s->l, &s->reporter->o);
                 set_result(s->reporter, reason);
         }
@@ -232,7 +235,7 @@ static int op_ended(struct step *s, const struct ulv_op *op) {
         ulv_waits_release(s->l, &p->b.waits, !stopping);
         ulv_set_state(s, p, failed && ulv_streq(failed, "yes") ? ULV_FAILED : ULV_DEFINED);
         p->b.leader = p->b.start = 0;
-        p->b.contain[0] = p->b.build[0] = 0;
+        p->b.contain[0] = p->b.build[0] = p->b.ready[0] = 0;
         set_result(p, result ? result : "");
         if (!p->infra && stopped && ulv_streq(stopped, "yes"))  /* its starter was told to, by an administrator: Restart= heeds it */
                 p->b.wanted = ULV_DEFINED;

@@ -28,7 +28,7 @@ static void add_waits(struct ulv_strbuf *b, const struct waits *w) {
 
 bool ulv_is_partition_key(const char *key) {
         static const char *const keys[] = { "zone", "type", "role", "state", "wanted", "incarnation", "since", "leader",
-                                            "start", "build", "contain", "result", "txn", "text" };
+                                            "start", "build", "ready", "contain", "result", "txn", "text" };
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(keys); i++)
                 if (ulv_streq(keys[i], key))
@@ -55,6 +55,7 @@ void ulv_row_partition(struct ulv_strbuf *b, const struct partition *p, bool wit
         add_number(b, "leader", p->b.leader);
         add_number(b, "start", p->b.start);
         add_text(b, "build", p->b.build);
+        add_text(b, "ready", p->b.ready);
         add_text(b, "contain", p->b.contain);
         add_text(b, "result", p->b.result);
         if (with_waits)

@@ -34,7 +34,7 @@
  * Rows (model/op.h) are the ledger's only serial form; recovery, mirrors, backup and views read them:
  *   row ledger - - generation=N incarnation=N boot=..      the counters
  *   row inventory - - kind=real|part|imagined name= prefix= controllers=cpu+memory kvm=yes uids=1-2047
- *   row partition NAME - zone= type= role= state= wanted= incarnation= since=USEC leader= start= build=
+ *   row partition NAME - zone= type= role= state= wanted= incarnation= since=USEC leader= start= build= ready=yes
  *        contain= result= txn=ID (while reaching) text=DEFINITION (one key each only where it has a value)
  *        and the extra keys of the last `state` operation (force=yes ...)
  *   row core ID OWNER node= threads=0,8 [reached=1 how=WORD txn=ID]
@@ -162,6 +162,7 @@ struct ulv_partition_info {
         const char *extra;              /* keys that the last `state` operation brought along, " KEY=VALUE..." */
         enum ulv_state state, wanted;
         uint64_t incarnation, since, leader, leader_start;
+        bool ready;                     /* it said so itself */
 };
 int ulv_ledger_partition(const struct ulv_ledger *l, const char *name, struct ulv_partition_info *ret);   /* 0, or 1: none */
 /* In name order, infrastructure first; f's non-zero return ends the walk and is returned. */

@@ -19,7 +19,7 @@
  *        its monitor reports it running)
  *   set parameter KEY - value=V     no value=: back to the default
  * Reports (from a monitor, about its own partition only; they give back, never claim):
- *   state partition NAME - state=running leader=PID start=TICKS contain=WORDS   (also paused)
+ *   state partition NAME - state=running leader=PID start=TICKS ready=yes contain=WORDS   (also paused)
  *   reached KIND ID OWNER amount=N how=WORD     the partition now has N, enforced by WORD
  *        of a channel's end also memory=ID, when it shares one
  *   letgo KIND ID OWNER amount=N                proved: the partition doesn't use these N any more

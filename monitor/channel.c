@@ -88,6 +88,8 @@ static void let_go(struct channel *c) {
         (void) port_channel(c->m, ULV_PORT_NO_CHANNEL, c->label, 0, NULL, 0);
         forget(c->m, c->memory);
         c->memory[0] = 0;
+        if (c->connected)
+                call_path(c->m, c->label, false);
         c->connected = false;
 }
 
@@ -301,6 +303,8 @@ static void follow_one(struct channel *c, const struct holding *h) {
         connected = c->memory[0] && ulv_streq(h->other, c->memory);
         if (c->connected && !connected && c->memory[0])
                 (void) port_channel(c->m, ULV_PORT_PEER_GONE, c->label, 0, NULL, 0);
+        if (c->connected != connected)
+                call_path(c->m, c->label, connected);
         c->connected = connected;
         if (!c->memory[0] && !c->coming[0] && !c->asked && !c->wait && !c->why[0] && may_ask(c, h))
                 ask(c);
@@ -381,6 +385,12 @@ void channels_tell(struct ulv_monitor *m) {
         for (size_t i = 0; m->channels && i < ULV_CHANNELS_MAX; i++)
                 if (m->channels[i].id[0])
                         tell_port(&m->channels[i]);
+}
+
+void channels_paths(struct ulv_monitor *m) {
+        for (size_t i = 0; m->channels && i < ULV_CHANNELS_MAX; i++)
+                if (m->channels[i].id[0])
+                        call_path(m, m->channels[i].label, m->channels[i].connected);
 }
 
 void channels_unask(struct ulv_monitor *m) {

@@ -124,12 +124,22 @@ static void say_status(const struct ulv_monitor *m) {
         store_notify(text);
 }
 
-static void running(struct ulv_monitor *m) {
-        if (m->payload == PAYLOAD_STARTING)
+static int on_start_timeout(sd_event_source *s, uint64_t usec, void *userdata);
+
+/* For the ledger and the starter it runs from here on. */
+static void has_started(struct ulv_monitor *m, bool is_news) {
+        if (is_news)
                 ulv_event(ULV_EVENT_STARTED, ULV_LOG_INFO, m->name, "%s runs, leader %d", m->name, (int) m->leader);
+        (void) sd_event_source_set_enabled(m->start_timer, SD_EVENT_OFF);
+        say_status(m);
+        monitor_turn(m);
+}
+
+static void running(struct ulv_monitor *m) {
+        bool starting = m->payload == PAYLOAD_STARTING;
+
         m->payload = PAYLOAD_RUNNING;
         oom_watch(m);
-        (void) sd_event_source_set_enabled(m->start_timer, SD_EVENT_OFF);
         m->may_freeze = ulv_plugin.freeze && ulv_plugin.may_freeze(m);
         m->frozen = FROZEN_UNKNOWN;
         m->enforcement = ENFORCED_NOT;  /* now with the payload there: applied again, and read back */
@@ -140,7 +150,20 @@ static void running(struct ulv_monitor *m) {
                         ulv_log_errno(r, "rights that aren't needed any more can't be given up");
         }
         m->narrowed = true;
-        say_status(m);
+        if (!call_awaits_ready(m))
+                return has_started(m, starting);
+        /* An adopted one has its whole StartTimeout again: how much of it was used died with who knew. */
+        if (!starting)
+                (void) monitor_arm(m, &m->start_timer, m->seen.definition->start_timeout, on_start_timeout);
+        monitor_turn(m);
+}
+
+void monitor_said_ready(struct ulv_monitor *m) {
+        bool awaited = m->payload == PAYLOAD_RUNNING && call_awaits_ready(m);
+
+        m->said_ready = true;
+        if (awaited)
+                has_started(m, true);
         monitor_turn(m);
 }
 
@@ -213,11 +236,22 @@ static int enforce(struct ulv_monitor *m, struct ulv_diag *reterr) {
         return r;
 }
 
+/* Nothing is applied, and nothing was: what the view takes away stays where it is. */
+void monitor_refuse_grant(struct ulv_monitor *m, const char *why) {
+        m->enforced = m->seen.grant;
+        m->enforcement = ENFORCED_REFUSED;
+        (void) snprintf(m->refusal, sizeof(m->refusal), "%s", why);
+        ulv_log(ULV_LOG_WARNING, "%s: %s", m->name, why);
+        monitor_turn(m);
+}
+
 static void follow_grant(struct ulv_monitor *m) {
         struct ulv_diag d = { 0 };
 
-        if (m->enforcement == ENFORCED_NOT || !grant_same(&m->enforced, &m->seen.grant))
+        if ((m->enforcement == ENFORCED_NOT || !grant_same(&m->enforced, &m->seen.grant)) && !call_resize(m)) {
                 (void) enforce(m, &d);
+                resize_forget(m);
+        }
 }
 
 /* --- the turns --------------------------------------------------------------------------------------- */
@@ -225,11 +259,12 @@ static void follow_grant(struct ulv_monitor *m) {
 static int on_start_timeout(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
         struct ulv_monitor *m = userdata;
         struct ulv_diag d = { 0 };
+        bool runs = m->payload == PAYLOAD_RUNNING && call_awaits_ready(m);
 
-        if (m->payload != PAYLOAD_STARTING)
+        if (m->payload != PAYLOAD_STARTING && !runs)
                 return 0;
         ulv_diag_what(&d, ULV_EXIT_TIMEOUT, "cannot start %s", m->name);
-        ulv_diag_why(&d, "it didn't start within its StartTimeout%s", m->start_waits ? ": the memory of a channel isn't there" : "");
+        ulv_diag_why(&d, "it didn't %s within its StartTimeout%s", runs ? "say READY" : "start", m->start_waits ? ": the memory of a channel isn't there" : "");
         ulv_diag_try(&d, "a longer StartTimeout=, or uvctl logs %s", m->name);
         ulv_monitor_start_failed(m, &d);
         return 0;
@@ -271,6 +306,7 @@ static void start(struct ulv_monitor *m) {
         (void) unlinkat(m->run_dir, ULV_STOP_NOTE, 0);
         m->stop_wanted = false;
         m->start_waits = m->found_nothing = m->killed = m->stop_asked = m->failed = m->init_used = m->init_ready = false;
+        m->said_ready = false;
         m->result[0] = m->exited[0] = 0;
         if (!m->seen.definition) {
                 ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot start %s", m->name);
@@ -400,6 +436,7 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
                 pause_follow(m);
                 attach_follow(m);
                 channels_follow(m);
+                call_follow(m);
         }
         if (m->payload == PAYLOAD_STARTING && m->start_waits && m->greeted)
                 start_payload(m);

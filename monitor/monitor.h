@@ -8,6 +8,7 @@
 #include "lib/build.h"
 #include "lib/strbuf.h"
 #include "model/partition.h"
+#include "channel/call.h"
 #include "monitor/plugin.h"
 
 #define MONITOR_FDS_MAX 128             /* fds kept in the starter's store */
@@ -32,6 +33,7 @@ struct holding {
         char kind[16], id[128], how[32], node[32];     /* node: of a block device, that of its node */
         uint64_t amount, keep, reached;
         uint64_t size;                  /* of a channel: its memory, */
+        char word[8];                   /* its kind, */
         unsigned end;                   /* which end it is, */
         char memory[CHANNEL_MEMORY_SIZE], other[CHANNEL_MEMORY_SIZE];   /* what it shares, and what the other end does ("here": nothing yet) */
         bool force;                     /* on its way out, whoever uses it */
@@ -46,6 +48,7 @@ struct seen {
         bool force;             /* stopping: kill at once */
         uint64_t leader, start; /* 0: none recorded */
         char build[ULV_BUILD_LEN + 1];  /* of the monitor that reported last */
+        bool ready;                     /* and that its partition said READY */
         uint64_t incarnation;   /* which life of the partition this is */
         struct ulv_definition *definition;      /* NULL: the row has none that parses */
         char *definition_text;  /* that it was parsed from; NULL: there was none */
@@ -149,6 +152,15 @@ struct ulv_monitor {
 
         struct rotation *rotation;      /* credential.c: the one under way */
 
+        /* call.c */
+        uint64_t listens;               /* what who listens inside may be asked (ULV_CALL_LISTENS()) */
+        bool said_ready, stop_called;   /* stop_called: STOP isn't answered yet, and the signal waits */
+        char *view_told;                /* owned; the view as uv-port has it */
+        enum { RESIZE_NONE, RESIZE_ASKED, RESIZE_LATER, RESIZE_AGREED } resize;
+        struct ulv_grant resizing;      /* the one that it was asked about */
+        sd_bus_message *selftest;       /* the call, while it isn't answered */
+        sd_event_source *call_timer, *selftest_timer, *clock;    /* of STOP or RESIZE; the host's clock, watched for TIME */
+
         /* renew.c */
         sd_bus_message *renewal;        /* the call, while uv-port writes down what it has read */
         sd_event_source *renew_timer;
@@ -163,6 +175,8 @@ int monitor_begin(struct ulv_monitor *m);
 void monitor_turn(struct ulv_monitor *m);               /* look at everything again, from the event loop */
 void monitor_ready(struct ulv_monitor *m);              /* uv-init has started Exec= */
 int monitor_arm(struct ulv_monitor *m, sd_event_source **s, uint64_t usec, sd_event_time_handler_t handler);
+void monitor_said_ready(struct ulv_monitor *m);         /* the partition itself, by READY */
+void monitor_refuse_grant(struct ulv_monitor *m, const char *why);      /* the view's stays as it was before */
 void monitor_exit(struct ulv_monitor *m);
 void monitor_ask_time(struct ulv_monitor *m);           /* of a starter that wants us to end */
 const char *payload_text(enum payload p);
@@ -188,6 +202,28 @@ void channels_tell(struct ulv_monitor *m);              /* a new uv-port: all of
 void channels_end(struct ulv_monitor *m);               /* the payload is gone */
 void channel_report(struct ulv_monitor *m, const struct holding *h, struct ulv_strbuf *b);
 int channel_supply(struct ulv_monitor *m, sd_bus_message *call, sd_bus_error *error);    /* to the other end's monitor */
+
+void channels_paths(struct ulv_monitor *m);             /* who listens for PATH: what each one is now */
+
+/* call.c */
+enum call_time_why { CALL_TIME_RESUMED = 1, CALL_TIME_SET };
+void call_follow(struct ulv_monitor *m);                /* the view, told if it isn't what was told */
+void calls_tell(struct ulv_monitor *m);                 /* a new uv-port: all of it */
+/* Ready=notify, and it hasn't said so. */
+static inline bool call_awaits_ready(const struct ulv_monitor *m) {
+        return m->seen.definition && ulv_streq(m->seen.definition->ready, "notify") && !m->said_ready && m->seen.state == ULV_STARTING;
+}
+bool call_stop(struct ulv_monitor *m, uint64_t timeout);        /* true: asked; the backend's ask_stop() follows */
+bool call_resize(struct ulv_monitor *m);                /* true: not to be enforced before it has answered */
+void resize_forget(struct ulv_monitor *m);
+void call_path(struct ulv_monitor *m, const char *label, bool connected);
+void call_time(struct ulv_monitor *m, enum call_time_why why);
+int call_selftest(struct ulv_monitor *m, sd_bus_message *call, sd_bus_error *error);    /* the method; answers now or later */
+void selftest_forget(struct ulv_monitor *m);            /* the connection that it was asked over is gone */
+void call_said(struct ulv_monitor *m, uint32_t verb, uint64_t value);           /* from uv-port */
+void call_answered(struct ulv_monitor *m, uint32_t verb, uint64_t value);
+void calls_lost(struct ulv_monitor *m);                 /* uv-port is gone */
+void calls_end(struct ulv_monitor *m);                  /* the payload is */
 
 /* payload-end.c: the ways in which a payload ends, up to the proof that it is gone */
 void end_begin(struct ulv_monitor *m, bool wanted, bool at_once);
@@ -241,5 +277,7 @@ int port_signal(struct ulv_monitor *m, int signo);
 bool port_retire(struct ulv_monitor *m);                /* uv-port is to write down what it has read, and to end; true if there is one */
 void port_close(struct ulv_monitor *m);                 /* it ends now */
 int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds, unsigned n_fds);
+int port_view(struct ulv_monitor *m, const char *text, size_t len);
+int port_call(struct ulv_monitor *m, const struct ulv_call *q);
 void port_forget_execs(struct ulv_monitor *m);          /* the connection they came over is gone */
 void port_done(struct ulv_monitor *m);

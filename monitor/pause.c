@@ -31,6 +31,8 @@ void pause_follow(struct ulv_monitor *m) {
         m->frozen = FROZEN_UNKNOWN;
         r = ulv_plugin.freeze(m, hold);
         if (r == 0) {
+                if (!hold && m->seen.state != ULV_RUNNING)
+                        call_time(m, CALL_TIME_RESUMED);
                 m->frozen = hold ? FROZEN_YES : FROZEN_NO;
                 m->freeze_delay = 0;
                 m->freeze_failed = false;

@@ -92,6 +92,8 @@ void end_result(struct ulv_monitor *m, bool failed, const char *fmt, ...) {
 static void result_of_exit(struct ulv_monitor *m, int code, bool by_signal) {
         if (by_signal)
                 end_result(m, true, "signal:%d", code);
+        else if (code == 0 && call_awaits_ready(m))
+                end_result(m, true, "it ended before it said READY");
         else
                 end_result(m, code != 0, "exit:%d", code);
 }
@@ -170,7 +172,7 @@ void end_begin(struct ulv_monitor *m, bool wanted, bool at_once) {
         pause_thaw(m);
         if (gentle && !m->stop_asked) {
                 m->stop_asked = true;
-                gentle = ulv_plugin.ask_stop(m) >= 0 && monitor_arm(m, &m->stop_timer, timeout, on_stop_timeout) >= 0;
+                gentle = (call_stop(m, timeout) || ulv_plugin.ask_stop(m) >= 0) && monitor_arm(m, &m->stop_timer, timeout, on_stop_timeout) >= 0;
         }
         if (!gentle)
                 end_kill(m);

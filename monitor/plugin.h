@@ -134,8 +134,8 @@ void ulv_monitor_set_data(struct ulv_monitor *m, void *data);
 int ulv_monitor_console_fd(struct ulv_monitor *m);
 /* The far end of the socket to uv-init, to be inherited by the payload (see monitor/port.h); -1 if none. */
 int ulv_monitor_init_fd(struct ulv_monitor *m);
-/* The socket of channel/ask.h, to be bound and to listen inside; -1 if none. */
-int ulv_monitor_channels_fd(struct ulv_monitor *m);
+/* The socket of channel/call.h, to be bound and to listen inside; -1 if none. */
+int ulv_monitor_call_fd(struct ulv_monitor *m);
 /* fixed_channels: the labels of the payload's ends, in an order that stays. Their number. */
 unsigned ulv_monitor_channels(const struct ulv_monitor *m, const char *labels[ULV_CHANNELS_MAX]);
 /* A listening socket at which the payload comes for its end, copied: uv-port answers, once. -1: it has come. */

@@ -70,14 +70,14 @@ static int init_open(struct ulv_monitor *m) {
         return r;
 }
 
-/* ROOT/var/log/ultravisor/NAME.log.WHICH, readable by the group that the directory has (uv-command's). */
+/* ROOT/var/log/ultravisor/NAME.WHICH, readable by the group that the directory has (uv-command's). */
 static int log_open(const struct ulv_monitor *m, const char *which) {
         _cleanup_close_ int dir = -1, fd = -1;
         char path[MONITOR_ROOT_MAX + 64], name[ULV_NAME_MAX + 16];
         struct stat st, old;
 
         (void) snprintf(path, sizeof(path), "%s/" ULV_LOG_DIR, m->root);
-        (void) snprintf(name, sizeof(name), "%s.log.%s", m->name, which);
+        (void) snprintf(name, sizeof(name), "%s.%s", m->name, which);
         dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0 || fstat(dir, &st) < 0)
                 return -errno;
@@ -90,17 +90,17 @@ static int log_open(const struct ulv_monitor *m, const char *which) {
         return ulv_steal_fd(&fd);
 }
 
-/* Where programs of the partition ask for their channels; the backend gives it its place inside. */
-static int channels_open(struct ulv_monitor *m) {
+/* Where programs of the partition call their monitor (channel/call.h); the backend gives it its place inside. */
+static int call_open(struct ulv_monitor *m) {
         _cleanup_close_ int fd = -1;
 
-        if (ulv_plugin.no_init || store_find(m, "channels") >= 0)
+        if (ulv_plugin.no_init || store_find(m, "call") >= 0)
                 return 0;
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        return fd < 0 ? -errno : ulv_monitor_store_fd(m, "channels", fd);
+        return fd < 0 ? -errno : ulv_monitor_store_fd(m, "call", fd);
 }
 
-int ulv_monitor_channels_fd(struct ulv_monitor *m) { return store_find(m, "channels"); }
+int ulv_monitor_call_fd(struct ulv_monitor *m) { return store_find(m, "call"); }
 
 int ulv_monitor_console_fd(struct ulv_monitor *m) { return m->console_slave; }
 
@@ -118,7 +118,7 @@ void port_payload_started(struct ulv_monitor *m) {
 /* --- records ----------------------------------------------------------------------------------------- */
 
 static int send_record(struct ulv_monitor *m, const struct ulv_port_record *head, const char *text, const int *fds, unsigned n_fds) {
-        union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int) * 6)]; } control = { 0 };
+        union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int) * 7)]; } control = { 0 };
         struct iovec iov[2] = { { (void *) (uintptr_t) head, sizeof(*head) }, { (void *) (uintptr_t) text, head->text_len } };
         struct msghdr h = { .msg_iov = iov, .msg_iovlen = head->text_len > 0 ? 2 : 1 };
 
@@ -140,8 +140,9 @@ static int configure(struct ulv_monitor *m) {
         const struct ulv_definition *d = m->seen.definition;
         struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONFIGURE, .number = (uint32_t) m->seen.incarnation,
                                      .value = (int64_t) (d ? d->log_max : ULV_LOG_MAX) };
-        int fds[6] = { store_find(m, "console"), store_find(m, "init"), log_open(m, "0"), log_open(m, "1"), log_open(m, "first"),
-                       store_find(m, ulv_plugin.no_init ? "init" : "channels") }, e = 0;         /* a VM has nobody to ask: silent */
+        int fds[7] = { store_find(m, "console"), store_find(m, "init"), log_open(m, "log.0"), log_open(m, "log.1"), log_open(m, "log.first"),
+                       store_find(m, ulv_plugin.no_init ? "init" : "call"),             /* a VM has nobody to ask: silent */
+                       log_open(m, "said") }, e = 0;
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(fds) && e == 0; i++)
                 e = fds[i] < 0 ? (fds[i] == -1 ? -EBADF : fds[i]) : 0;
@@ -149,8 +150,11 @@ static int configure(struct ulv_monitor *m) {
                 e = send_record(m, &r, NULL, fds, ULV_ARRAY_SIZE(fds));
         for (size_t i = 2; i < 5; i++)
                 (void) ulv_close(fds[i]);
+        (void) ulv_close(fds[6]);
         if (e == 0)
                 channels_tell(m);
+        if (e == 0)
+                calls_tell(m);
         return e;
 }
 
@@ -228,12 +232,18 @@ static bool record_ok(const struct ulv_port_record *r, ssize_t n) {
                 return false;
         if (r->kind == ULV_PORT_EXITED)
                 return r->value >= 0 && r->value <= 256 + 64;
+        if (r->kind == ULV_PORT_SAID || r->kind == ULV_PORT_CALLED)
+                return r->value >= 0;
         return r->kind == ULV_PORT_READY || r->kind == ULV_PORT_FAILED;
 }
 
 static void on_record(struct ulv_monitor *m, const struct ulv_port_record *r) {
         if (r->kind == ULV_PORT_READY)
                 monitor_ready(m);
+        else if (r->kind == ULV_PORT_SAID)
+                call_said(m, r->number, (uint64_t) r->value);
+        else if (r->kind == ULV_PORT_CALLED)
+                call_answered(m, r->number, (uint64_t) r->value);
         else if (r->kind == ULV_PORT_FAILED && r->number == 0 && !m->init_ready && (m->payload == PAYLOAD_STARTING || m->payload == PAYLOAD_ENDING))
                 payload_exec_failed(m, r->value);
         else if (r->kind == ULV_PORT_EXITED && r->number == 0) {
@@ -258,6 +268,7 @@ void port_close(struct ulv_monitor *m) {
         }
         while (m->n_execs > 0)
                 exec_answer(m, m->execs[0].number, true, EPIPE);
+        calls_lost(m);
 }
 
 static int on_port_again(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
@@ -358,7 +369,7 @@ int port_open(struct ulv_monitor *m) {
 
         if (r >= 0)
                 r = init_open(m);
-        return r < 0 ? r : channels_open(m);
+        return r < 0 ? r : call_open(m);
 }
 
 int port_begin(struct ulv_monitor *m) {
@@ -383,8 +394,9 @@ void port_done(struct ulv_monitor *m) {
         m->init_far = ulv_close(m->init_far);
         (void) ulv_monitor_forget_fd(m, "console");
         (void) ulv_monitor_forget_fd(m, "init");
-        (void) ulv_monitor_forget_fd(m, "channels");
+        (void) ulv_monitor_forget_fd(m, "call");
         channels_end(m);
+        calls_end(m);
 }
 
 /* --- requests ---------------------------------------------------------------------------------------- */
@@ -491,6 +503,18 @@ int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsign
         struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = kind, .number = end, .text_len = (uint32_t) strlen(label) };
 
         return send_record(m, &r, label, fds, n_fds);
+}
+
+int port_view(struct ulv_monitor *m, const char *text, size_t len) {
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_VIEW, .value = (int64_t) m->seen.generation, .text_len = (uint32_t) len };
+
+        return send_record(m, &r, text, NULL, 0);
+}
+
+int port_call(struct ulv_monitor *m, const struct ulv_call *q) {
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CALL, .text_len = sizeof(*q) };
+
+        return send_record(m, &r, (const char *) q, NULL, 0);
 }
 
 int port_signal(struct ulv_monitor *m, int signo) {

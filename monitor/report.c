@@ -110,13 +110,15 @@ static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
                 ulv_op_add(b, "build", ulv_build);
                 add_incarnation(m, b);
                 ulv_op_end(b);
-        } else if (s->state == ULV_STARTING || is_resumed(m) ||
-                   (s->state == ULV_RUNNING && (s->leader != (uint64_t) m->leader || s->start != m->leader_start || new_code))) {
+        } else if ((s->state == ULV_STARTING && !call_awaits_ready(m)) || is_resumed(m) ||
+                   (s->state == ULV_RUNNING && (s->ready != (m->said_ready || s->ready) || s->leader != (uint64_t) m->leader || s->start != m->leader_start || new_code))) {
                 ulv_op_begin(b, "state", "partition", m->name, "-");
                 ulv_op_add(b, "state", "running");
                 ulv_op_add_u64(b, "leader", (uint64_t) m->leader);
                 ulv_op_add_u64(b, "start", m->leader_start);
                 ulv_op_add(b, "build", ulv_build);
+                if (m->said_ready || s->ready)
+                        ulv_op_add(b, "ready", "yes");
                 add_contain(m, b);
                 add_incarnation(m, b);
                 ulv_op_end(b);

@@ -34,6 +34,7 @@ static void link_lost(struct ulv_monitor *m) {
         m->report_slot = sd_bus_slot_unref(m->report_slot);
         port_forget_execs(m);
         renew_forget(m);
+        selftest_forget(m);
         channels_unask(m);
         ulv_strbuf_reset(&m->report);
         m->bus = sd_bus_close_unref(m->bus);
@@ -214,6 +215,8 @@ static int on_enforce(sd_bus_message *call, void *userdata, sd_bus_error *error)
         return sd_bus_error_setf(error, ULV_ERROR_FAILED, "what %s was given can't be enforced\n%s\nuvctl restart %s", m->name, m->refusal, m->name);
 }
 
+static int on_selftest(sd_bus_message *call, void *userdata, sd_bus_error *error) { return call_selftest(userdata, call, error); }
+
 static int on_channel(sd_bus_message *call, void *userdata, sd_bus_error *error) { return channel_supply(userdata, call, error); }
 
 static const sd_bus_vtable control_vtable[] = {
@@ -224,6 +227,7 @@ static const sd_bus_vtable control_vtable[] = {
         SD_BUS_METHOD("Signal", "i", "", on_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Enforce", "", "", on_enforce, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RotateCredential", "s", "", on_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("SelfTest", "", "uuu", on_selftest, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Renew", "u", "", on_renew, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Channel", "s", "shhh", on_channel, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,

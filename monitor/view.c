@@ -52,6 +52,7 @@ static int parse_partition(struct seen *s, const struct seen *before, const char
                 return -EBADMSG;
         s->wanted = wanted ? ulv_state_from_name(wanted) : ULV_RUNNING;
         s->force = force && ulv_streq(force, "yes");
+        s->ready = ulv_streq0(ulv_op_get(op, "ready"), "yes");
         if (ulv_op_get_u64(op, "leader", &s->leader) < 0 || ulv_op_get_u64(op, "start", &s->start) < 0 ||
             ulv_op_get_u64(op, "incarnation", &s->incarnation) < 0)
                 return -EBADMSG;
@@ -107,12 +108,13 @@ static int grant_add(struct ulv_grant *g, const struct holding *h, const struct 
 }
 
 static bool read_channel(struct holding *h, const struct ulv_op *op) {
-        const char *memory = ulv_op_get(op, "memory"), *other = ulv_op_get(op, "other");
+        const char *memory = ulv_op_get(op, "memory"), *other = ulv_op_get(op, "other"), *kind = ulv_op_get(op, "kind");
         uint64_t end;
 
         if (ulv_op_get_u64(op, "end", &end) != 0 || end > 1 || ulv_op_get_u64(op, "size", &h->size) != 0)
                 return false;
         h->end = (unsigned) end;
+        (void) snprintf(h->word, sizeof(h->word), "%.7s", kind ? kind : "");
         return ulv_copy(h->memory, sizeof(h->memory), memory ? memory : "") && ulv_copy(h->other, sizeof(h->other), other ? other : "");
 }
 

@@ -57,7 +57,14 @@ sed -nE 's/^ +(ULV_[A-Z_]+)( = 1)?, +\/\*.*/\1/p' channel/ultravisor.h >"$tmp/a"
 heads libultravisor.3 '^.SH RESULTS' >"$tmp/b"
 compare "channel/ultravisor.h" "libultravisor(3)" "$tmp/a" "$tmp/b" | check "every result of libultravisor is in its page, and no other"
 
-for p in uvctl.1 org.ultravisor1.5 uvd.8 uv-command.8 uv-operations.8 uv-partition.5 uv-policy.5 ultravisor.7 libultravisor.3 uv-channel.7 uvguest.1; do
+sed -nE 's/^        ULV_CALL_([A-Z_]+)( = [0-9]+)?,.*/\1/p' channel/call.h | awk '$1 == "OK" { code = 1 } !code { print } code && $1 != "CODES" { print "code " $1 }' >"$tmp/a"
+{ heads uv-call.7 '^.SH VERBS' | cut -d' ' -f1; heads uv-call.7 '^.SH CODES' | sed 's/^/code /; s/ ([0-9]*)$//'; } >"$tmp/b"
+compare "channel/call.h" "uv-call(7)" "$tmp/a" "$tmp/b" | check "every verb and code of the call interface is in uv-call(7), and no other"
+"$B/bin/uvguest" --help | awk '/^  [a-z]/ { print $1 }' >"$tmp/a"
+heads uvguest.1 '^.SH VERBS' | sed 's/^"//' | awk '{ print $1 }' >"$tmp/b"
+compare "uvguest --help" "uvguest(1)" "$tmp/a" "$tmp/b" | check "every verb of uvguest is in uvguest(1), and no other"
+
+for p in uvctl.1 org.ultravisor1.5 uvd.8 uv-command.8 uv-operations.8 uv-partition.5 uv-policy.5 ultravisor.7 libultravisor.3 uv-channel.7 uv-call.7 uvguest.1; do
     [ -f "man/$p" ] || echo "man/$p is missing"
 done | check "all pages are there"
 if command -v groff >/dev/null; then

@@ -9,12 +9,14 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "channel/call.h"
 #include "lib/cgroup.h"
 #include "uvctl/check.h"
 
 #define PERIOD_USEC 100000      /* of cpu.max: 1/1000 thread is 100 us of it */
 #define QUOTA_MIN_USEC 1000
 #define ANSWER_USEC 2000000u
+#define GUEST_USEC 15000000u    /* longer than its monitor waits */
 
 void check_add_tree(struct check *c, const char *below) {
         char tree[sizeof(c->trees[0])];
@@ -239,6 +241,21 @@ static void check_monitor(struct check *c, const struct part *p) {
         c->u->diag = (struct ulv_diag) { 0 };
 }
 
+/* One whose guest listens for it says itself whether it is well. Who may only look isn't answered: that is no difference. */
+static void check_guest(struct check *c, const struct part *p) {
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+        uint32_t code, made, failed;
+        int r = client_new(c->u, "SelfTest", &m);
+
+        if (r == 0 && sd_bus_message_append(m, "s", p->name) >= 0)
+                r = client_send(c->u, m, GUEST_USEC, &reply);
+        if (r == ULV_EXIT_TIMEOUT)
+                (void) check_find(c, CHECK_GUEST, p->name, "", "its guest doesn't answer SELFTEST");
+        else if (r == 0 && sd_bus_message_read(reply, "uuu", &code, &made, &failed) >= 0 && code != ULV_CALL_NOT_THERE && (code != ULV_CALL_OK || failed > 0))
+                (void) check_find(c, CHECK_GUEST, p->name, "", "of %u checks that its guest made %u failed", made, failed);
+        c->u->diag = (struct ulv_diag) { 0 };
+}
+
 /* Dead, and its parent hasn't taken notice: a monitor that is held. */
 static bool is_zombie(uint64_t pid) {
         _cleanup_free_ char *stat = check_stat(pid);
@@ -252,6 +269,8 @@ bool check_partition(struct check *c, const struct part *p) {
 
         c->partitions++;
         check_monitor(c, p);
+        if (!ulv_streq(p->type, "sim"))
+                check_guest(c, p);
         if (ticks != 0 && is_zombie(p->leader))
                 ticks = 0;
         if (ticks == 0 || (recorded != 0 && ticks != recorded)) {

@@ -15,6 +15,7 @@ static const struct { const char *word; bool critical; const char *why, *try_; }
         [CHECK_AFFINITY] = { "affinity", false, "somebody changed it (taskset), or the process did, where there is no cpuset", "uvctl check --repair %s" },
         [CHECK_TASK] = { "task", false, "somebody put it there (taskset, CPUAffinity=): the core isn't the partition's alone", "uvctl check --repair %s" },
         [CHECK_INTERRUPT] = { "interrupt", false, "somebody moved it there (smp_affinity, irqbalance)", "uvctl check --repair %s" },
+        [CHECK_GUEST] = { "guest", false, "its own checks say so (SELFTEST of uv-call(7))", "uvctl exec %s -- uvguest selftest" },
         [CHECK_UNIT] = { "unit", true, "systemd and the ledger know different things", "" },
         [CHECK_NETNS] = { "netns", true, "it could reach what the other is connected to", "uvctl restart %s" },
         [CHECK_NETWORK] = { "network", true, "somebody changed it, or the definition was since the partition was started", "uvctl restart %s" },

@@ -166,7 +166,7 @@ int client_new(struct uvctl *u, const char *method, sd_bus_message **ret) {
 static bool is_repeatable(sd_bus_message *m) {
         static const char *const members[] = {
                 "Rows", "Start", "Stop", "Set", "Apply", "Why", "Verify", "Reload", "Status", "History", "Transaction",
-                "Backup", "Definition", "Logs", "Usage", "Enforce",
+                "Backup", "Definition", "Logs", "Usage", "Enforce", "SelfTest",
         };
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(members); i++)

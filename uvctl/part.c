@@ -59,7 +59,7 @@ int no_such_partition(struct uvctl *u, const char *name) {
 
 /* The properties of a partition, by the names that D-Bus has for them. One table serves JSON and
  * NAME=VALUE; numbers come first parsed from the row. */
-enum form { FORM_WORD, FORM_NUMBER, FORM_MILLI, FORM_DEGRADED, FORM_OLD, FORM_CORES, FORM_LIMITS, FORM_ATTACHED };
+enum form { FORM_WORD, FORM_NUMBER, FORM_MILLI, FORM_DEGRADED, FORM_OLD, FORM_YES, FORM_CORES, FORM_LIMITS, FORM_ATTACHED };
 static const struct property { const char *name, *key; enum form form; } properties[] = {
         { "Name", NULL, FORM_WORD },
         { "Description", "description", FORM_WORD },
@@ -90,6 +90,7 @@ static const struct property { const char *name, *key; enum form form; } propert
         { "Unit", "unit", FORM_WORD },
         { "Build", "build", FORM_WORD },
         { "OldCode", NULL, FORM_OLD },
+        { "Ready", "ready", FORM_YES },
 };
 
 /* A core list as numbers: "1,3-4" is [1, 3, 4]. */
@@ -116,6 +117,7 @@ void part_json(struct json *j, const struct part *p) {
                 case FORM_MILLI: json_milli(j, q->name, row_u64(&p->op, q->key)); break;
                 case FORM_DEGRADED: json_bool(j, q->name, p->degraded); break;
                 case FORM_OLD: json_bool(j, q->name, p->old_code); break;
+                case FORM_YES: json_bool(j, q->name, ulv_streq(word(p, q), "yes")); break;
                 case FORM_CORES: json_cores(j, q->name, word(p, q)); break;
                 case FORM_LIMITS: limits_json(j, q->name, word(p, q)); break;
                 case FORM_ATTACHED: attached_json(j, q->name, word(p, q)); break;
@@ -137,6 +139,7 @@ void part_properties(struct ulv_strbuf *b, const struct part *p) {
                 case FORM_NUMBER: ulv_strbuf_addu(b, row_u64(&p->op, q->key)); break;
                 case FORM_MILLI: ulv_share_format(b, row_u64(&p->op, q->key)); break;
                 case FORM_DEGRADED: ulv_strbuf_add(b, p->degraded ? "yes" : "no"); break;
+                case FORM_YES: ulv_strbuf_add(b, ulv_streq(word(p, q), "yes") ? "yes" : "no"); break;
                 case FORM_OLD: ulv_strbuf_add(b, p->old_code ? "yes" : "no"); break;
                 }
                 ulv_strbuf_addc(b, '\n');

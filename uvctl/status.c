@@ -127,6 +127,18 @@ static void add_resources(struct ulv_strbuf *b, const struct rows *rows, const s
         limits_lines(b, p, add_label, add_enforced);
 }
 
+/* What it says of itself (STATUS of uv-call(7)). No answer is no words: the rest of the block is worth more. */
+static void add_said(struct uvctl *u, struct ulv_strbuf *b, const struct part *p) {
+        _cleanup_free_ char *path = NULL, *text = NULL;
+
+        if (p->infrastructure || !p->running || !u->bus || sd_bus_path_encode(ULV_PATH_PARTITION, p->name, &path) < 0 ||
+            sd_bus_get_property_string(u->bus, u->service, path, ULV_IF_PARTITION, "StatusText", NULL, &text) < 0 || !text[0])
+                return;
+        add_label(b, "Says");
+        add_text(b, text);
+        ulv_strbuf_addc(b, '\n');
+}
+
 static void add_state(struct uvctl *u, struct ulv_strbuf *b, const struct part *p) {
         char up[32], when[64];
         time_t t = (time_t) (p->since / 1000000);
@@ -144,6 +156,8 @@ static void add_state(struct uvctl *u, struct ulv_strbuf *b, const struct part *
                 format_age(up, sizeof(up), now > p->since ? now - p->since : 0);
                 ulv_strbuf_addf(b, "%s since %s (%s)", ulv_startswith(p->state, "paus") ? ", runs" : "", when, up);
         }
+        if (ulv_streq(row_str(&p->op, "ready"), "yes"))
+                ulv_strbuf_add(b, ", ready");
         if (row_str(&p->op, "result")[0]) {
                 const char *result = row_str(&p->op, "result");
 
@@ -174,6 +188,7 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
         }
         ulv_strbuf_addc(b, '\n');
         add_state(u, b, p);
+        add_said(u, b, p);
         add_label(b, "Type");
         ulv_strbuf_addf(b, "%s, zone %s", *p->type ? p->type : p->role, *p->zone ? p->zone : "-");
         if (*files) {

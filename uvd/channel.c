@@ -221,6 +221,13 @@ static int method_usage(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_err
         return r < 0 ? r : monitors_forward(userdata, m, name, "Usage");
 }
 
+static int method_selftest(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name;
+        int r = sd_bus_message_read(m, "s", &name);
+
+        return r < 0 ? r : monitors_forward(userdata, m, name, "SelfTest");
+}
+
 static void report_leader(struct uvd *u, const char *owner, pid_t pid, const char *build);
 
 static uint32_t peer_pid(sd_bus_message *m) {
@@ -282,6 +289,7 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Enforce", "s", "", method_enforce, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("SelfTest", "s", "uuu", method_selftest, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("RotateCredential", "ss", "", method_rotate, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Renew", "su", "", method_renew, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Refuse", "susss", "", method_refuse, SD_BUS_VTABLE_UNPRIVILEGED),

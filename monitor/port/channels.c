@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "channel/ask.h"
 #include "channel/bell.h"
 #include "channel/layout.h"
 #include "monitor/port/channels.h"
@@ -19,9 +18,8 @@
 
 #define LIFE_EPOCH(life) ((life) >> 8)
 #define EPOCH_END (UINT64_MAX >> 8)
-#define DEAF_MS 10
 
-enum { LISTENING, USERS, DOORS = USERS + CHANNELS_MAX, ASKERS = DOORS + CHANNELS_MAX };      /* places in poll()'s array */
+enum { USERS, DOORS = USERS + CHANNELS_MAX };      /* places in poll()'s array */
 
 static void close_fd(int *fd) {
         if (*fd >= 0)
@@ -52,11 +50,8 @@ static void mark_gone(const struct port_channel *c, unsigned end, uint64_t epoch
 }
 
 void channels_init(struct channels *c) {
-        c->listening = -1;
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
                 c->v[i] = (struct port_channel) { .memory = -1, .bell = { -1, -1 }, .user = -1, .door = -1 };
-        for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
-                c->askers[i] = -1;
 }
 
 static struct port_channel *find(struct channels *c, const char *name) {
@@ -115,7 +110,7 @@ void channels_peer_gone(struct channels *c, const char *name) {
                 mark_gone(p, !p->end, 0);
 }
 
-/* --- programs that ask ------------------------------------------------------------------------------------ */
+/* --- programs that have an end ------------------------------------------------------------------------------------ */
 
 /* Greater than that of any life of this end, and not less than the other's, which waits for us there. A peer that
  * wrote the highest number there is has ended the channel, and nothing else. */
@@ -129,20 +124,16 @@ static int next_epoch(const struct port_channel *c, uint64_t *ret) {
         return 0;
 }
 
-/* 0: the connection is now that of the end's user. */
-static int give(struct channels *c, int fd, const struct ask *q) {
-        struct answer a = { .magic = ASK_MAGIC };
-        struct port_channel *p = q->name[0] ? find(c, q->name) : NULL;
+int channels_give(struct channels *c, int fd, const struct ulv_call *q) {
+        struct ulv_call a = { .magic = ULV_CALL_MAGIC, .verb = q->verb, .answer = 1, .number = q->number };
+        struct port_channel *p = q->text[0] && strlen(q->text) < sizeof(p->name) ? find(c, q->text) : NULL;
         uint64_t epoch = 0;
-        int r = p ? next_epoch(p, &epoch) : -ENOENT, fds[3];
+        int fds[3], r;
 
-        if (r < 0) {
-                a.error = (uint32_t) -r;
-                (void) ulv_port_send(fd, &a, sizeof(a), NULL, 0, MSG_DONTWAIT);
-                return r;
-        }
-        a.end = p->end;
-        a.epoch = epoch;
+        if (!p || next_epoch(p, &epoch) < 0)
+                return p ? ULV_CALL_BROKEN : ULV_CALL_NOT_THERE;
+        a.value[0] = p->end;
+        a.value[1] = epoch;
         fds[0] = p->memory;
         fds[1] = p->bell[p->end];
         fds[2] = p->bell[!p->end];
@@ -153,17 +144,6 @@ static int give(struct channels *c, int fd, const struct ask *q) {
         p->user = fd;
         p->epoch = epoch;
         return 0;
-}
-
-static void from_asker(struct channels *c, int *asker) {
-        struct ask q;
-        ssize_t n = recv(*asker, &q, sizeof(q), MSG_DONTWAIT | MSG_TRUNC);
-
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-                return;
-        if (n == sizeof(q) && q.magic == ASK_MAGIC && memchr(q.name, 0, sizeof(q.name)) && give(c, *asker, &q) == 0)
-                *asker = -1;
-        close_fd(asker);
 }
 
 /* A user has nothing more to say: what it sends, or its end, is its end. */
@@ -185,47 +165,18 @@ static void from_door(struct port_channel *p) {
                 close_fd(&fd);
 }
 
-/* Until the partition's tree is built and the socket has its place there, it doesn't listen, and its one event is
- * POLLHUP. An accept4() that fails is then tried by libc as accept(), which our filter of system calls answers by death. */
-static void from_listening(struct channels *c, short revents, int64_t now) {
-        int fd;
-
-        if (!(revents & POLLIN)) {
-                c->deaf_ms = now + DEAF_MS;
-                return;
-        }
-        fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0)
-                return;
-        close_fd(&c->askers[c->next_asker]);
-        c->askers[c->next_asker] = fd;
-        c->next_asker = (c->next_asker + 1) % CHANNEL_ASKERS_MAX;
-}
-
-void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS], int64_t now, int *timeout) {
-        int deaf = c->listening >= 0 && c->deaf_ms > now ? (int) (c->deaf_ms - now) : 0;
-
-        fds[LISTENING] = (struct pollfd) { .fd = deaf ? -1 : c->listening, .events = POLLIN };
-        if (deaf && (*timeout < 0 || *timeout > deaf))
-                *timeout = deaf;
+void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]) {
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
                 fds[USERS + i] = (struct pollfd) { .fd = c->v[i].user, .events = POLLIN };
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
                 fds[DOORS + i] = (struct pollfd) { .fd = c->v[i].door, .events = POLLIN };
-        for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
-                fds[ASKERS + i] = (struct pollfd) { .fd = c->askers[i], .events = POLLIN };
 }
 
-void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS], int64_t now) {
+void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]) {
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
                 if (fds[USERS + i].revents && c->v[i].user == fds[USERS + i].fd)
                         from_user(&c->v[i]);
         for (unsigned i = 0; i < CHANNELS_MAX; i++)
                 if (fds[DOORS + i].revents && c->v[i].door == fds[DOORS + i].fd)
                         from_door(&c->v[i]);
-        for (unsigned i = 0; i < CHANNEL_ASKERS_MAX; i++)
-                if (fds[ASKERS + i].revents)
-                        from_asker(c, &c->askers[i]);
-        if (fds[LISTENING].revents)
-                from_listening(c, fds[LISTENING].revents, now);
 }

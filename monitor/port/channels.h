@@ -2,15 +2,16 @@
 #pragma once
 
 /* uv-port's part in channels: keeps the fds of the ends that the partition has, gives them to its programs
- * (channel/ask.h), or to a VM's QEMU (ivshmem.h), and writes into a channel's memory which end is gone. The connection
+ * (OPEN, calls.h), or to a VM's QEMU (ivshmem.h), and writes into a channel's memory which end is gone. The connection
  * of a program, or of QEMU, is its sign of life. */
 
 #include <poll.h>
 #include <stdint.h>
 
+#include "channel/call.h"
+
 #define CHANNELS_MAX 32
-#define CHANNEL_ASKERS_MAX 8            /* connected, and haven't asked yet: the oldest goes first */
-#define CHANNEL_POLLS (1 + CHANNELS_MAX + CHANNELS_MAX + CHANNEL_ASKERS_MAX)
+#define CHANNEL_POLLS (CHANNELS_MAX + CHANNELS_MAX)
 
 struct port_channel {
         char name[64];                  /* "": a free place */
@@ -22,11 +23,7 @@ struct port_channel {
 };
 
 struct channels {
-        int listening;                  /* -1: the partition has no such socket */
-        int64_t deaf_ms;                /* it doesn't listen yet: when to look again */
         struct port_channel v[CHANNELS_MAX];
-        int askers[CHANNEL_ASKERS_MAX];
-        unsigned next_asker;
 };
 
 void channels_init(struct channels *c);
@@ -37,6 +34,8 @@ void channels_remove(struct channels *c, const char *name);
 int channels_door(struct channels *c, const char *name, int fd);
 /* The other end's partition has ended. */
 void channels_peer_gone(struct channels *c, const char *name);
-/* *timeout is lowered where we have to look again by ourselves. */
-void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS], int64_t now, int *timeout);
-void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS], int64_t now);
+/* Answers OPEN. 0: done, and the connection is now that of the end's user; else a code that hasn't been answered yet,
+ * or -errno: the caller doesn't read. */
+int channels_give(struct channels *c, int fd, const struct ulv_call *q);
+void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]);
+void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]);

@@ -55,7 +55,7 @@ static const unsigned allowed[] = {
         SYS_fstat, SYS_newfstatat,              /* which log file is current (glibc uses either) */
         SYS_write,                              /* the pty */
         SYS_writev,                             /* messages to standard error */
-        SYS_accept4, SYS_recvfrom,              /* programs that ask for a channel */
+        SYS_accept4, SYS_recvfrom,              /* programs that call (channel/call.h) */
         SYS_io_setup, SYS_io_submit, SYS_io_getevents,  /* a doorbell that never waits (channel/bell.h) */
         SYS_close,                              /* fds that came with records */
         SYS_clock_gettime,                      /* the console's rate limit */

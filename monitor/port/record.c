@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "channel/call.h"
 #include "monitor/port/record.h"
 
 /* What a record of each kind may look like. A kind with no row from a side is refused from that side. */
@@ -16,7 +17,7 @@ static const struct rule {
         bool text;
         int64_t value_min, value_max;
 } rules[] = {
-        { ULV_PORT_CONFIGURE, { true, false, false }, 6, false, 4096, INT64_C(1) << 40 },
+        { ULV_PORT_CONFIGURE, { true, false, false }, 7, false, 4096, INT64_C(1) << 40 },
         { ULV_PORT_EXEC,      { true, false, true },  3, true,  0, 0 },
         { ULV_PORT_SIGNAL,    { true, false, true },  0, false, 0, 0 },
         { ULV_PORT_CONSOLE,   { true, false, false }, 1, false, 0, 1 },
@@ -25,6 +26,8 @@ static const struct rule {
         { ULV_PORT_DOOR,      { true, false, false }, 1, true,  0, 0 },
         { ULV_PORT_NO_CHANNEL, { true, false, false }, 0, true, 0, 0 },
         { ULV_PORT_PEER_GONE, { true, false, false }, 0, true,  0, 0 },
+        { ULV_PORT_VIEW,      { true, false, false }, 0, true,  0, INT64_MAX },
+        { ULV_PORT_CALL,      { true, false, false }, 0, true,  0, 0 },
         { ULV_PORT_EXITED,    { false, true, false }, 0, false, 0, 256 + 64 },
         { ULV_PORT_READY,     { false, true, false }, 0, false, 0, 0 },
         { ULV_PORT_FAILED,    { false, true, false }, 0, false, 1, 4095 },
@@ -53,6 +56,8 @@ bool ulv_port_record_valid(const void *buf, size_t len, unsigned n_fds, enum ulv
                         return r.number <= 1 && r.text_len < ULV_PORT_LABEL_SIZE;
                 if (r.kind == ULV_PORT_DOOR || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
                         return r.text_len < ULV_PORT_LABEL_SIZE;
+                if (r.kind == ULV_PORT_CALL)
+                        return r.text_len == sizeof(struct ulv_call);
                 if (r.kind == ULV_PORT_SIGNAL)
                         return r.number >= 1 && r.number <= 64;
                 if (r.kind == ULV_PORT_READY || r.kind == ULV_PORT_END)

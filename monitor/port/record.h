@@ -11,7 +11,7 @@
 
 #define ULV_PORT_WORDS_MAX 512          /* argv and env together; the text is the real limit */
 #define ULV_PORT_RECORD_MAX (sizeof(struct ulv_port_record) + ULV_PORT_TEXT_MAX)
-#define ULV_PORT_FDS_MAX 6
+#define ULV_PORT_FDS_MAX 7
 
 /* Who sent a record decides which kinds it may have. */
 enum ulv_port_from { ULV_PORT_FROM_MONITOR, ULV_PORT_FROM_INIT, ULV_PORT_TO_INIT };

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "monitor/port/calls.h"
 #include "monitor/port/channels.h"
 #include "monitor/port/confine.h"
 #include "monitor/port/console.h"
@@ -45,6 +46,7 @@ struct port {
         struct console console;
         struct typing typing;
         struct channels channels;
+        struct calls calls;
         int64_t window_ms, hangup_ms;           /* the rate limit's second; when the pty may be asked again */
         size_t window_bytes;
 };
@@ -100,7 +102,6 @@ static int configure(struct port *p, const struct ulv_port_record *c) {
         if (p->configured) {
                 console_done(&p->console);
                 (void) close(p->pty);
-                (void) close(p->channels.listening);
                 if (p->init >= 0)
                         (void) close(p->init);
         }
@@ -109,7 +110,7 @@ static int configure(struct port *p, const struct ulv_port_record *c) {
                 return r;
         p->pty = message.fds[0];
         p->init = message.fds[1];
-        p->channels.listening = message.fds[5];
+        calls_configure(&p->calls, message.fds[5], message.fds[6], c->number);
         message.n_fds = 0;      /* all of them are ours now */
         p->configured = true;
         return 0;
@@ -176,6 +177,18 @@ static void from_monitor_channel(struct port *p, const struct ulv_port_record *r
                 say(p, "more channels than there can be: one isn't given");
 }
 
+static void from_monitor_call(struct port *p, const struct ulv_port_record *r) {
+        const char *text = message.buf + sizeof(*r);
+        struct ulv_call q;
+
+        if (r->kind == ULV_PORT_VIEW)
+                calls_view(&p->calls, (uint64_t) r->value, text, r->text_len);
+        else {
+                memcpy(&q, text, sizeof(q));
+                calls_ask(&p->calls, &q);
+        }
+}
+
 enum { GO_ON, MONITOR_GONE, PARTITION_ENDED };
 
 /* One of these; -errno: the monitor spoke nonsense, or CONFIGURE failed. */
@@ -203,6 +216,8 @@ static int from_monitor(struct port *p) {
                 start_typing(p, &r);
         else if (r.kind == ULV_PORT_CHANNEL || r.kind == ULV_PORT_DOOR || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
                 from_monitor_channel(p, &r);
+        else if (r.kind == ULV_PORT_VIEW || r.kind == ULV_PORT_CALL)
+                from_monitor_call(p, &r);
         else if (r.kind != ULV_PORT_END)
                 pass_to_init(p, &r);
         ulv_port_message_done(&message);
@@ -280,7 +295,7 @@ static bool pty_allowed(struct port *p, int64_t now, int *timeout) {
 
 #define LAST_WORDS_MS 50
 
-enum { MONITOR, INIT, PTY, TYPING, CHANNELS, FDS = CHANNELS + CHANNEL_POLLS };
+enum { MONITOR, INIT, PTY, TYPING, CHANNELS, CALLS = CHANNELS + CHANNEL_POLLS, FDS = CALLS + CALL_POLLS };
 
 /* What is waited for now; *timeout: when to look again in any case. */
 static void wishes(struct port *p, struct pollfd fds[FDS], int64_t now, int *timeout) {
@@ -296,7 +311,8 @@ static void wishes(struct port *p, struct pollfd fds[FDS], int64_t now, int *tim
         fds[TYPING].fd = full ? -1 : p->typing.fd;
         fds[PTY].events = (short) ((pty_allowed(p, now, timeout) ? POLLIN : 0) | (full && now >= p->hangup_ms ? POLLOUT : 0));
         fds[PTY].fd = fds[PTY].events ? p->pty : -1;
-        channels_wishes(&p->channels, fds + CHANNELS, now, timeout);
+        channels_wishes(&p->channels, fds + CHANNELS);
+        calls_wishes(&p->calls, fds + CALLS, now, timeout);
 }
 
 static int serve(struct port *p) {
@@ -317,8 +333,10 @@ static int serve(struct port *p) {
                         typing_write(&p->typing, p->pty);
                 if (fds[TYPING].revents)
                         from_typing(p);
-                if (p->configured)
-                        channels_serve(&p->channels, fds + CHANNELS, now);
+                if (p->configured) {
+                        channels_serve(&p->channels, fds + CHANNELS);
+                        calls_serve(&p->calls, fds + CALLS, now);
+                }
                 if (fds[INIT].revents)
                         from_init(p);
                 if (fds[MONITOR].revents) {
@@ -362,6 +380,10 @@ int main(int argc, char **argv) {
         }
         p.name = argv[1];
         channels_init(&p.channels);
+        calls_init(&p.calls);
+        p.calls.name = p.name;
+        p.calls.tell = tell_monitor;
+        p.calls.channels = &p.channels;
         int r = port_confine(uid);
         if (r < 0) {
                 fprintf(stderr, "<3>uv-port %.64s: cannot give up its rights: %s\n", p.name, strerror(-r));

@@ -106,10 +106,10 @@ int lxc_detach(struct ulv_monitor *m, const char *key, bool force);
 /* --- build.c, tree.c, enter.c: between fork and exec ------------------------------------------------- */
 
 /* All that the builder needs, prepared by the monitor; the builder has it by fork. */
-#define LXC_CHANNELS "ultravisor/channels"       /* below /run: the socket of channel/ask.h */
+#define LXC_CALL "ultravisor/call"       /* below /run: the socket of channel/call.h */
 
 struct lxc_build {
-        int channels;                   /* the socket of channel/ask.h, -1 none */
+        int call;                       /* the socket of channel/call.h, -1 none */
         const char *name;               /* of the partition */
         const char *hostname, *root;    /* root: as Root= says; "Image=NAME" for messages where that is given */
         const char *image;              /* NULL: Root= */

@@ -183,7 +183,7 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
                 .hostname = d->hostname && *d->hostname ? d->hostname : ulv_monitor_name(m),
                 .uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE,
                 .cgroup = cgroup, .in_cgroup = cgroup >= 0 || ulv_monitor_scope(m), .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
-                .channels = ulv_monitor_channels_fd(m),
+                .call = ulv_monitor_call_fd(m),
                 .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1, .layer = -1, .layer_tree = -1, .usr = -1,
                 .credentials = -1, .zone = -1,
                 .rights = c->rights, .apparmor = c->apparmor, .helper_argv = helper_argv, .attached = c->attached,

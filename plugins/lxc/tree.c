@@ -443,24 +443,24 @@ static void mask_unit(struct lxc_build *b, int run) {
                 fail_at(b, r, "making", "/run/systemd");
 }
 
-/* Where programs ask for their channels: the socket is uv-port's, the place in the container's /run its root's. bind()
+/* Where programs call the monitor: the socket is uv-port's, the place in the container's /run its root's. bind()
  * wants a path that is short, so it is bound from within. */
-static void place_channels(struct lxc_build *b, int run) {
-        struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = LXC_CHANNELS };
+static void place_call(struct lxc_build *b, int run) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = LXC_CALL };
         _cleanup_close_ int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-        if (b->channels < 0)
+        if (b->call < 0)
                 return;
         (void) setfsgid(b->uid_base);
         (void) setfsuid(b->uid_base);
-        int r = mkdirat(run, "ultravisor", 0755) < 0 || fchdir(run) < 0 || bind(b->channels, (struct sockaddr *) &a, sizeof(a)) < 0 ||
-                chmod(LXC_CHANNELS, 0600) < 0 || listen(b->channels, 16) < 0 ? -errno : 0;
+        int r = mkdirat(run, "ultravisor", 0755) < 0 || fchdir(run) < 0 || bind(b->call, (struct sockaddr *) &a, sizeof(a)) < 0 ||
+                chmod(LXC_CALL, 0600) < 0 || listen(b->call, 16) < 0 ? -errno : 0;
         (void) setfsuid(0);
         (void) setfsgid(0);
         if (r == 0 && fchdir(here) < 0)
                 r = -errno;
         if (r < 0)
-                fail_at(b, r, "making", "/run/" LXC_CHANNELS);
+                fail_at(b, r, "making", "/run/" LXC_CALL);
 }
 
 static void furnish_tmp(struct lxc_build *b, uint64_t memory) {
@@ -471,7 +471,7 @@ static void furnish_tmp(struct lxc_build *b, uint64_t memory) {
         if (b->rights & LXC_INIT)
                 mask_unit(b, run);
         furnish_credentials(b, run);
-        place_channels(b, run);
+        place_call(b, run);
         lxc_tree_attach(b, tmp, "tmp");
 }
 

@@ -156,19 +156,19 @@ Peer=lone'
 
 # bats test_tags=kernel
 @test "who floods the socket, or speaks nonsense to it, costs nobody his channel" {
-    python3 - "/proc/$(field web Leader)/root/run/ultravisor/channels" <<'PY'
+    python3 - "/proc/$(field web Leader)/root/run/ultravisor/call" <<'PY'
 import os, socket, sys
 path = sys.argv[1]
 def connect():
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(path); s.settimeout(5); return s
-for junk in (b"", b"x", b"\0" * 72, os.urandom(72), b"UVQ1" + b"\0" * 4 + b"a" * 64, os.urandom(4096)):
+for junk in (b"", b"x", b"\0" * 512, os.urandom(512), b"UVC1" + b"\5" * 508, os.urandom(4096)):
     s = connect()
     if junk: s.send(junk)
     s.close()
 held = [connect() for _ in range(60)]
 for name in (b"../feed", b"nothing"):
-    s = connect(); s.send(b"UVQ1" + b"\0" * 4 + name.ljust(64, b"\0"))
-    assert int.from_bytes(s.recv(64)[4:8], "little") == 2, "ENOENT"
+    s = connect(); s.send(b"UVC1\5" + b"\0" * 43 + name.ljust(464, b"\0"))
+    assert int.from_bytes(s.recv(512)[12:16], "little") == 9, "NOT_THERE"
 PY
     inside db -- uvguest cat feed 1 >"$ROOT/out" 2>/dev/null & local cat=$!
     uv exec web -- uvguest send feed still
@@ -184,8 +184,8 @@ PY
     cc -Wall -Werror "$d"/usr/share/doc/ultravisor/examples/channel/answer.c $(pkg-config --cflags --libs ultravisor) -o "$BATS_TEST_TMPDIR/answer"
     # The partition's root has neither a C library nor Python: what is joined is its socket, from outside.
     as_in() { # as_in PARTITION COMMAND...
-        SOCKET=/proc/$(field "$1" Leader)/root/run/ultravisor/channels; shift
-        SOCKET=$SOCKET exec unshare -m sh -c 'mount -t tmpfs none /run && mkdir /run/ultravisor && ln -s "$SOCKET" /run/ultravisor/channels && exec "$@"' sh "$@" 3>&-
+        SOCKET=/proc/$(field "$1" Leader)/root/run/ultravisor/call; shift
+        SOCKET=$SOCKET exec unshare -m sh -c 'mount -t tmpfs none /run && mkdir /run/ultravisor && ln -s "$SOCKET" /run/ultravisor/call && exec "$@"' sh "$@" 3>&-
     }
     (as_in db "$BATS_TEST_TMPDIR/answer" feed) & who=$!
     [ "$(as_in web python3 "$d"/usr/share/doc/ultravisor/examples/channel/ask.py feed hello "and again")" = "HELLO

@@ -448,6 +448,7 @@ static void a_unit_leaves_a_live_partition_in_two_steps(void **state) {
 
 static void a_refused_shrink_is_taken_back(void **state) {
         ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        struct ulv_partition_info p;
         (void) state;
 
         assert_int_equal(txn(l, "m", "move memory 0/4K web to=db amount=10\nrelease memory 0/4K web amount=5\n"), 0);
@@ -457,6 +458,25 @@ static void a_refused_shrink_is_taken_back(void **state) {
         assert_int_equal(holding(l, "memory", "0/4K", "web").keep, 50);
         assert_int_equal(holding(l, "memory", "0/4K", "db").wanted, 20);
         assert_int_equal(report(l, "web", "refused memory 0/4K web reason=in-use\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(ulv_ledger_partition(l, "web", &p), 0);
+        assert_string_equal(p.result, "in-use");        /* for who asked */
+}
+
+static void that_it_said_ready_is_a_fact_of_one_life(void **state) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        struct ulv_partition_info p;
+        (void) state;
+
+        assert_int_equal(ulv_ledger_partition(l, "web", &p), 0);
+        assert_false(p.ready);
+        assert_int_equal(report(l, "web", "state partition web - state=running ready=no\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(report(l, "web", "state partition web - state=running ready=yes\n"), 0);
+        assert_int_equal(report(l, "web", "state partition web - state=running leader=9\n"), 0);
+        assert_int_equal(ulv_ledger_partition(l, "web", &p), 0);
+        assert_true(p.ready);
+        assert_int_equal(report(l, "web", "ended partition web - result=exit:0\n"), 0);
+        assert_int_equal(ulv_ledger_partition(l, "web", &p), 0);
+        assert_false(p.ready);
 }
 
 static void what_is_let_go_in_parts_arrives_in_parts(void **state) {
@@ -892,6 +912,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(both_ends_of_a_channel_agree_and_no_view_names_the_other),
                 cmocka_unit_test(a_mount_comes_and_goes_and_leaves_no_trace), cmocka_unit_test(what_cannot_be_attached_goes_back_and_says_why),
+                cmocka_unit_test(that_it_said_ready_is_a_fact_of_one_life),
                 cmocka_unit_test(a_limit_has_no_sum_and_is_reached_like_anything_else), cmocka_unit_test(what_is_no_limit_is_refused),
                 cmocka_unit_test(limits_are_rows_that_load_again_and_rebuild),
                 cmocka_unit_test(a_start_claims_at_once_and_is_reached_by_reports), cmocka_unit_test(the_end_gives_everything_back),

@@ -107,6 +107,21 @@ static void a_start_is_one_report(ULV_UNUSED void **state) {
         expect("");
 }
 
+static void who_is_to_say_ready_runs_for_nobody_before_and_what_it_said_is_told(ULV_UNUSED void **state) {
+        fresh(PAYLOAD_RUNNING, "row partition a - state=starting incarnation=3 text=[Partition]%0AType=container%0AReady=notify%0A"
+                               "[CPU]%0AShare=1%0A[Memory]%0ASize=64M%0A[Container]%0ARoot=/srv/a%0AExec=true%0A\nrow core 1 a threads=1 amount=1 keep=1\n");
+        assert_non_null(m.seen.definition);
+        expect("reached core 1 a amount=1 how=affinity\n");
+        m.said_ready = true;
+        expect("state partition a - state=running leader=77 start=1234 build=0123456789abcdef ready=yes contain=simulated incarnation=3\n"
+               "reached core 1 a amount=1 how=affinity\n");
+        fresh(PAYLOAD_RUNNING, RUNNING);
+        m.said_ready = true;
+        expect("state partition a - state=running leader=77 start=1234 build=0123456789abcdef ready=yes contain=simulated incarnation=3\n");
+        fresh(PAYLOAD_RUNNING, "row partition a - state=running incarnation=3 leader=77 start=1234 build=0123456789abcdef ready=yes\n");
+        expect("");     /* a monitor that hasn't heard it itself */
+}
+
 static void what_the_view_knows_is_not_said(ULV_UNUSED void **state) {
         fresh(PAYLOAD_RUNNING, RUNNING "row core 1 a threads=1 amount=1 keep=1 reached=1 how=affinity\n");
         expect("");
@@ -201,6 +216,7 @@ int main(void) {
                 cmocka_unit_test(a_definition_is_parsed_anew_only_when_its_text_is_another),
                 cmocka_unit_test(a_bad_view_changes_nothing),
                 cmocka_unit_test(a_start_is_one_report),
+                cmocka_unit_test(who_is_to_say_ready_runs_for_nobody_before_and_what_it_said_is_told),
                 cmocka_unit_test(what_the_view_knows_is_not_said),
                 cmocka_unit_test(a_monitor_of_another_build_says_so), cmocka_unit_test(a_paused_partition_is_paused_to_a_monitor_of_another_build),
                 cmocka_unit_test(limits_are_granted_and_each_is_reported_by_its_own_how),

@@ -30,6 +30,11 @@ int ulv_monitor_forget_fd(ULV_UNUSED struct ulv_monitor *m, const char *name) {
 
 bool renew_goes_on(ULV_UNUSED struct ulv_monitor *m) { return false; }
 void channels_tell(ULV_UNUSED struct ulv_monitor *m) { }
+void calls_tell(ULV_UNUSED struct ulv_monitor *m) { }
+void calls_lost(ULV_UNUSED struct ulv_monitor *m) { }
+void calls_end(ULV_UNUSED struct ulv_monitor *m) { }
+void call_said(ULV_UNUSED struct ulv_monitor *m, ULV_UNUSED uint32_t verb, ULV_UNUSED uint64_t value) { }
+void call_answered(ULV_UNUSED struct ulv_monitor *m, ULV_UNUSED uint32_t verb, ULV_UNUSED uint64_t value) { }
 void channels_end(ULV_UNUSED struct ulv_monitor *m) { }
 void monitor_ready(ULV_UNUSED struct ulv_monitor *m) { }
 void monitor_turn(ULV_UNUSED struct ulv_monitor *m) { }

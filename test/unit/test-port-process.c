@@ -17,15 +17,16 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
-#include "channel/ask.h"
+#include "channel/call.h"
 #include "channel/state.h"
 #include "lib/logform.h"
+#include "lib/saidform.h"
 #include "monitor/port/record.c"
 #include "monitor/port/socket.c"
 
 #define TEST_UID "1879048300"
 
-struct bed { pid_t pid; int monitor, init, slave, logs[3], asks; };
+struct bed { pid_t pid; int monitor, init, slave, logs[3], said, calls; };
 
 static void uv_port_path(char *path, size_t size) {
         ssize_t n = readlink("/proc/self/exe", path, size - 32);
@@ -54,7 +55,7 @@ static pid_t run_port(int far) {
 }
 
 /* Bound by autobind, to a name that nobody needs to know. */
-static int ask_socket(void) {
+static int call_socket(void) {
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -95,12 +96,13 @@ static int set_up(void **state) {
         (void) close(far);
         b->init = pair(&near, 0);
         assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
-        b->asks = ask_socket();
+        b->calls = call_socket();
         b->slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
         for (int i = 0; i < 3; i++)
                 b->logs[i] = log_file();
-        const int fds[6] = { master, near, b->logs[0], b->logs[1], b->logs[2], b->asks };
-        assert_int_equal(ulv_port_send(b->monitor, &r, sizeof(r), fds, 6, 0), 0);
+        b->said = log_file();
+        const int fds[7] = { master, near, b->logs[0], b->logs[1], b->logs[2], b->calls, b->said };
+        assert_int_equal(ulv_port_send(b->monitor, &r, sizeof(r), fds, 7, 0), 0);
         (void) close(near);
         (void) close(master);
         *state = b;
@@ -119,7 +121,7 @@ static int tear_down(void **state) {
                 (void) close(b->logs[i]);
         (void) close(b->slave);
         (void) close(b->init);
-        (void) close(b->asks);
+        (void) close(b->calls);
         free(b);
         return 0;
 }
@@ -277,16 +279,16 @@ static void last_words_are_kept_when_the_monitor_goes(void **state) {
 static int ask(const struct bed *b, const char *name, struct ulv_port_message *ret) {
         struct sockaddr_un a;
         socklen_t len = sizeof(a);
-        struct ask q = { .magic = ASK_MAGIC };
+        struct ulv_call q = { .magic = ULV_CALL_MAGIC, .verb = ULV_CALL_OPEN, .number = 5 };
         struct pollfd p = { .events = POLLIN };
         int fd = p.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
-        assert_int_equal(getsockname(b->asks, (struct sockaddr *) &a, &len), 0);
+        assert_int_equal(getsockname(b->calls, (struct sockaddr *) &a, &len), 0);
         assert_int_equal(connect(fd, (struct sockaddr *) &a, len), 0);
-        memcpy(q.name, name, strlen(name));
+        memcpy(q.text, name, strlen(name));
         assert_int_equal(send(fd, &q, sizeof(q), 0), sizeof(q));
         assert_int_equal(poll(&p, 1, 5000), 1);
-        assert_int_equal(ulv_port_receive(fd, ret), sizeof(struct answer));
+        assert_int_equal(ulv_port_receive(fd, ret), sizeof(struct ulv_call));
         return fd;
 }
 
@@ -317,7 +319,7 @@ static void life_becomes(int memory, unsigned end, uint64_t v) {
 static void a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is_written_down(void **state) {
         static struct ulv_port_message m;
         struct bed *b = bed(state);
-        struct answer a;
+        struct ulv_call a;
         int memory = memfd_create("channel", MFD_CLOEXEC), bell[2] = { eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK) };
         const int fds[3] = { memory, bell[0], bell[1] };
         uint64_t rang;
@@ -326,19 +328,19 @@ static void a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is
         assert_int_equal(ftruncate(memory, 65536), 0);
         first = ask(b, "feed", &m);
         memcpy(&a, m.buf, sizeof(a));
-        assert_int_equal(a.error, ENOENT);
+        assert_int_equal(a.code, ULV_CALL_NOT_THERE);
         (void) close(first);
         tell_channel(b, ULV_PORT_CHANNEL, 1, fds);
         set_life(memory, 0, life_make(7, CHANNEL_ATTACHING));
         first = ask(b, "feed", &m);
         memcpy(&a, m.buf, sizeof(a));
-        assert_true(a.error == 0 && a.end == 1 && a.epoch == 7 && m.n_fds == 3);
+        assert_true(a.code == ULV_CALL_OK && a.value[0] == 1 && a.value[1] == 7 && m.n_fds == 3);
         ulv_port_message_done(&m);
         set_life(memory, 1, life_make(7, CHANNEL_ATTACHED));
         /* Another program takes over: the first one's end is no death. */
         second = ask(b, "feed", &m);
         memcpy(&a, m.buf, sizeof(a));
-        assert_true(a.error == 0 && a.epoch == 8);
+        assert_true(a.code == ULV_CALL_OK && a.value[1] == 8);
         ulv_port_message_done(&m);
         (void) close(first);
         /* It follows its peer, who has come back, to a later epoch: there too its death is one. */
@@ -357,18 +359,18 @@ static void a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is
         set_life(memory, 0, UINT64_MAX);
         second = ask(b, "feed", &m);
         memcpy(&a, m.buf, sizeof(a));
-        assert_true(a.error == 0);
+        assert_true(a.code == ULV_CALL_OK);
         ulv_port_message_done(&m);
         (void) close(second);
         second = ask(b, "feed", &m);
         memcpy(&a, m.buf, sizeof(a));
-        assert_int_equal(a.error, EBADMSG);
+        assert_int_equal(a.code, ULV_CALL_BROKEN);
         (void) close(second);
         assert_int_equal(life(memory, 0), UINT64_MAX);
         tell_channel(b, ULV_PORT_NO_CHANNEL, 0, NULL);
         second = ask(b, "feed", &m);
         memcpy(&a, m.buf, sizeof(a));
-        assert_int_equal(a.error, ENOENT);
+        assert_int_equal(a.code, ULV_CALL_NOT_THERE);
         (void) close(second);
         (void) close(memory);
         (void) close(bell[0]);
@@ -513,6 +515,150 @@ static void a_qemu_that_floods_or_never_reads_costs_its_own_end_only(void **stat
         (void) close(memory);
 }
 
+/* --- calls -------------------------------------------------------------------------------------------------- */
+
+static int caller(const struct bed *b) {
+        struct sockaddr_un a;
+        socklen_t len = sizeof(a);
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(getsockname(b->calls, (struct sockaddr *) &a, &len), 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, len), 0);
+        return fd;
+}
+
+static struct ulv_call next_record(int fd) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        struct ulv_call a;
+
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        assert_int_equal(recv(fd, &a, sizeof(a), 0), sizeof(a));
+        return a;
+}
+
+static struct ulv_call call(int fd, uint16_t verb, uint64_t a, uint64_t b, const char *text) {
+        struct ulv_call q = { .magic = ULV_CALL_MAGIC, .verb = verb, .number = 42 + verb, .value = { a, b } };
+
+        memcpy(q.text, text, strlen(text));
+        assert_int_equal(send(fd, &q, sizeof(q), 0), sizeof(q));
+        q = next_record(fd);
+        assert_true(q.answer && q.verb == verb && q.number == 42u + verb);
+        return q;
+}
+
+static bool is_closed(int fd) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        char byte;
+
+        return poll(&p, 1, 5000) == 1 && recv(fd, &byte, 1, 0) <= 0;
+}
+
+static void what_is_no_call_is_refused_by_a_code_and_costs_no_other_connection(void **state) {
+        struct bed *b = bed(state);
+        struct ulv_call q = { .magic = ULV_CALL_MAGIC, .verb = ULV_CALL_READY }, junk = { .magic = 1 };
+        const int fds[1] = { 0 };
+        int other = caller(b), fd = caller(b);
+
+        assert_int_equal(call(fd, 99, 0, 0, "").code, ULV_CALL_UNKNOWN);
+        assert_int_equal(call(fd, ULV_CALL_STOP, 0, 0, "").code, ULV_CALL_WRONG_WAY);
+        assert_int_equal(call(fd, ULV_CALL_READY, 1, 0, "").code, ULV_CALL_BAD_VALUE);
+        assert_int_equal(call(fd, ULV_CALL_READY, 0, 0, "x").code, ULV_CALL_BAD_VALUE);
+        assert_int_equal(call(fd, ULV_CALL_HELLO, 0, 0, "").code, ULV_CALL_BAD_VALUE);
+        assert_int_equal(call(fd, ULV_CALL_RELEASE, 0, 0, "").code, ULV_CALL_NOT_THERE);
+        assert_int_equal(call(fd, ULV_CALL_VIEW, 0, 0, "").code, ULV_CALL_NOT_THERE);
+        assert_int_equal(call(fd, ULV_CALL_OPEN, 0, 0, "nothing").code, ULV_CALL_NOT_THERE);
+        assert_int_equal(ulv_port_send(fd, &q, sizeof(q), fds, 1, 0), 0);
+        assert_int_equal(next_record(fd).code, ULV_CALL_BAD_FDS);
+        for (size_t len = 1; len <= sizeof(junk); len += sizeof(junk) - 1) {
+                fd = len == 1 ? fd : caller(b);
+                assert_int_equal(send(fd, &junk, len, 0), len);
+                assert_int_equal(next_record(fd).code, ULV_CALL_BAD_RECORD);
+                assert_true(is_closed(fd));
+                (void) close(fd);
+        }
+        assert_int_equal(call(other, ULV_CALL_HELLO, 1, 0, "").code, ULV_CALL_OK);
+        (void) close(other);
+        assert_alive(b);
+}
+
+static void a_flood_of_calls_is_refused_and_the_next_second_serves_again(void **state) {
+        struct bed *b = bed(state);
+        unsigned refused = 0, n = 0;
+        int fd = caller(b);
+
+        for (; !refused && n < 400; n++)
+                refused += call(fd, ULV_CALL_HELLO, 1, 0, "").code == ULV_CALL_TOO_MANY;
+        assert_true(refused == 1 && n >= 299);
+        assert_int_equal(call(fd, ULV_CALL_HELLO, 1, 0, "").code, ULV_CALL_OK);
+        for (unsigned i = 0; i < 20; i++)       /* more than there are places: the oldest goes */
+                (void) caller(b);
+        assert_true(is_closed(fd));
+        (void) close(fd);
+        assert_alive(b);
+}
+
+static void one_listens_and_is_asked_and_its_death_is_an_answer(void **state) {
+        struct { struct ulv_port_record r; struct ulv_call q; } m = {
+                { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CALL, .text_len = sizeof(m.q) }, { .magic = ULV_CALL_MAGIC, .verb = ULV_CALL_RESIZE, .value = { 500, 4096 } },
+        };
+        struct bed *b = bed(state);
+        struct ulv_port_record heard;
+        struct ulv_call q;
+        int fd = caller(b), other = caller(b);
+
+        /* Nobody listens. */
+        assert_int_equal(ulv_port_send(b->monitor, &m, sizeof(m), NULL, 0, 0), 0);
+        heard = hear(b, 5000);
+        assert_true(heard.kind == ULV_PORT_CALLED && heard.number == ULV_CALL_RESIZE && heard.value == ULV_CALL_NOT_THERE);
+        assert_int_equal(call(fd, ULV_CALL_HELLO, 1, ULV_CALL_LISTENS(ULV_CALL_RESIZE), "").code, ULV_CALL_OK);
+        heard = hear(b, 5000);
+        assert_true(heard.kind == ULV_PORT_SAID && heard.number == ULV_CALL_HELLO && heard.value == ULV_CALL_LISTENS(ULV_CALL_RESIZE));
+        assert_int_equal(call(other, ULV_CALL_HELLO, 1, 1, "").code, ULV_CALL_BUSY);
+        assert_int_equal(ulv_port_send(b->monitor, &m, sizeof(m), NULL, 0, 0), 0);
+        q = next_record(fd);
+        assert_true(!q.answer && q.verb == ULV_CALL_RESIZE && q.value[0] == 500 && q.value[1] == 4096 && q.number != 0);
+        /* An answer to nothing, then one that says later, then what it announced; from anybody of the partition. */
+        q.answer = 1;
+        q.number++;
+        assert_int_equal(send(fd, &q, sizeof(q), 0), sizeof(q));
+        q.number--;
+        q.code = ULV_CALL_LATER;
+        assert_int_equal(send(fd, &q, sizeof(q), 0), sizeof(q));
+        heard = hear(b, 5000);
+        assert_true(heard.kind == ULV_PORT_CALLED && heard.number == ULV_CALL_RESIZE && heard.value == ULV_CALL_LATER);
+        assert_int_equal(call(other, ULV_CALL_RELEASE, 0, 0, "").code, ULV_CALL_OK);
+        heard = hear(b, 5000);
+        assert_true(heard.kind == ULV_PORT_SAID && heard.number == ULV_CALL_RELEASE);
+        /* Asked again, it dies. */
+        assert_int_equal(ulv_port_send(b->monitor, &m, sizeof(m), NULL, 0, 0), 0);
+        (void) next_record(fd);
+        (void) close(fd);
+        heard = hear(b, 5000);
+        assert_true(heard.kind == ULV_PORT_SAID && heard.number == ULV_CALL_HELLO && heard.value == 0);
+        heard = hear(b, 5000);
+        assert_true(heard.kind == ULV_PORT_CALLED && heard.value == ULV_CALL_NOT_THERE);
+        (void) close(other);
+        assert_alive(b);
+}
+
+static void ready_is_told_once_and_written_down_with_what_it_says(void **state) {
+        struct bed *b = bed(state);
+        struct ulv_port_record heard;
+        struct said said;
+        int fd = caller(b);
+
+        assert_int_equal(call(fd, ULV_CALL_STATUS, 0, 0, "all\nis \033[1mwell").code, ULV_CALL_OK);
+        assert_int_equal(call(fd, ULV_CALL_READY, 0, 0, "").code, ULV_CALL_OK);
+        heard = hear(b, 5000);
+        assert_true(heard.kind == ULV_PORT_SAID && heard.number == ULV_CALL_READY && heard.value == 1);
+        assert_int_equal(call(fd, ULV_CALL_READY, 0, 0, "").code, ULV_CALL_OK);
+        assert_int_equal(hear(b, 200).kind, 0);
+        assert_int_equal(pread(b->said, &said, sizeof(said), 0), sizeof(said));
+        assert_true(said.magic == SAID_MAGIC && said.ready == 1);
+        assert_string_equal(said.status, "all?is ?[1mwell");
+        (void) close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -526,6 +672,10 @@ int main(void) {
                 TEST(a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is_written_down),
                 TEST(a_qemu_is_told_all_of_its_channel_once_and_its_death_is_written_down),
                 TEST(a_qemu_that_floods_or_never_reads_costs_its_own_end_only),
+                TEST(what_is_no_call_is_refused_by_a_code_and_costs_no_other_connection),
+                TEST(a_flood_of_calls_is_refused_and_the_next_second_serves_again),
+                TEST(one_listens_and_is_asked_and_its_death_is_an_answer),
+                TEST(ready_is_told_once_and_written_down_with_what_it_says),
                 TEST(last_words_are_kept_when_the_monitor_goes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
