@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#define LOG_ROOM (4 * 1024 * 1024 + 256 * 1024)         /* 1000 pages, at which SQLite folds the log in, and a large commit */
 #define APPLICATION_ID 0x55564c31       /* "UVL1": tells our file from any other of SQLite's */
 
 /* migrations[n] makes version n + 1 of version n; version 0 is an empty file. A step is never changed once
@@ -106,13 +107,34 @@ void store_close(struct store *s) {
         free(s);
 }
 
+/* Gives the write-ahead log the room that it takes until it begins anew, as zeros, which are no frames of it. A commit then
+ * waits for its own pages and not for the file system's, which has to note how a file grows. Without room the log
+ * grows as it is written to. */
+static void make_room(struct store *s) {
+        static const char zeros[64 * 1024];
+        sqlite3_int64 size = 0, at;
+        sqlite3_file *wal = NULL;
+
+        if (store_exec(s, "SELECT 1 FROM meta") < 0 || sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &wal) != SQLITE_OK ||
+            !wal || !wal->pMethods || wal->pMethods->xFileSize(wal, &size) != SQLITE_OK)
+                return;
+        for (at = size; at < LOG_ROOM; at += sizeof(zeros))
+                if (wal->pMethods->xWrite(wal, zeros, (int) ULV_MIN(LOG_ROOM - at, (sqlite3_int64) sizeof(zeros)), at) != SQLITE_OK) {
+                        (void) wal->pMethods->xTruncate(wal, size);
+                        return;
+                }
+        (void) wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL);
+}
+
 /* Writing begins: from here on the file is ours. */
 static int make_durable(struct store *s) {
         int r = store_exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA temp_store=MEMORY;"
                               "PRAGMA journal_size_limit=8388608; PRAGMA cell_size_check=ON; PRAGMA cache_size=-512;");
 
-        if (r >= 0)
+        if (r >= 0) {
                 (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+                make_room(s);
+        }
         return r;
 }
 

@@ -338,6 +338,30 @@ static void test_a_deleted_file_fails_the_commit(void **state) {
 
 #define NEW_ROWS "row ledger - - generation=9\n"
 
+static off_t log_size(const char *dir) {
+        char path[512];
+        struct stat st = { 0 };
+
+        (void) snprintf(path, sizeof(path), "%s/ledger.db-wal", dir);
+        assert_int_equal(stat(path, &st), 0);
+        return st.st_size;
+}
+
+/* A commit that makes its file grow waits for the file system as well. */
+static void test_no_commit_makes_the_log_grow(void **state) {
+        struct store *s = make(*state);
+        off_t size = log_size(*state);
+        char id[32];
+
+        assert_true(size >= LOG_ROOM);
+        for (unsigned i = 0; i < 400; i++) {    /* more than once around */
+                (void) snprintf(id, sizeof(id), "i-%u", i);
+                commit_one(s, "row core 0 web node=0\n", id, "claim core 0 web\n");
+        }
+        assert_int_equal(log_size(*state), size);
+        store_close(s);
+}
+
 static void test_an_install_keeps_the_old_one_beside_it(void **state) {
         struct store *s = make(*state);
         char path[512];
@@ -464,7 +488,8 @@ int main(void) {
                 T(test_a_long_text_is_cut_in_lines_but_not_in_the_dump), T(test_history_that_is_none_is_refused), T(test_missing),
                 T(test_corrupt_is_refused_untouched), T(test_not_a_ledger_is_refused_untouched), T(test_another_sqlite_file_is_refused_untouched),
                 T(test_a_newer_schema_is_refused_untouched), T(test_a_second_process_is_refused), T(test_a_deleted_file_fails_the_commit),
-                T(test_an_install_keeps_the_old_one_beside_it), T(test_an_interrupted_install_is_finished), T(test_a_half_built_file_is_no_intent),
+                T(test_no_commit_makes_the_log_grow), T(test_an_install_keeps_the_old_one_beside_it),
+                T(test_an_interrupted_install_is_finished), T(test_a_half_built_file_is_no_intent),
                 T(test_a_full_disk_loses_nothing_acknowledged),
         };
 
