@@ -158,7 +158,7 @@ static struct traces traces(void) {
 /* All of them by one request; the time until the last one runs. */
 static void up_and_down(void) {
         sd_bus *bus = instance_manager(&inst);
-        double uvd_before = memory_of("uvd", NULL), monitors, ports, uvd_after;
+        double uvd_before = memory_of("uvd", NULL), monitors, ports, attach, uvd_after;
         struct traces before = traces(), after;
         double up;
         unsigned n;
@@ -172,9 +172,10 @@ static void up_and_down(void) {
                up / 1e3, up / count);
         monitors = memory_of(lxc ? "uv-monitor-lxc" : "uv-monitor-sim", &n);
         ports = memory_of("uv-port", NULL);
+        attach = memory_of("uv-attach", NULL);
         uvd_after = memory_of("uvd", NULL);
-        printf("  running: %u. Private memory each: monitor %.0f KiB, port %.0f KiB (goal: together <= 448), uvd %.1f KiB (goal: <= 16)\n",
-               running(bus), n ? monitors / n : 0, n ? ports / n : 0, (uvd_after - uvd_before) / count);
+        printf("  running: %u. Private memory each: monitor %.0f KiB, port %.0f KiB, uv-attach %.0f KiB (goal: together <= 448), uvd %.1f KiB (goal: <= 16)\n",
+               running(bus), n ? monitors / n : 0, n ? ports / n : 0, n ? attach / n : 0, (uvd_after - uvd_before) / count);
         start = now_usec();
         run("%s/uvctl --root %s -q stop --all --force >/dev/null", inst.bin, inst.root);
         printf("  down in %.2f s\n", (double) (now_usec() - start) / 1e6);
@@ -188,6 +189,9 @@ static void up_and_down(void) {
         sd_bus_close_unref(bus);
 }
 
+/* The round's figures, for the row that is what is left of one of them. */
+static struct { double ours, commit, monitor; } last;
+
 static double ours_start(ULV_UNUSED void *userdata) {
         uint64_t start = now_usec(), t;
         char text[512];
@@ -200,7 +204,7 @@ static double ours_start(ULV_UNUSED void *userdata) {
         if (instance_do(manager, "Stop", "p0000", ULV_FLAG_FORCE, text, sizeof(text)) != 0)
                 return -1;
         msleep(50);     /* its monitor is on its way out, and the next start isn't to wait for that */
-        return (double) t / 1000;
+        return last.ours = (double) t / 1000;
 }
 static double uvctl_start(ULV_UNUSED void *userdata) {
         char uvctl[300];
@@ -250,6 +254,18 @@ static double commit_only(ULV_UNUSED void *userdata) {
         waitpid(pid, NULL, 0);
         return t;
 }
+/* What one start waits for of it. */
+static double commits_of_start(ULV_UNUSED void *userdata) { return last.commit = 2 * commit_only(NULL); }
+static double monitor_of_start(ULV_UNUSED void *userdata) {
+        char path[300], *argv[] = { path, NULL };
+        uint64_t start = now_usec();
+
+        snprintf(path, sizeof(path), "%s/uv-monitor-lxc", inst.bin);
+        (void) bench_spawn(argv);       /* without a partition's name it ends once it is loaded */
+        return last.monitor = (double) (now_usec() - start) / 1000;
+}
+static double rest_of_start(ULV_UNUSED void *userdata) { return last.ours - last.commit - last.monitor; }
+
 static double program(void *userdata) {
         uint64_t start = now_usec();
 
@@ -310,11 +326,15 @@ static void bench_sim(void) {
 static void bench_lxc(void) {
         char bundle[160], tree[160];
         char *bwrap[] = { (char *) "bwrap", (char *) "--unshare-all", (char *) "--bind", tree, (char *) "/", (char *) "/bin/true", NULL };
+        struct contender parts[] = {
+                { .name = "limit: the kernel alone, in process", .run = raw_start, .userdata = tree },
+                { .name = "through the daemon, one connection", .run = ours_start },
+                { .name = "  of it two calls, ledger steps, commits", .run = commits_of_start },
+                { .name = "  of it the monitor's program loaded", .run = monitor_of_start },
+                { .name = "  the rest", .run = rest_of_start },
+        };
         char *crun[] = { (char *) "crun", (char *) "--cgroup-manager=disabled", (char *) "run", (char *) "-b", bundle, (char *) "bench-uv", NULL };
         struct contender starts[] = {
-                { .name = "in process: clone, the same namespaces, exec", .run = raw_clone },
-                { .name = "through the daemon (request to running)", .run = ours_start },
-                { .name = "  of it, twice: call, ledger step and commit", .run = commit_only },
                 { .name = "uvctl start, whole process", .run = uvctl_start },
                 { .name = "bwrap --unshare-all /bin/true", .run = program, .userdata = bwrap, .missing = bench_has("bwrap") ? NULL : "apt-get install bubblewrap" },
                 { .name = "crun run /bin/true", .run = program, .userdata = crun, .missing = bench_has("crun") ? NULL : "apt-get install crun" },
@@ -324,7 +344,8 @@ static void bench_lxc(void) {
         snprintf(tree, sizeof(tree), "%s/tree", inst.root);
         if (bench_has("crun"))
                 make_place_for_crun();
-        bench_run("Container start; goal: through uvctl <= 0.5x crun", "ms", starts, ULV_ARRAY_SIZE(starts), 21, bench_has("crun") ? 5 : 0);
+        bench_run("Container start, request to running; goal: the rest <= 1.2x the limit", "ms", parts, ULV_ARRAY_SIZE(parts), 21, 0);
+        bench_run("Container start by a program; goal: uvctl <= 0.5x crun", "ms", starts, ULV_ARRAY_SIZE(starts), 21, bench_has("crun") ? 2 : 0);
 }
 
 int main(int argc, char **argv) {
