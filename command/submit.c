@@ -14,7 +14,8 @@
 #include "lib/log.h"
 #include "lib/protocol.h"
 
-#define PATIENCE 5000000u       /* us that work waits for uvd to come back */
+#define PATIENCE 5000000u       /* us that work waits for uvd to come back, */
+#define GRACE 1000000u          /* and what is asked for later than that: it may just have been started again */
 #define TICK 20000u             /* us until a plan is tried again though no change was seen */
 
 static int on_tick(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
@@ -396,12 +397,18 @@ void jobs_resume(struct manager *m) {
 
 /* --- going on ----------------------------------------------------------------------------------------- */
 
+static bool patience_is_over(const struct manager *m) {
+        uint64_t now = manager_now(m, CLOCK_MONOTONIC);
+
+        return now - m->lost_at > PATIENCE && (!m->jobs->queue || now - m->jobs->queue->queued_at > GRACE);
+}
+
 void jobs_kick(struct manager *m) {
         struct jobs *s = m->jobs;
 
         if (!m->fresh) {
                 if (s->queue || find_item(m, waits_for_uvd, NULL)) {
-                        if (manager_now(m, CLOCK_MONOTONIC) - m->lost_at > PATIENCE)
+                        if (patience_is_over(m))
                                 give_up(m);
                         else
                                 tick(m);

@@ -17,7 +17,7 @@ struct deed {
         const char *owner;                      /* of an op in `deeds` */
         const char *state;                      /* that it is brought to, or has reached; NULL if none */
         const char *result, *refusal;           /* of a report: how it ended, why it didn't let go; NULL if none */
-        bool defined, removed, forced, failed;
+        bool defined, removed, forced, failed, stopped;
         struct amounts gets, reached, letgo;    /* gets: less than 0, what it gives */
 };
 
@@ -99,6 +99,7 @@ static void add_partition_op(struct deeds *d, const struct ulv_op *op) {
         else if (ulv_streq(op->verb, "ended")) {
                 deed->result = row_str(op, "result");
                 deed->failed = ulv_streq(row_str(op, "failed"), "yes");
+                deed->stopped = ulv_streq(row_str(op, "stopped"), "yes");
         } else if (ulv_streq(op->verb, "state")) {
                 deed->state = row_str(op, "state");
                 deed->forced = ulv_streq(row_str(op, "force"), "yes");
@@ -186,7 +187,7 @@ static void add_deed(struct ulv_strbuf *b, const struct deed *d) {
 static void add_end(struct ulv_strbuf *b, const struct deed *d) {
         const char *colon = strchr(d->result, ':');
 
-        ulv_strbuf_addf(b, "%s %s: ", d->owner, d->failed ? "failed" : "ended");
+        ulv_strbuf_addf(b, "%s %s: ", d->owner, d->failed ? "failed" : d->stopped ? "stopped with its unit" : "ended");
         if (ulv_startswith(d->result, "exit:") || ulv_startswith(d->result, "signal:"))
                 ulv_strbuf_addf(b, "%.*s %s", (int) (colon - d->result), d->result, colon + 1);
         else

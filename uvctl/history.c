@@ -26,6 +26,24 @@ static void history_done(struct history *h) {
         free(h->ops);
 }
 
+static int find_end(const char *line, size_t len, void *userdata) {
+        _cleanup_op_ struct ulv_op op = { 0 };
+        bool *unasked = userdata;
+
+        if (ulv_op_parse(line, len, &op, NULL) == 0 && ulv_streq(op.verb, "ended"))
+                *unasked = *unasked || ulv_streq(row_str(&op, "stopped"), "yes") || ulv_streq(row_str(&op, "failed"), "yes");
+        return 0;
+}
+
+/* A report is what became of what somebody did, and that tells it; but an end that no transaction asked for. */
+static bool is_told(const struct ulv_op *op) {
+        const char *operations = row_str(op, "operations");
+        bool unasked = false;
+
+        return !ulv_startswith(row_str(op, "id"), "report-") ||
+               (ulv_op_each_line(operations, strlen(operations), find_end, &unasked) == 0 && unasked);
+}
+
 static int history_line(const char *line, size_t len, void *userdata) {
         struct history *h = userdata;
         _cleanup_op_ struct ulv_op op = { 0 };
@@ -36,7 +54,7 @@ static int history_line(const char *line, size_t len, void *userdata) {
         if (r != 0)
                 return r < 0 ? r : -EBADMSG;
         h->last = strtoull(op.id, NULL, 10);
-        if (!h->reports && ulv_startswith(row_str(&op, "id"), "report-"))
+        if (!h->reports && !is_told(&op))
                 return 0;
         ops = reallocarray(h->ops, h->n + 1, sizeof(*ops));
         if (!ops)

@@ -35,6 +35,7 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     uvctl history web | grep -q systemd
     systemctl stop $UNIT
     wait_for 5 stopped web
+    [[ "$(uvctl history web | sed -n 2p)" == *"monitor of web  done"*"web stopped with its unit: signal 15" ]]
     uvctl start web
     running web
     [ "$(systemctl show -P StatusText $UNIT)" = "running, leader $(leader web)" ]
