@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* check, of what a container lives in: its network namespace, its networks, its root and what is mounted into it.
+/* check, of what a container lives in: its network namespace, its root and what is mounted into it.
  *
  * All that is read are words of the kernel about its first process: namespace links and mountinfo. No path of the
  * container is opened, for what is behind it may be the container's own file system, which answers when it likes.
@@ -10,11 +10,9 @@
 #include "uvctl/check.h"
 
 #include <inttypes.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "model/inventory.h"
 #include "uvctl/defined.h"
 
 #define DELETED "//deleted"
@@ -221,57 +219,6 @@ static void check_netns(struct check *c, const struct part *p) {
         nets[c->n_nets++].name = p->name;
 }
 
-/* --- networks ------------------------------------------------------------------------------------------------ */
-
-/* The host's end of its interface number `index`, as plugins/lxc/network.c names it by the first of its user IDs. */
-static bool host_end(const struct part *p, size_t index, char name[32]) {
-        _cleanup_free_ char *map = NULL;
-        unsigned inside, outside;
-        char path[64];
-
-        (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/uid_map", p->leader);
-        map = check_read(path);
-        if (!map || sscanf(map, "%u %u", &inside, &outside) != 2 || outside < ULV_UID_BASE)
-                return false;
-        (void) snprintf(name, 32, "uv%xn%zu", outside >> 16, index);
-        return true;
-}
-
-static void check_network(struct check *c, const struct part *p, const struct ulv_network *n, const char *name) {
-        _cleanup_free_ char *flags = NULL;
-        char path[96], master[256];
-        const char *bridge = "";
-        struct finding *f = NULL;
-        ssize_t len;
-
-        (void) snprintf(path, sizeof(path), "/sys/class/net/%.31s/flags", name);
-        flags = check_read(path);
-        (void) snprintf(path, sizeof(path), "/sys/class/net/%.31s/master", name);
-        len = readlink(path, master, sizeof(master) - 1);
-        master[len > 0 ? len : 0] = 0;
-        if (strrchr(master, '/'))
-                bridge = strrchr(master, '/') + 1;
-        if (!flags)
-                (void) check_find(c, CHECK_NETWORK, p->name, n->label, "the host's end of [Network \"%s\"], %s, is gone", n->label, name);
-        else if (!ulv_streq(bridge, n->bridge)) {
-                f = check_find(c, CHECK_NETWORK, p->name, n->label, "the host's end of [Network \"%s\"], %s, is in %s%s, not in %s", n->label, name,
-                               *bridge ? "bridge " : "no bridge", bridge, n->bridge);
-                if (f)
-                        (void) snprintf(f->try_, sizeof(f->try_), "ip link set %.31s master %.15s", name, n->bridge);
-        } else if (!(strtoul(flags, NULL, 16) & IFF_UP)) {
-                f = check_find(c, CHECK_NETWORK, p->name, n->label, "the host's end of [Network \"%s\"], %s, is down", n->label, name);
-                if (f)
-                        (void) snprintf(f->try_, sizeof(f->try_), "ip link set %.31s up", name);
-        }
-}
-
-static void check_networks(struct check *c, const struct part *p, const struct ulv_definition *d) {
-        char name[32];
-
-        for (size_t i = 0; i < d->n_networks && host_end(p, i, name); i++)
-                check_network(c, p, &d->networks[i], name);
-}
-
 void check_inside(struct check *c, const struct part *p) {
         ULV_CLEANUP(ulv_definition_freep) struct ulv_definition *d = NULL;
         struct mounts in, host = { 0 };
@@ -280,7 +227,7 @@ void check_inside(struct check *c, const struct part *p) {
         if (!ulv_streq(p->type, "container"))
                 return;
         if (!c->root) {
-                (void) snprintf(c->skipped, sizeof(c->skipped), "not compared: network namespaces and mounts, which only root may see");
+                check_skip(c, "networks and mounts");
                 return;
         }
         check_netns(c, p);

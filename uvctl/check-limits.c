@@ -6,11 +6,11 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "channel/call.h"
 #include "lib/cgroup.h"
+#include "lib/disk.h"
 #include "uvctl/check.h"
 
 #define PERIOD_USEC 100000      /* of cpu.max: 1/1000 thread is 100 us of it */
@@ -132,13 +132,18 @@ static void check_disks(struct check *c, const struct part *p, const char *cgrou
         while (have && part_next_limit(&limits, &l)) {
                 char want[64], line[256] = "", disk[32];
                 const char *at;
-                struct stat st;
+                dev_t dev;
+                int r;
 
-                /* Of a file that lies on a partition of a disk, only the monitor knows the disk. */
-                if (l.limit.what == ULV_LIMIT_TASKS || !ulv_streq(l.how, "limit") || l.limit.amount != l.reached || stat(l.limit.path, &st) < 0 || !S_ISBLK(st.st_mode))
+                if (l.limit.what == ULV_LIMIT_TASKS || !ulv_streq(l.how, "limit") || l.limit.amount != l.reached)
                         continue;
+                r = ulv_disk_of(l.limit.path, &dev);
+                if (r == -EACCES)
+                        check_skip(c, "limits of disks by a path");
+                if (r < 0)
+                        continue;       /* pulled out: its limit went with it */
                 c->limits++;
-                (void) snprintf(disk, sizeof(disk), "%u:%u ", major(st.st_rdev), minor(st.st_rdev));
+                (void) snprintf(disk, sizeof(disk), "%u:%u ", major(dev), minor(dev));
                 (void) snprintf(want, sizeof(want), " %s=%" PRIu64 " ", keys[l.limit.what], l.reached);
                 at = ulv_startswith(have, disk) ? have : NULL;
                 for (const char *s = strchr(have, '\n'); s && !at; s = strchr(s + 1, '\n'))

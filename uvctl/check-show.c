@@ -93,8 +93,10 @@ static void add_sum(struct ulv_strbuf *b, const struct check *c, size_t mended) 
                 ulv_strbuf_addf(b, "%zu mended\n", mended);
         if (c->unsettled > 0)
                 ulv_strbuf_addf(b, "%u changed all the time, and %s compared\n", c->unsettled, c->unsettled == 1 ? "isn't" : "aren't");
+        if (c->weaker[0])
+                ulv_strbuf_addf(b, "missing on this machine: %s\n", c->weaker);
         if (c->skipped[0])
-                ulv_strbuf_addf(b, "%s\n", c->skipped);
+                ulv_strbuf_addf(b, "not compared, for only root may see it: %s\n", c->skipped);
 }
 
 int check_show(struct check *c) {

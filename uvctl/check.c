@@ -46,6 +46,13 @@ struct finding *check_find(struct check *c, enum check_kind kind, const char *na
         return f;
 }
 
+void check_skip(struct check *c, const char *what) {
+        size_t n = strlen(c->skipped);
+
+        if (!strstr(c->skipped, what))
+                (void) snprintf(c->skipped + n, sizeof(c->skipped) - n, "%s%s", n > 0 ? "; " : "", what);
+}
+
 char *check_read_all(const char *path) {
         char *text = NULL;
         size_t len;
@@ -168,6 +175,27 @@ static int settle(struct check *c) {
         return r;
 }
 
+/* As status says it of each. */
+static void name_weaker(struct check *c) {
+        size_t len = 0;
+
+        for (const struct part_barrier *w = part_barriers; w->word; w++) {
+                const char *first = NULL;
+                unsigned n = 0;
+
+                for (size_t i = 0; w->missing && i < c->rows->n_parts; i++) {
+                        const struct part *p = &c->rows->parts[i];
+
+                        if (p->running && check_wants(c, p->name) && strstr(row_str(&p->op, "contain"), w->word)) {
+                                first = first ? first : p->name;
+                                n++;
+                        }
+                }
+                if (n > 0 && len < sizeof(c->weaker))
+                        len += (size_t) snprintf(c->weaker + len, sizeof(c->weaker) - len, n > 1 ? "%s%s (%s and %u more)" : "%s%s (%s)", len > 0 ? ", " : "", w->text, first, n - 1);
+        }
+}
+
 static void look_at_machine(struct check *c) {
         const struct rows *rows = c->rows;
 
@@ -219,7 +247,8 @@ static int look(struct check *c) {
         if (r == 0 && rows.stale)
                 r = fail(c->u, ULV_EXIT_UNREACHABLE, "there is no ledger to compare with", "uvd can't be reached", "uvctl list, in a moment");
         c->partitions = c->limits = c->unsettled = 0;
-        c->skipped[0] = 0;
+        c->skipped[0] = c->weaker[0] = 0;
+        name_weaker(c);
         memset(c->idle, 0, sizeof(c->idle));
         if (r == 0)
                 r = read_ranges(c, c->idle);

@@ -4,6 +4,7 @@
 /* What the files of `uvctl check` share. Each look reads the rows, then what lies open of the machine (/proc, /sys, the
  * cgroup tree, PID 1's list of units, each monitor's own answer), and adds a finding for each difference. */
 
+#include "model/definition.h"
 #include "uvctl/part.h"
 
 #define TREES_MAX 4             /* one, standalone; a slice for those with cores and one for shares */
@@ -41,11 +42,13 @@ struct check {
         struct { uint64_t inode; const char *name; } *nets; size_t n_nets;      /* network namespaces of those looked at */
         struct finding *found; size_t n_found;
         unsigned partitions, limits, unsettled;
-        char skipped[128];              /* what could not be compared, and why */
+        char weaker[512];               /* barriers that this machine hasn't: no difference, but said */
+        char skipped[128];              /* what could not be compared, for only root may see it */
 };
 
 /* check.c */
 struct finding *check_find(struct check *c, enum check_kind kind, const char *name, const char *object, const char *fmt, ...) ULV_PRINTF(5, 6);
+void check_skip(struct check *c, const char *what);     /* it can't be compared: only root may see it */
 char *check_read(const char *path);                     /* its first line; NULL: can't be read */
 char *check_read_all(const char *path);
 char *check_stat(uint64_t pid);                         /* /proc/PID/stat behind the name: " R 1 ..."; NULL: it is gone */
@@ -59,6 +62,8 @@ bool check_partition(struct check *c, const struct part *p);
 /* check-inside.c: its namespaces and mounts, which only root may look at. */
 void check_inside(struct check *c, const struct part *p);
 void check_host_mounts(struct check *c);
+/* check-network.c: interfaces, addresses and routes in its network namespace, which only root may enter, and their ends here. */
+void check_networks(struct check *c, const struct part *p, const struct ulv_definition *d);
 /* check-machine.c: of the whole machine */
 void check_tasks(struct check *c);
 void check_interrupts(struct check *c);

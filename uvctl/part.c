@@ -145,3 +145,12 @@ void part_properties(struct ulv_strbuf *b, const struct part *p) {
                 ulv_strbuf_addc(b, '\n');
         }
 }
+
+const struct part_barrier part_barriers[] = {
+        { "simulated", "nothing runs, simulated", false }, { "kvm", "own kernel", false }, { "tcg", "emulated, not KVM", true },
+        { "userns", "own user ids", false }, { "seccomp", "system calls filtered", false },
+        { "nocaps", "no capability outside", false }, { "anydevice", "no device filter", true }, { "devices", "devices filtered", false },
+        { "hooked", "security hooks", false }, { "nohook", "no security hooks", true },
+        { "apparmor", "AppArmor", false }, { "nesting", "nesting allowed", false }, { "confined", "confined", false },
+        { "preallocated", "memory preallocated", false }, { NULL, NULL, false },
+};

@@ -24,3 +24,7 @@ void limits_lines(struct ulv_strbuf *b, const struct part *p, void (*label)(stru
 void attached_json(struct json *j, const char *key, const char *list);
 void attached_lines(struct ulv_strbuf *b, const struct part *p, const struct ulv_definition *d, void (*label)(struct ulv_strbuf *b, const char *label));
 int no_such_partition(struct uvctl *u, const char *name);
+
+/* The monitor's words about its containment, spelled out. The last has no word. */
+struct part_barrier { const char *word, *text; bool missing; };
+extern const struct part_barrier part_barriers[];

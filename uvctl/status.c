@@ -37,23 +37,16 @@ static void add_text(struct ulv_strbuf *b, const char *s) { text_safe(b, s, strl
 
 /* "hard (own kernel, ...)": the words of the monitor about its containment, spelled out. */
 static void add_isolation(struct ulv_strbuf *b, const struct part *p) {
-        static const struct { const char *word, *text; } words[] = {
-                { "simulated", "nothing runs, simulated" }, { "kvm", "own kernel" }, { "tcg", "emulated, not KVM" },
-                { "userns", "own user ids" }, { "seccomp", "system calls filtered" },
-                { "nocaps", "no capability outside" }, { "anydevice", "no device filter" }, { "devices", "devices filtered" },
-                { "hooked", "security hooks" }, { "nohook", "no security hooks" },
-                { "apparmor", "AppArmor" }, { "nesting", "nesting allowed" }, { "confined", "confined" }, { "preallocated", "memory preallocated" },
-        };
         const char *contain = row_str(&p->op, "contain");
         bool shared = ulv_streq(p->type, "container");
         unsigned n = 0;
 
         add_label(b, "Isolation");
         add_text(b, *p->isolation ? p->isolation : "none");
-        for (size_t i = 0; i < ULV_ARRAY_SIZE(words); i++) {
-                if (!strstr(contain, words[i].word))
+        for (const struct part_barrier *w = part_barriers; w->word; w++) {
+                if (!strstr(contain, w->word))
                         continue;
-                ulv_strbuf_addf(b, "%s%s%s", n == 0 ? " (" : ", ", n == 0 && shared ? "shared kernel, " : "", words[i].text);
+                ulv_strbuf_addf(b, "%s%s%s", n == 0 ? " (" : ", ", n == 0 && shared ? "shared kernel, " : "", w->text);
                 n++;
         }
         ulv_strbuf_add(b, n > 0 ? ")\n" : "\n");

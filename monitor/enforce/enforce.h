@@ -71,8 +71,6 @@ int ulv_cpuset_partition(int cgroup) ULV_MUST_CHECK;
 /* Where a limit is set: a cgroup (-1: none), PID 1's scope that it is (NULL: nobody's but ours), and the payload's first
  * process (-1 before it runs). */
 struct ulv_target { int cgroup; const char *scope; pid_t leader; };
-/* The disk that a path is, or that its file system is on. 0; -ENODEV: none; -errno. (limits.c) */
-int ulv_disk_of(const char *path, dev_t *ret) ULV_MUST_CHECK;
 /* limits.c: how many tasks, how much I/O. Fills the hows of the grant's limits. */
 int ulv_enforce_limits(const struct ulv_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
 /* Writes a limit, or has PID 1 write it: the one way to set any. It counts only once it is read back. 0; -errno. */

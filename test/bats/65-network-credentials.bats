@@ -51,11 +51,13 @@ $2"
 pings() { nsenter --net="/proc/$(field "$1" Leader)/ns/net" busybox ping -c 1 -W 2 "$2"; }
 ports() { in_ns ip -o link show master br0 | wc -l; }
 
-@test "uvctl check: the host's end of a network that was taken from its bridge, set down, or deleted is told, with the command that mends it" {
+@test "uvctl check: a network whose end on the host was taken from its bridge, set down, or deleted, or whose link, address or route was changed inside, is told" {
     local checks="ip netns exec $NS $ULV_BIN/uvctl --root $ROOT check one two" end
     sleeper drifts "" "[Network \"lan\"]
 Bridge=br0
-Address=10.77.0.40/24"
+Address=10.77.0.40/24
+Address=fd77::40/64
+Gateway=10.77.0.1"
     uv apply -y; uv start drifts
     end=$(printf 'uv%xn0' $(($(awk '{ print $2 }' "/proc/$(field drifts Leader)/uid_map") >> 16)))
     $checks drifts
@@ -63,7 +65,7 @@ Address=10.77.0.40/24"
         in_ns $1
         run $checks drifts
         echo "$output"
-        [ "$status" = 9 ] && [[ "${lines[0]}" == "drifts  network"*"[Network \"lan\"], $end, $2" ]]
+        [ "$status" = 9 ] && [[ "$output" == *"drifts  network"*"[Network \"lan\"], $end, $2"* ]]
     }
     drift "ip link set $end nomaster" "is in no bridge, not in br0"
     in_ns $(sed -n 's/^ *try: //p' <<<"$output")
@@ -71,6 +73,18 @@ Address=10.77.0.40/24"
     drift "ip link set $end down" "is down"
     in_ns $(sed -n 's/^ *try: //p' <<<"$output")
     $checks drifts
+    # A link, an address and a route of its own network namespace.
+    local in="nsenter --net=/proc/$(field drifts Leader)/ns/net"
+    inside() { run $checks --repair drifts; echo "$output"; [ "$status" = 9 ] && [ "${lines[0]}" = "drifts  network  its eth0 $1" ] && [[ "$output" == *"left: not by --repair"*"try: uvctl restart drifts"* ]]; }
+    $in ip addr del fd77::40/64 dev eth0;   inside "hasn't the address fd77::40/64"
+    $in ip addr add fd77::40/64 dev eth0 nodad
+    $in ip addr add 10.77.0.50/24 dev eth0; $checks drifts                  # its own root may add some
+    $in ip route replace default via 10.77.0.9 metric 100; inside "has no route by 10.77.0.1"
+    $in ip route replace default via 10.77.0.1 metric 100
+    $checks drifts
+    $in ip link set eth0 down; $in ip link set eth0 name other; inside "isn't there"
+    uv -q restart drifts; $checks drifts
+    end=$(printf 'uv%xn0' $(($(awk '{ print $2 }' "/proc/$(field drifts Leader)/uid_map") >> 16)))
     drift "ip link del $end" "is gone"
     uv stop drifts
     $checks

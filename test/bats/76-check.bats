@@ -43,11 +43,20 @@ affinity() { [ "$(field cored CPUHow)" = affinity ] || skip "cores are no affini
 
 @test "nothing differs: exit status 0, and how much was compared" {
     run uv check; echo "$output"; [ "$status" = 0 ]
-    [[ "$output" == "0 differences; 3 partitions and "*" compared" ]]
+    [[ "$output" == "0 differences; 3 partitions and "*" compared"* ]]
     [ "$(uv check -o json)" = "[]" ]
     run uv check nosuch; [ "$status" = 4 ]
     run uv check -n; [ "$status" = 2 ]
     run uv list -o nagios; [ "$status" = 2 ]
+}
+
+@test "barriers that this machine hasn't are named, the same as status names them" {
+    local w
+    run uv check; echo "$output"; [ "$status" = 0 ]
+    for w in "no security hooks" "no device filter"; do
+        [ "$(grep -c "^missing on this machine: .*$w (cored and 1 more)" <<<"$output" || true)" = "$(uv status cored | grep -c "Isolation.*$w" || true)" ]
+    done
+    [ "$(uv check -o json)" = "[]" ]
 }
 
 @test "right after kill -9 of uvd the next one is waited for: its ledger is compared, not nothing" {
@@ -233,5 +242,5 @@ END
     uv -q start shared
     run setpriv --reuid=65534 --regid="$(stat -c %g "$ROOT/run/ultravisor/command/public")" --clear-groups "$ULV_BIN/uvctl" --root "$ROOT" check
     echo "$output"; [ "$status" = 0 ]
-    [[ "$output" == *"not compared: network namespaces and mounts, which only root may see"* ]]
+    [[ "$output" == *"not compared, for only root may see it: networks and mounts"* ]]
 }
