@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 
+#include "lib/protocol.h"
 #include "model/restart.h"
 #include "uvctl/text.h"
 
@@ -109,13 +110,15 @@ static void json_network(struct json *j, const struct ulv_network *n) {
 
 /* --- both ----------------------------------------------------------------------------------------------- */
 
-void defined_add(struct ulv_strbuf *b, const struct part *p, const struct ulv_definition *d) {
+void defined_add(struct ulv_strbuf *b, const char *root, const struct part *p, const struct ulv_definition *d) {
         unsigned width = 0;
 
         for (size_t i = 0; i < d->n_networks; i++)
                 width = ULV_MAX(width, (unsigned) strlen(d->networks[i].label));
         for (size_t i = 0; i < d->n_networks; i++)
                 add_network(b, &d->networks[i], width, i == 0);
+        if (p->running && ulv_streq(d->graphics, "vnc"))
+                ulv_strbuf_addf(b, STATUS_LABEL "VNC on %s/" ULV_RUN "/vm/%s/vnc/socket, for root\n", "Screen", ulv_streq(root, "/") ? "" : root, p->name);
         add_restart(b, p, d);
 }
 

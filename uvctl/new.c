@@ -8,6 +8,8 @@
 
 #define DEFAULT_SHARE "0.5"
 #define DEFAULT_MEMORY "256M"
+#define VM_SHARE "1"
+#define VM_MEMORY "1G"
 #define DEFAULT_COMMAND "sleep infinity"        /* something to exec into */
 
 /* --- the text --------------------------------------------------------------------------------------------- */
@@ -39,18 +41,48 @@ static void add_exec(struct ulv_strbuf *b, const struct fresh *n, int argc, char
         ulv_strbuf_add(b, argc == 0 ? DEFAULT_COMMAND "\n" : "\n");
 }
 
+static bool is_vm(const struct fresh *n) { return n->type ? ulv_streq(n->type, "vm") : n->disk || n->kernel; }
+
+static void add_vm(struct ulv_strbuf *b, const struct fresh *n) {
+        const char *format = n->disk ? strrchr(n->disk, ':') : NULL;
+
+        if (n->kernel || n->accel)
+                ulv_strbuf_add(b, "\n[VM]\n");
+        if (n->kernel)
+                ulv_strbuf_addf(b, "Kernel=%s\n", n->kernel);
+        if (n->initrd)
+                ulv_strbuf_addf(b, "Initrd=%s\n", n->initrd);
+        if (n->kernel)
+                ulv_strbuf_addf(b, "CommandLine=console=ttyS0%s\n", n->disk ? " root=/dev/vda" : "");
+        if (n->accel)
+                ulv_strbuf_addf(b, "Accel=%s\n", n->accel);
+        if (!format)
+                return;
+        ulv_strbuf_add(b, "\n[Block \"root\"]\nFile=");
+        ulv_strbuf_add_len(b, n->disk, (size_t) (format - n->disk));
+        ulv_strbuf_addf(b, "\n# as qemu-img info says it; never guessed\nFormat=%s\n", format + 1);
+        if (n->writable)
+                ulv_strbuf_addf(b, "Writable=%s\n", n->writable);
+}
+
 static void add_text(struct ulv_strbuf *b, const struct fresh *n, int argc, char **argv) {
+        bool vm = is_vm(n);
+
         ulv_strbuf_add(b, "# made by uvctl new; uv-partition(5) has all keys\n[Partition]\n");
         if (n->template)
                 ulv_strbuf_addf(b, "# keys of templates/%s.partition come first, those here win\nTemplate=%s\n", n->template, n->template);
         else
-                ulv_strbuf_add(b, "Type=container\n");
+                ulv_strbuf_addf(b, "Type=%s\n", vm ? "vm" : "container");
         if (n->cores)
                 ulv_strbuf_addf(b, "\n[CPU]\n# whole cores, all their threads\nCores=%s\n", n->cores);
         else if (n->share || !n->template)
-                ulv_strbuf_addf(b, "\n[CPU]\n# hardware threads of the shared pool\nShare=%s\n", n->share ? n->share : DEFAULT_SHARE);
+                ulv_strbuf_addf(b, "\n[CPU]\n# hardware threads of the shared pool\nShare=%s\n", n->share ? n->share : vm ? VM_SHARE : DEFAULT_SHARE);
         if (n->memory || !n->template)
-                ulv_strbuf_addf(b, "\n[Memory]\nSize=%s\n", n->memory ? n->memory : DEFAULT_MEMORY);
+                ulv_strbuf_addf(b, "\n[Memory]\nSize=%s\n", n->memory ? n->memory : vm ? VM_MEMORY : DEFAULT_MEMORY);
+        if (vm) {
+                add_vm(b, n);
+                return;
+        }
         if (n->image || n->writable || argc > 0)
                 ulv_strbuf_add(b, "\n[Container]\n");
         if (n->image)
@@ -63,16 +95,25 @@ static void add_text(struct ulv_strbuf *b, const struct fresh *n, int argc, char
 
 /* --- what it needs ---------------------------------------------------------------------------------------- */
 
-static int check_words(struct uvctl *u, const char *name) {
+static int check_words(struct uvctl *u, const char *name, int argc) {
         const struct fresh *n = &u->fresh;
-        const char *const values[] = { n->image, n->template, n->share, n->cores, n->memory, n->writable };
+        const char *const values[] = { n->image, n->template, n->share, n->cores, n->memory, n->writable, n->type, n->disk, n->kernel, n->initrd, n->accel };
 
         if (!ulv_name_is_valid(name) || ulv_name_is_reserved(name)) {
                 ulv_diag_what(&u->diag, ULV_EXIT_USAGE, "%.64s is no name for a partition", name);
                 ulv_diag_why(&u->diag, "a name is of a-z, 0-9 and -, at most %d, and none of the ultravisor's own", ULV_NAME_MAX);
                 return ULV_EXIT_USAGE;
         }
-        if (!n->image && !n->template)
+        if (n->type && !ulv_streq(n->type, "container") && !ulv_streq(n->type, "vm"))
+                return fail(u, ULV_EXIT_USAGE, "--type is container or vm", "uvctl new makes no other", "uvctl new --help");
+        if (is_vm(n) ? n->image || argc > 0 : n->disk || n->kernel || n->initrd || n->accel)
+                return fail(u, ULV_EXIT_USAGE, "that is for another type of partition", "--image and a command are for containers; --disk, --kernel, --initrd and --accel for VMs",
+                            "uvctl new --help");
+        if (n->disk && !strrchr(n->disk, ':'))
+                return fail(u, ULV_EXIT_USAGE, "--disk needs the format of the image", "it is never guessed from the file", "--disk=FILE:qcow2, or FILE:raw; qemu-img info FILE");
+        if (is_vm(n) && !n->disk && !n->kernel && !n->template)
+                return fail(u, ULV_EXIT_USAGE, "uvctl new needs --disk or --kernel", "a VM boots from a disk's image or a kernel", "uvctl new NAME --disk /srv/debian-12.qcow2:qcow2 --start");
+        if (!is_vm(n) && !n->image && !n->template)
                 return fail(u, ULV_EXIT_USAGE, "uvctl new needs --image or --template", "a container starts from an image",
                             "uvctl new NAME --image busybox --start");
         if (n->share && n->cores)
@@ -152,7 +193,7 @@ int verb_new(struct uvctl *u, int argc, char **argv) {
 
         if (!base)
                 return fail_errno(u, -ENOMEM, "make a definition");
-        r = check_words(u, argv[0]);
+        r = check_words(u, argv[0], argc - 1);
         if (r == 0)
                 r = check_unknown(u, base, argv[0]);
         if (r == 0)

@@ -22,7 +22,7 @@ const struct verb uvctl_verbs[] = {
         { "plan", verb_plan, "[FILE|DIR]", "what apply would change", 0, 1, OPT_OUTPUT | OPT_EXPLAIN | OPT_PRUNE },
         { "apply", verb_apply, "[FILE|DIR]", "bring the host to these files, as one transaction", 0, 1, OPT_CHANGE | OPT_IF_GENERATION | OPT_YES | OPT_PRUNE },
         { "edit", verb_edit, "NAME", "edit a definition, check it, apply it", 1, 1, OPT_CHANGE | OPT_YES },
-        { "new", verb_new, "NAME [-- COMMAND...]", "define one from an image (--start: and run it)", 1, -1, OPT_CHANGE | OPT_FRESH },
+        { "new", verb_new, "NAME [-- COMMAND...]", "define one (--start: and run it)", 1, -1, OPT_CHANGE | OPT_FRESH },
         { "start", verb_start, "NAME... | -a", "start partitions, in the order of After=", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL },
         { "stop", verb_stop, "NAME... | -a", "stop partitions (--force: kill at once)", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
         { "restart", verb_restart, "NAME... | -a", "stop and start them", 0, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_ALL | OPT_FORCE },
@@ -87,6 +87,11 @@ static const struct option_word {
         { "share", 'S', required_argument, "N", "threads of the pool", OPT_FRESH },
         { "memory", 'M', required_argument, "SIZE", "like 512M", OPT_FRESH },
         { "writable", 'B', required_argument, "WORD", "kept or ephemeral", OPT_FRESH },
+        { "type", 'G', required_argument, "TYPE", "container or vm", OPT_FRESH },
+        { "disk", 'd', required_argument, "FILE:FORMAT", "to boot, of a VM", OPT_FRESH },
+        { "kernel", 'k', required_argument, "FILE", "to boot, of a VM", OPT_FRESH },
+        { "initrd", 'i', required_argument, "FILE", "of the kernel", OPT_FRESH },
+        { "accel", 'c', required_argument, "WORD", "kvm or tcg", OPT_FRESH },
         { "start", 'Z', no_argument, NULL, "and start it", OPT_FRESH },
         { "purge", 'X', no_argument, NULL, "and what it wrote (Writable=kept)", OPT_PURGE },
         { "repair", 'A', no_argument, NULL, "mend what is safe", OPT_REPAIR },
@@ -273,6 +278,11 @@ static int read_option(struct uvctl *u, const struct option_word *o, const char 
         case 'S': u->fresh.share = value; break;
         case 'M': u->fresh.memory = value; break;
         case 'B': u->fresh.writable = value; break;
+        case 'G': u->fresh.type = value; break;
+        case 'd': u->fresh.disk = value; break;
+        case 'k': u->fresh.kernel = value; break;
+        case 'i': u->fresh.initrd = value; break;
+        case 'c': u->fresh.accel = value; break;
         case 'Z': u->fresh.start = true; break;
         case 's': return read_signal(u, value);
         case 'E': return read_env(u, value);

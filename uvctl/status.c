@@ -194,7 +194,7 @@ static void add_block(struct uvctl *u, struct ulv_strbuf *b, const struct rows *
         add_resources(b, rows, p);
         attached_lines(b, p, d, add_label);
         if (d)
-                defined_add(b, p, d);
+                defined_add(b, u->root, p, d);
         if (row_str(&p->op, "unit")[0]) {
                 add_label(b, "Unit");
                 add_text(b, row_str(&p->op, "unit"));

@@ -32,7 +32,7 @@ enum option_bit {
 };
 
 /* Of `new`: values as typed, NULL if not given. */
-struct fresh { const char *image, *template, *share, *cores, *memory, *writable; bool start; };
+struct fresh { const char *image, *template, *share, *cores, *memory, *writable, *type, *disk, *kernel, *initrd, *accel; bool start; };
 
 struct uvctl {
         const char *root;               /* "/" or the directory of a standalone instance */

@@ -221,3 +221,26 @@ teardown_file() {
     uv remove --purge u
     [ ! -e "$ROOT/var/lib/ultravisor/disks/u" ]
 }
+@test "Graphics=vnc: a screen on a socket that status names, for root and nobody else" {
+    disk b "$BED/boot.raw" raw no Graphics=vnc
+    uv start b
+    socket=$(uv status b | sed -n 's/^ *Screen: VNC on \(.*\), for root$/\1/p')
+    connect='use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "$!\n"; read($s, my $t, 3); print "$t\n"'
+    [ "$(perl -e "$connect" "$socket")" = RFB ]
+    run ! setpriv --reuid=54321 --regid=54321 --clear-groups perl -e "$connect" "$socket"
+    echo "$output"
+    [[ $output == *"Permission denied"* ]]
+    uv stop --force b
+}
+@test "uvctl new makes a VM of a disk's image; what belongs to containers is refused" {
+    uv new c --disk "$BED/boot.raw:raw" --memory 64M --accel tcg --start
+    wait_for 15 said c "boot: 1"
+    [ "$(field c Type)" = vm ]
+    uv stop --force c
+    run -2 uv new d --disk "$BED/boot.raw"
+    [[ $output == *"--disk needs the format of the image"* ]]
+    run -2 uv new d --type vm --image busybox
+    [[ $output == *"that is for another type of partition"* ]]
+    run -2 uv new d --type vm
+    [[ $output == *"a VM boots from a disk's image or a kernel"* ]]
+}

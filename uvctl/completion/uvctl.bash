@@ -38,6 +38,9 @@ _uvctl() {
                 return
                 ;;
         --image) mapfile -t COMPREPLY < <(compgen -W "busybox debian-12 debian-13 host $(uvctl image list -o name 2>/dev/null)" -- "$cur"); return ;;
+        --type) mapfile -t COMPREPLY < <(compgen -W 'container vm' -- "$cur"); return ;;
+        --accel) mapfile -t COMPREPLY < <(compgen -W 'kvm tcg' -- "$cur"); return ;;
+        --disk | --kernel | --initrd) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         --writable) mapfile -t COMPREPLY < <(compgen -W 'kept ephemeral' -- "$cur"); return ;;
         --root | --chdir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
         -s | --signal) mapfile -t COMPREPLY < <(compgen -W 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP' -- "$cur"); return ;;

@@ -21,6 +21,9 @@ _uvctl() {
         case $words[CURRENT-1] in
         -o | --output) compadd -- table wide json ${${(M)verb:#(|list|history|image)}:+name} ${${(M)verb:#check}:+nagios} ; return ;;
         --image) compadd -- busybox debian-12 debian-13 host ${(f)"$(uvctl $root image list -o name 2>/dev/null)"}; return ;;
+        --type) compadd -- container vm; return ;;
+        --accel) compadd -- kvm tcg; return ;;
+        --disk | --kernel | --initrd) _files; return ;;
         --writable) compadd -- kept ephemeral; return ;;
         --root | --chdir) _files -/; return ;;
         -s | --signal) compadd -- HUP INT QUIT KILL USR1 USR2 TERM CONT STOP; return ;;
