@@ -370,10 +370,11 @@ int ulv_attachments_check(struct ulv_parts_parser *p, struct ulv_definition *d, 
 
         remove_unset(p, d);
         for (size_t i = 0; r == 0 && i < d->n_attachments; i++) {
-                const char *type = d->attachments[i].disk ? "vm" : "container";
+                const struct ulv_attachment *a = &d->attachments[i];
+                bool container = ulv_streq(d->type, "container") && !a->disk, vm = ulv_streq(d->type, "vm") && (a->disk || a->device);
 
-                r = ulv_streq(d->type, type) ? check_one(p, d, i, reterr) :
-                    FAIL_AT(&p->attachment_at[i], "[%s] is for Type=%s, and this is a %s", section_of(&d->attachments[i]), type, d->type);
+                r = container || vm ? check_one(p, d, i, reterr) :
+                    FAIL_AT(&p->attachment_at[i], "[%s] is for Type=%s, and this is a %s", section_of(a), a->disk ? "vm" : a->device ? "container and vm" : "container", d->type);
         }
         return r;
 }

@@ -228,11 +228,14 @@ int kvm_attach(struct ulv_monitor *m, const char *key, const struct ulv_attachme
                 return -ENOMEM;
         if (k->n_attached == ULV_ATTACHMENTS_MAX)
                 return -E2BIG;
-        r = is_cdrom(a) ? -EIO : kvm_disk_make(m, a, k->uid, dir, &d);
-        if (is_cdrom(a))
-                ulv_diag_why(&d, "a CD-ROM drive (Format=iso) comes with the next start only"), ulv_diag_try(&d, "uvctl restart %s, or the image as Format=raw Writable=no", ulv_monitor_name(m));
-        if (r < 0 && d.why[0]) {
+        if (is_cdrom(a)) {
                 ulv_diag_what(&d, ULV_EXIT_FAILED, "cannot attach %s", a->label);
+                ulv_diag_why(&d, "a CD-ROM drive (Format=iso) comes with the next start only");
+                ulv_diag_try(&d, "uvctl restart %s, or the image as Format=raw Writable=no", ulv_monitor_name(m));
+                r = -EIO;
+        } else
+                r = kvm_disk_make(m, a, k->uid, dir, &d);
+        if (r < 0 && d.why[0]) {
                 ulv_monitor_attach_done(m, &d, false);
                 return 0;
         }

@@ -76,7 +76,7 @@ static void try_image(const void *arg) {
 
 static int refuse(struct ulv_diag *reterr, const char *what, const struct ulv_attachment *a, const char *why, const char *try_) {
         ulv_diag_what(reterr, ULV_EXIT_FAILED, "%s", what);
-        ulv_diag_why(reterr, "[Block \"%s\"]: %s", a->label, why);
+        ulv_diag_why(reterr, "[%s \"%s\"]: %s", a->device ? "Device" : "Block", a->label, why);
         ulv_diag_try(reterr, "%s", try_);
         return -EIO;
 }
@@ -165,6 +165,23 @@ static int open_dir(const struct ulv_monitor *m, char path[static 512], bool mak
         return fd < 0 ? -errno : fd;
 }
 
+/* A disk of the host: by the kernel's name, as the ledger knows it, and nobody's on the host. */
+static int look_at_device(const struct ulv_attachment *a, const char *what, struct ulv_diag *reterr) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        if (lstat(a->source, &st) < 0)
+                return refuse(reterr, what, a, strerror(errno), "lsblk, for what this host has");
+        if (S_ISLNK(st.st_mode))
+                return refuse(reterr, what, a, "Path= is a link, and the ledger knows a device by the kernel's name", "readlink -f it, and give that");
+        if (!S_ISBLK(st.st_mode))
+                return refuse(reterr, what, a, "Path= is no disk (block device), and a VM is given no other devices by this version", "lsblk, for what this host has");
+        fd = open(a->source, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+                return refuse(reterr, what, a, errno == EBUSY ? "the host itself uses it (mounted, swap, LVM, md)" : strerror(errno), "lsblk; another device");
+        return 0;
+}
+
 static int make_one(struct ulv_monitor *m, int dir, const char *path, const struct ulv_attachment *a, unsigned uid, struct ulv_diag *reterr) {
         char what[2 * ULV_NAME_MAX + 64], file[ULV_NAME_MAX + 32];
         struct image i = { a, -1, NULL };
@@ -172,6 +189,8 @@ static int make_one(struct ulv_monitor *m, int dir, const char *path, const stru
         int r;
 
         (void) snprintf(what, sizeof(what), "cannot give disk %s to %s", a->label, ulv_monitor_name(m));
+        if (a->device)
+                return look_at_device(a, what, reterr);
         if (ulv_streq(a->writable, "kept"))
                 return make_kept(dir, path, a, uid, what, reterr);
         if (ulv_streq(a->writable, "ephemeral")) {

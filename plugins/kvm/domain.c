@@ -134,24 +134,24 @@ void kvm_disk_xml(struct ulv_strbuf *b, const struct ulv_attachment *a, const ch
         bool iso = ulv_streq(a->format, "iso"), direct = ulv_streq(a->writable, "direct"), over = kvm_disk_is_over(a);
         _cleanup_strbuf_ struct ulv_strbuf file = { 0 };
 
-        ulv_strbuf_addf(b, "    <disk type='file' device='%s'>\n", iso ? "cdrom" : "disk");
-        ulv_strbuf_addf(b, "      <driver name='qemu' type='%s' cache='none' error_policy='report'/>\n", over ? "qcow2" : iso ? "raw" : a->format);
+        ulv_strbuf_addf(b, "    <disk type='%s' device='%s'>\n", a->device ? "block" : "file", iso ? "cdrom" : "disk");
+        ulv_strbuf_addf(b, "      <driver name='qemu' type='%s' cache='none' error_policy='report'/>\n", over ? "qcow2" : iso || a->device ? "raw" : a->format);
         if (over) {
                 ulv_strbuf_addf(&file, "%s/%s%s.qcow2", dir, ulv_streq(a->writable, "kept") ? "" : "life/", a->label);
                 add_source(b, "      ", ulv_strbuf_str(&file));
                 ulv_strbuf_addf(b, "      <backingStore type='file'>\n        <format type='%s'/>\n", a->format);
                 add_source(b, "        ", a->source);
                 ulv_strbuf_add(b, "        <backingStore/>\n      </backingStore>\n");
-        } else if (direct) {
+        } else if (direct || a->device) {
                 ulv_strbuf_add(b, "      <source");
-                add_attribute(b, "file", a->source);
+                add_attribute(b, a->device ? "dev" : "file", a->source);
                 ulv_strbuf_add(b, "/>\n      <backingStore/>\n");
         } else {
                 add_source(b, "      ", a->source);
                 ulv_strbuf_add(b, "      <backingStore/>\n");
         }
         ulv_strbuf_addf(b, "      <target dev='%s%c' bus='%s'/>\n", iso ? "sd" : "vd", (char) ('a' + slot), iso ? "sata" : "virtio");
-        if (iso || ulv_streq(a->writable, "no"))
+        if (iso || a->read_only || ulv_streq(a->writable, "no"))
                 ulv_strbuf_add(b, "      <readonly/>\n");
         ulv_strbuf_addf(b, "      <serial>%.20s</serial>\n", a->label);
         if (boot > 0)

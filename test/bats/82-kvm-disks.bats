@@ -173,6 +173,25 @@ teardown_file() {
     uv detach n extra
     [ "$(guest n 'echo $(ls /sys/block)')" = vda ]
 }
+@test "[Device]: a disk of the host's, attached and taken away; one that the host uses is refused" {
+    loop=$(losetup -f --show "$BED/data.raw")
+    uv attach n "device=extra:$loop:ro"
+    [ "$(guest n 'echo $(ls /sys/block) $(cat /sys/block/vdb/ro)')" = "vda vdb 1" ]
+    uv status n | grep -q "Device: 1 of 1   extra  $loop, read-only"
+    uv detach n extra
+    mkfs.ext4 -q -F "$loop"
+    mkdir "$BED/mnt"
+    mount "$loop" "$BED/mnt"
+    run uv attach n "device=extra:$loop"
+    umount "$BED/mnt"
+    losetup -d "$loop"
+    echo "$output"
+    [[ $output == *'[Device "extra"]: the host itself uses it'* ]]
+    run uv attach n "disk=extra:$BED/nowhere.raw:raw"
+    [[ $output == *"File=$BED/nowhere.raw: No such file or directory"* ]]
+    run uv attach n "disk=cd:$BED/seed.iso:iso"
+    [[ $output == *"a CD-ROM drive (Format=iso) comes with the next start only"* ]]
+}
 @test "[Network]: a card in the host's bridge, its MAC from the ledger's uid range" {
     guest n 'ip addr add 10.77.7.2/24 dev eth0; ip link set eth0 up; cat /sys/class/net/eth0/address' | grep -q '^02:'
     guest n 'ping -c 1 -W 10 10.77.7.1'

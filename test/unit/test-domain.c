@@ -28,6 +28,8 @@ static const struct {
         { .name = "disks", .text = HEAD "[VM]\n[Block \"root\"]\nFile=/srv/debian.qcow2\nFormat=qcow2\n[Block \"scratch\"]\nFile=/srv/empty.img\nFormat=raw\n"
           "Writable=ephemeral\n[Block \"tools\"]\nFile=/srv/tools.img\nFormat=raw\nWritable=no\n[Block \"install\"]\nFile=/srv/install.iso\nFormat=iso\n", .cpus = "2,18",
           .memory = { { 0, 256 }, { 1, 256 } } },
+        { .name = "block-device", .text = HEAD "[VM]\n[Device \"db\"]\nPath=/dev/dm-3\n[Device \"archive\"]\nPath=/dev/sdb\nReadOnly=yes\n", .cpus = "2,18",
+          .memory = { { 0, 256 }, { 1, 256 } } },
         { .name = "uefi-seed", .text = HEAD "[VM]\nFirmware=uefi\nSeed=/etc/ultravisor/seeds/db\n[Block \"root\"]\nFile=/srv/debian.qcow2\nFormat=qcow2\n"
           "[Network \"lan\"]\nBridge=br0\nAddress=10.0.0.30/24\n[Network \"san\"]\nBridge=br1\nMAC=52:54:00:0a:00:30\n", .cpus = "1", .memory = { { 0, 512 } } },
         { .name = "hugepages", .text = "[Partition]\nType=vm\n[CPU]\nCores=1\n[Memory]\nSize=2G\nPages=1G\n[Block \"a\"]\nFile=/srv/raw.img\nFormat=raw\nWritable=direct\n", .cpus = "3",
