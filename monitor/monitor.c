@@ -126,6 +126,15 @@ static void say_status(const struct ulv_monitor *m) {
 
 static int on_start_timeout(sd_event_source *s, uint64_t usec, void *userdata);
 
+/* Once, when the payload runs. Who waits for a start doesn't wait for this: it comes after the report. */
+static void narrow(struct ulv_monitor *m) {
+        int r = ulv_plugin.narrow && !m->narrowed ? ulv_plugin.narrow(m, ULV_STAGE_STARTED) : 0;
+
+        if (r < 0)
+                ulv_log_errno(r, "rights that aren't needed any more can't be given up");
+        m->narrowed = true;
+}
+
 /* For the ledger and the starter it runs from here on. */
 static void has_started(struct ulv_monitor *m, bool is_news) {
         if (is_news)
@@ -143,13 +152,6 @@ static void running(struct ulv_monitor *m) {
         m->may_freeze = ulv_plugin.freeze && ulv_plugin.may_freeze(m);
         m->frozen = FROZEN_UNKNOWN;
         m->enforcement = ENFORCED_NOT;  /* now with the payload there: applied again, and read back */
-        if (!m->narrowed && ulv_plugin.narrow) {
-                int r = ulv_plugin.narrow(m, ULV_STAGE_STARTED);
-
-                if (r < 0)
-                        ulv_log_errno(r, "rights that aren't needed any more can't be given up");
-        }
-        m->narrowed = true;
         if (!call_awaits_ready(m))
                 return has_started(m, starting);
         /* An adopted one has its whole StartTimeout again: how much of it was used died with who knew. */
@@ -373,6 +375,7 @@ static void adopt(struct ulv_monitor *m) {
                 ulv_event(ULV_EVENT_ADOPTED, ULV_LOG_NOTICE, m->name, "%s runs on: adopted, leader %d", m->name, (int) m->leader);
                 if (!ulv_plugin.no_port && (r = port_begin(m)) < 0)
                         ulv_log_errno(r, "console and exec of %s are lost", m->name);
+                narrow(m);      /* which also sees what is attached: the report tells of it */
                 if (m->payload == PAYLOAD_UNKNOWN)
                         running(m);
                 return;
@@ -434,7 +437,8 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
         if (m->payload == PAYLOAD_RUNNING && m->greeted) {
                 follow_grant(m);
                 pause_follow(m);
-                attach_follow(m);
+                if (m->narrowed)
+                        attach_follow(m);
                 channels_follow(m);
                 call_follow(m);
         }
@@ -456,6 +460,10 @@ static int on_turn(ULV_UNUSED sd_event_source *s, void *userdata) {
                 (void) monitor_arm(m, &m->give_up_timer, GIVE_UP_USEC, on_give_up);
         }
         report_send(m);
+        if (m->payload == PAYLOAD_RUNNING && !m->narrowed) {
+                narrow(m);
+                monitor_turn(m);
+        }
         return 0;
 }
 

@@ -7,17 +7,17 @@
  *   monitor --> builder --> first process (clone3: user, pid, net, ipc, uts, cgroup, time namespaces)
  *                       \-> furnisher     (the host's user namespace, the first process's pid, net, ipc, cgroup)
  *
- * 1. The builder is born in the payload's cgroup (or moved there by PID 1, which keeps it as a scope; it waits until
- *    the limits stand), on the partition's CPUs: what building costs, the partition pays. In the host's mount namespace it opens Root= and clones the mounts that it needs
- *    from the host by fd (open_tree), and writes its credentials, decrypted. Then it leaves for a mount
- *    namespace of its own.
+ * 1. The builder is born in the payload's cgroup (or waits until PID 1, which keeps it as a scope, has moved it there),
+ *    on the partition's CPUs: what building costs, the partition pays. In the host's mount namespace it opens Root= and
+ *    clones the mounts that it needs from the host by fd (open_tree), and writes its credentials, decrypted. Then it
+ *    leaves for a mount namespace of its own. Meanwhile the monitor makes the cgroup ready: limits, filters, hooks.
  * 2. It clones the first process into all new namespaces but a mount namespace, writes its uid and gid
  *    map, makes its network interfaces, one end in there, and gives the clone of Root= an id mapping of that
  *    user namespace (mount_setattr).
  * 3. The furnisher, which has the host's rights but stands in the new pid, net, ipc and cgroup namespaces, gives
  *    addresses, makes the tree: root, /proc, /sys, /dev, masks (tree.c), and pivots. Builder and first process share the
  *    mount namespace, so they are moved along.
- * 4. Now the first process unshares its mount namespace. The copy belongs to the container's user
+ * 4. When the monitor says that limits, filters and hooks stand, the first process unshares its mount namespace. The copy belongs to the container's user
  *    namespace, so the kernel locks every mount in it: no process of the container, whatever it may do
  *    in its namespaces, can lift a mask, make a read-only mount writable, or take one mount of the tree
  *    away from over another. And the host's tree isn't in it, not even unreachably.
@@ -232,19 +232,25 @@ static void furnish(struct lxc_build *b) {
         lxc_build_fail(b, 0, "the process that furnishes the container was killed", "more memory: uvctl set NAME memory=SIZE");
 }
 
+/* The monitor's word. Without it the start has failed, and the monitor knows why. */
+static void await_monitor(struct lxc_build *b) {
+        char byte;
+
+        if (read(b->hold, &byte, 1) != 1)
+                _exit(1);
+}
+
 static _Noreturn void build(struct lxc_build *b) {
         const struct ulv_cpus *cpus = ulv_grant_cpus(b->grant);
         struct lxc_word w = { .kind = LXC_CLONED };
         int go, r;
-        char byte;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         if (getppid() != b->monitor)
                 _exit(1);
         reset_signals();
         (void) prctl(PR_SET_NAME, "uv-build", 0, 0, 0);
-        if (read(b->hold, &byte, 1) != 1)
-                _exit(1);
+        await_monitor(b);
         if (ulv_cpus_count(cpus) > 0 && (r = ulv_set_affinity(0, cpus)) < 0)
                 lxc_build_fail(b, r, "cannot run on its CPUs", "uvctl resources; the machine may have taken one offline");
         lxc_tree_open(b);
@@ -258,10 +264,12 @@ static _Noreturn void build(struct lxc_build *b) {
         lxc_tree_map(b);
         attach_all(b, go);
         furnish(b);
+        await_monitor(b);
         if (write(go, "", 1) != 1)
                 fail_kernel(b, "telling the first process to go on");
         w.kind = LXC_BUILT;
         send_word(b->status, &w, -1);
+        (void) close(b->status);        /* now, and not when the kernel has taken its mounts down */
         _exit(0);
 }
 

@@ -210,7 +210,6 @@ void lxc_etc_furnish(struct lxc_build *b) {
         if (etc < 0)
                 return;
         _cleanup_close_ int scratch = lxc_make_scratch(b);
-        lxc_tree_attach(b, scratch, "tmp");
         write_text(b, scratch, "machine-id", b->machine_id);
         cover(b, etc, scratch, "machine-id");
         if (resolver.len > 0) {
@@ -222,6 +221,4 @@ void lxc_etc_furnish(struct lxc_build *b) {
                 write_zone(b, fd);
                 cover(b, etc, scratch, "localtime");
         }
-        if (fchdir(scratch) < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-                fail(b, "removing", "the place for the files of /etc", "dmesg: the kernel may say more");
 }

@@ -74,20 +74,11 @@ static _Noreturn void make_overlay(struct lxc_build *b) {
         _exit(0);
 }
 
-/* The overlay has clones of its own of both. What stayed here would lie between the host's root and ours, and
- * pivot() would take it away in place of the host's root. */
-static void leave_scratch(struct lxc_build *b) {
-        if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-                fail(b, "removing the place for the layers");
-}
-
 void lxc_layers_join(struct lxc_build *b) {
         struct clone_args a = { .flags = CLONE_FILES, .exit_signal = SIGCHLD };
         _cleanup_close_ int scratch = lxc_make_scratch(b);
         int status;
 
-        if (move_mount(scratch, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-                fail(b, "attaching a place for the layers");
         place(b, scratch, "lower", b->tree);
         place(b, scratch, "layer", b->layer_tree);
         if (fchdir(scratch) < 0)
@@ -101,7 +92,8 @@ void lxc_layers_join(struct lxc_build *b) {
                 if (errno != EINTR)
                         fail(b, "waiting for the layers");
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-                leave_scratch(b);
+                if (chdir("/") < 0)
+                        fail(b, "leaving the place for the layers");
                 return;
         }
         if (WIFEXITED(status))

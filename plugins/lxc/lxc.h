@@ -39,6 +39,8 @@ struct lxc {
         struct lxc_attached *attached;  /* attach.c */
         size_t n_attached;
         struct lxc_attaching *attaching;
+        int init;                       /* uv-init's own mount, kept until nobody waits any more: whose end of it is the last to go
+                                         * waits for a grace period of the kernel's, and it shall not be uv-init in its exec */
         int helper;                     /* the socket to uv-attach, -1 if there is none */
         sd_event_source *helper_source, *helper_child;
 };
@@ -128,7 +130,8 @@ struct lxc_build {
         const struct lxc_attached *attached;            /* one for each of its attachments */
         pid_t monitor;                  /* our parent */
         int status;                     /* to the monitor: struct lxc_word */
-        int hold;                       /* from the monitor: a byte when it may begin, end of file if it may not */
+        int hold;                       /* from the monitor: a byte when it is in its cgroup, and one when that is ready for the payload;
+                                         * end of file if it won't be */
         int go;                         /* enter.c: the mounts of attachments, then a word; end of file without = the builder failed */
 
         int source, tree;               /* the root's tree as it is on the host; its clone, to be the root */
@@ -153,7 +156,7 @@ struct lxc_word {
         struct ulv_diag diag;           /* FAILED */
 };
 
-/* In the monitor: forks the builder, which waits for a byte in *ret_go. 0: *ret_builder is its pidfd, *ret_status the
+/* In the monitor: forks the builder, which waits for two bytes in *ret_go (hold). 0: *ret_builder is its pidfd, *ret_status the
  * words' socket. */
 int lxc_build_start(struct lxc_build *b, pid_t *ret_pid, int *ret_builder, int *ret_status, int *ret_go) ULV_MUST_CHECK;
 /* Fills the three lines of a failed start and sends them; never returns. r: -errno. */
@@ -166,7 +169,8 @@ void lxc_tree_open(struct lxc_build *b);        /* in the host's mount namespace
 void lxc_tree_map(struct lxc_build *b);         /* root's files appear with the container's ids */
 void lxc_tree_furnish(struct lxc_build *b);     /* in the container's pid, net and ipc namespaces */
 
-/* A small new tmpfs of the host's root, detached. */
+/* A small new tmpfs of the host's root. It is attached, for older kernels clone nothing else, over the host's /dev as
+ * the builder sees it, and goes with the rest of that: to take a mount away costs a grace period of the kernel's each time. */
 int lxc_make_scratch(struct lxc_build *b);
 /* Attaches over a directory of the tree. */
 void lxc_tree_attach(struct lxc_build *b, int mnt, const char *name);

@@ -50,8 +50,10 @@ int lxc_narrow(struct ulv_monitor *m, enum ulv_stage stage) {
         r = ulv_monitor_narrow(kept, ULV_ARRAY_SIZE(kept), stage);
         if (r < 0)
                 return ulv_log_errno(r, "cannot give up rights that are not needed");
-        if (stage == ULV_STAGE_STARTED)
+        if (stage == ULV_STAGE_STARTED) {
+                c->init = ulv_close(c->init);
                 give_back_memory();
+        }
         return 0;
 }
 

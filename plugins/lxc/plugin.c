@@ -40,7 +40,7 @@ struct lxc *lxc_get(struct ulv_monitor *m) {
 
         if (!c && (c = calloc(1, sizeof(*c)))) {
                 c->m = m;
-                c->status = c->builder = c->leader = c->helper = -1;
+                c->status = c->builder = c->leader = c->init = c->helper = -1;
                 ulv_monitor_set_data(m, c);
         }
         return c;
@@ -146,6 +146,7 @@ static int cleanup(struct ulv_monitor *m) {
                 (void) waitid(P_PIDFD, (id_t) c->leader, &si, WEXITED | WNOHANG | __WALL);      /* our child, if it got far */
                 c->leader = ulv_close(c->leader);
         }
+        c->init = ulv_close(c->init);
         r = lxc_image_end(ulv_monitor_root(m), ulv_monitor_name(m));
         if (r < 0)              /* nothing hangs on it: the partition is gone, its layer is out of the way or reused never */
                 ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");

@@ -172,7 +172,7 @@ static int on_status(sd_event_source *s ULV_UNUSED, int fd ULV_UNUSED, uint32_t 
 }
 
 /* *ret_go: see lxc_build_start(). */
-static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, int init, char **words, pid_t *ret_pid, int *ret_go) {
+static int start_builder(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, int cgroup, char **words, pid_t *ret_pid, int *ret_go) {
         struct ulv_monitor *m = c->m;
         char root[PATH_MAX];
         _cleanup_free_ char **argv = NULL, **env = NULL, **helper_env = NULL;
@@ -182,7 +182,7 @@ static int start_builder(struct lxc *c, const struct ulv_definition *d, const st
                 .instance_root = ulv_monitor_root(m), .kept = ulv_streq(d->writable, "kept"),
                 .hostname = d->hostname && *d->hostname ? d->hostname : ulv_monitor_name(m),
                 .uid_base = ULV_UID_BASE + g->uids * ULV_UID_RANGE,
-                .cgroup = cgroup, .in_cgroup = cgroup >= 0 || ulv_monitor_scope(m), .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = init,
+                .cgroup = cgroup, .in_cgroup = cgroup >= 0 || ulv_monitor_scope(m), .console = ulv_monitor_console_fd(m), .init_socket = ulv_monitor_init_fd(m), .init_exe = c->init,
                 .call = ulv_monitor_call_fd(m),
                 .leader_pidfd = -1, .user_ns = -1, .nothing = -1, .console_tree = -1, .layer = -1, .layer_tree = -1, .usr = -1,
                 .credentials = -1, .zone = -1,
@@ -259,7 +259,7 @@ static int find_cgroup(struct lxc *c, int *ret, struct ulv_diag *reterr) {
 static int prepare_cgroup(struct lxc *c, const struct ulv_grant *g, int cgroup, struct ulv_diag *reterr) {
         const struct ulv_target t = { .cgroup = cgroup, .scope = ulv_monitor_scope(c->m), .leader = -1 };
         struct lxc_node nodes[ULV_ATTACHMENTS_MAX];
-        int r = ulv_enforce(&t, g, NULL, reterr);
+        int r = t.scope ? ulv_enforce(&t, g, NULL, reterr) : 0;         /* in a cgroup of ours they stand since before the builder */
 
         if (r != 0)
                 return r < 0 ? r : -EOPNOTSUPP;
@@ -287,28 +287,38 @@ static void leave_keyring(void) {
                 ulv_log_errno(-errno, "the container's programs have the session keyring of its monitor, behind the system call filter");
 }
 
+/* A builder that is gone says, or has said, why on its socket. */
+static void tell_builder(int go) {
+        if (write(go, "", 1) < 0 && errno != EPIPE)
+                ulv_log_errno(-errno, "its builder can't be told to go on");
+}
+
 static int prepare(struct lxc *c, const struct ulv_definition *d, const struct ulv_grant *g, char **words, struct ulv_diag *reterr) {
-        _cleanup_close_ int cgroup = -1, go = -1, lock = -1, init = open_init();
+        _cleanup_close_ int cgroup = -1, go = -1, lock = -1;
         const char *scope = ulv_monitor_scope(c->m);
         pid_t pid;
         int r;
 
-        if (init < 0)
-                return because(reterr, init, "make, or install the package again", "uv-init can't be read beside this monitor's program");
+        (void) ulv_close(c->init);
+        c->init = open_init();
+        if (c->init < 0)
+                return because(reterr, c->init, "make, or install the package again", "uv-init can't be read beside this monitor's program");
         r = lxc_attach_expect(c, d, reterr);
         if (r != 0)
                 return r < 0 ? r : -ENXIO;
         leave_keyring();
         r = find_cgroup(c, &cgroup, reterr);
         if (r == 0)
-                r = start_builder(c, d, g, cgroup, init, words, &pid, &go);
+                r = start_builder(c, d, g, cgroup, words, &pid, &go);
         if (r >= 0 && scope && (r = ulv_slice_take(c->m, g, &lock)) >= 0 &&
             (r = ulv_scope_start(scope, ulv_monitor_slice(c->m), ulv_monitor_name(c->m), pid, reterr)) >= 0)
                 r = open_cgroup(c, false, &cgroup, reterr);
         if (r >= 0)
+                tell_builder(go);       /* it is in its cgroup */
+        if (r >= 0)
                 r = prepare_cgroup(c, g, cgroup, reterr);
-        if (r >= 0 && write(go, "", 1) != 1)
-                r = -EPIPE;
+        if (r >= 0)
+                tell_builder(go);       /* and that is ready for what isn't ours */
         return r;
 }
 

@@ -233,7 +233,10 @@ static int make_tmpfs(struct lxc_build *b, const char *mode, uint64_t bytes, uns
 int lxc_make_scratch(struct lxc_build *b) {
         static const struct option options[] = { { "mode", "0755" }, { "size", "64k" }, { "nr_inodes", "16" }, { "source", "tmpfs" }, { 0 } };
 
-        return make_fs(b, "tmpfs", options, ATTR_DATA);
+        int mnt = make_fs(b, "tmpfs", options, ATTR_DATA);
+        if (move_mount(mnt, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                fail_at(b, -errno, "attaching", "a place for what is built");
+        return mnt;
 }
 
 /* A name in one of our own mounts, or in the tree's: never through a link, never out of that mount. */
@@ -526,7 +529,7 @@ void lxc_tree_furnish(struct lxc_build *b) {
         furnish_dev(b, memory);         /* first: its null is the mask of files */
         furnish_proc(b);
         furnish_sys(b);
-        lxc_etc_furnish(b);             /* needs a place that /tmp covers */
+        lxc_etc_furnish(b);
         furnish_tmp(b, memory);
         pivot(b);
         limit_user_namespace(b);
