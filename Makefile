@@ -149,7 +149,7 @@ BUILD_PACKAGES := gcc libc6-dev pkg-config libsystemd-dev libsqlite3-dev libsecc
         libnl-3-dev libnl-route-3-dev libmicrohttpd-dev libvirt-dev uthash-dev musl-tools
 RUN_PACKAGES := $(BUILD_PACKAGES) busybox-static
 TEST_PACKAGES := $(RUN_PACKAGES) clang libcmocka-dev bats jq strace sqlite3 groff mandoc binutils procps iproute2 \
-        util-linux busybox-static mmdebstrap qemu-system-x86 libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libxml2-utils qemu-utils genisoimage ovmf mtools e2fsprogs squashfs-tools zsh apparmor python3-prometheus-client curl graphviz
+        util-linux busybox-static mmdebstrap qemu-system-x86 libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libxml2-utils qemu-utils genisoimage ovmf mtools e2fsprogs squashfs-tools zsh apparmor python3-prometheus-client curl graphviz openssh-client dropbear-bin
 
 run-deps:
 	@launch/packages.sh $(RUN_PACKAGES)

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "uvctl/host.h"
 #include "uvctl/options.h"
 #include "uvctl/text.h"
 
@@ -136,11 +137,11 @@ int main(int argc, char **argv) {
         else
                 r = options_read(&u, argc, argv, words, &verb, &n);
         if (r == 0 && verb)
-                r = verb->run(&u, n - 1, words + 1);
+                r = u.host ? host_run(&u, verb, argc, argv) : verb->run(&u, n - 1, words + 1);
         if (fflush(stdout) != 0 && r == 0)
                 r = fail_errno(&u, -errno, "write to standard output");
         /* An exit status is never without a word, unless it is itself the answer (exec's command, status). */
-        if (r != 0 && !u.diag.what[0] && !(verb && verb->options & OPT_STATUS_SAYS_IT))
+        if (r != 0 && !u.diag.what[0] && !u.host && !(verb && verb->options & OPT_STATUS_SAYS_IT))
                 (void) fail(&u, (enum ulv_exit) r, "it failed, and nobody said why", "", "uvctl history, and the log of the ultravisor");
         print_diag(&u, &u.diag);
         free(u.env);

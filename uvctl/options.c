@@ -9,6 +9,7 @@
 #include <signal.h>
 
 #include "model/quantity.h"
+#include "uvctl/host.h"
 
 const struct verb uvctl_verbs[] = {
         { "list", verb_list, "[PATTERN...]", "partitions, one a line", 0, -1, OPT_OUTPUT | OPT_NAMES | OPT_ALL },
@@ -97,11 +98,12 @@ static const struct option_word {
         { "repair", 'A', no_argument, NULL, "mend what is safe", OPT_REPAIR },
         { "quiet", 'q', no_argument, NULL, "errors only", 0 },
         { "root", 'D', required_argument, "DIR", "instance ($ULTRAVISOR_ROOT)", 0 },
+        { "host", 'H', required_argument, "HOST", "there, by ssh", 0 },
         { "help", 'h', optional_argument, NULL, "this, or of a verb", 0 },
         { "version", 'V', no_argument, NULL, "as the verb", 0 },
 };
 /* Letters that people may type; the others are only inside, for getopt. */
-static const char letters[] = "onayfslquh";
+static const char letters[] = "onayfslquHh";
 
 static const struct verb *find_verb(const char *name) {
         for (const struct verb *v = uvctl_verbs; v->name; v++)
@@ -388,11 +390,11 @@ static int answer_help(struct uvctl *u, const char *verb, const char *topic) {
 int options_read(struct uvctl *u, int argc, char **argv, char **words, const struct verb **ret_verb, int *ret_n) {
         struct option longs[ULV_ARRAY_SIZE(options) + 1];
         char shorts[2 * ULV_ARRAY_SIZE(options) + 3];
-        int n = 0, c, r;
+        int n = 0, c, r, at = 1;
 
         build_getopt(longs, shorts);
         opterr = 0;
-        while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+        for (; (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1; at = optind) {
                 const struct option_word *o = by_code(c);
 
                 if (c == 1) {
@@ -415,7 +417,7 @@ int options_read(struct uvctl *u, int argc, char **argv, char **words, const str
                         *ret_verb = NULL;
                         return 0;
                 }
-                r = read_option(u, o, optarg);
+                r = o->letter == 'H' ? host_take(u, optarg, argv, at, optind) : read_option(u, o, optarg);
                 if (r != 0)
                         return r;
         }

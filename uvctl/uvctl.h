@@ -36,6 +36,7 @@ struct fresh { const char *image, *template, *share, *cores, *memory, *writable,
 
 struct uvctl {
         const char *root;               /* "/" or the directory of a standalone instance */
+        const char *host; int host_from, host_to;       /* NULL: here; where in argv it is said */
         enum output output;
         unsigned given;                 /* enum option_bit bits seen on the command line */
         bool legend, quiet;

@@ -9,6 +9,7 @@ _uvctl_names() {
                 case ${COMP_WORDS[i]} in
                 --root) root=(--root "${COMP_WORDS[i + 1]#=}") ;;
                 --root=*) root=("${COMP_WORDS[i]}") ;;
+                -H | --host) return ;;          # what is there isn't worth a connection at each tab
                 esac
         done
         uvctl "${root[@]}" list -o name 2>/dev/null
@@ -42,6 +43,7 @@ _uvctl() {
         --accel) mapfile -t COMPREPLY < <(compgen -W 'kvm tcg' -- "$cur"); return ;;
         --disk | --kernel | --initrd) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         --writable) mapfile -t COMPREPLY < <(compgen -W 'kept ephemeral' -- "$cur"); return ;;
+        -H | --host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$cur"); return ;;
         --root | --chdir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
         -s | --signal) mapfile -t COMPREPLY < <(compgen -W 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP' -- "$cur"); return ;;
         esac

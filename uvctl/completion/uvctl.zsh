@@ -25,6 +25,7 @@ _uvctl() {
         --accel) compadd -- kvm tcg; return ;;
         --disk | --kernel | --initrd) _files; return ;;
         --writable) compadd -- kept ephemeral; return ;;
+        -H | --host) _hosts; return ;;
         --root | --chdir) _files -/; return ;;
         -s | --signal) compadd -- HUP INT QUIT KILL USR1 USR2 TERM CONT STOP; return ;;
         esac
