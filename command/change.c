@@ -289,6 +289,82 @@ int method_set(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
         return 1;
 }
 
+/* --- revert ------------------------------------------------------------------------------------------- */
+
+static void revert_go(struct job *j) { change_write_dropin(j, "", revert_go); }
+
+/* The set in force without the drop-in is planned on, of which only this definition counts. */
+static int revert_candidate(struct job *j) {
+        const struct ulv_bundle *b = j->m->bundle;
+        const struct ulv_source *set = ulv_bundle_set_drop_in(b, j->items[0].name);
+        _cleanup_strbuf_ struct ulv_strbuf text = { .max = ULV_BUNDLE_MAX };
+        _cleanup_free_ struct ulv_source *v = calloc(b->n_files + 1, sizeof(*v));
+        size_t n = 0;
+        int r;
+
+        if (!v)
+                return -ENOMEM;
+        for (size_t i = 0; i < b->n_files; i++)
+                if (&b->files[i] != set)
+                        v[n++] = b->files[i];
+        r = ulv_bundle_build(b->version, v, n, &text);
+        if (r == 0)
+                r = ulv_bundle_parse(ulv_strbuf_str(&text), text.len, &j->candidate, NULL, NULL);
+        return r > 0 ? -EBADMSG : r;
+}
+
+static void revert_begin(struct job *j) {
+        const char *name = j->items[0].name;
+        struct ulv_diag d;
+        int r;
+
+        if (!ulv_bundle_definition(j->m->bundle, name)) {
+                ulv_diag_what(&d, ULV_EXIT_NOT_FOUND, "no partition %s", name);
+                ulv_diag_why(&d, "no definition in force has this name");
+                ulv_diag_try(&d, "uvctl list");
+                job_refuse(j, &d);
+                return;
+        }
+        if (!ulv_bundle_set_drop_in(j->m->bundle, name)) {
+                ulv_diag_what(&d, ULV_EXIT_CONFLICT, "%s has nothing to revert", name);
+                ulv_diag_why(&d, "it has no drop-in " ULV_SET_DROP_IN ", which set, move and attach write");
+                ulv_diag_try(&d, "uvctl show %s", name);
+                job_refuse(j, &d);
+                return;
+        }
+        r = revert_candidate(j);
+        if (r == -EBADMSG) {
+                ulv_diag_what(&d, ULV_EXIT_CONFLICT, "cannot revert %s", name);
+                ulv_diag_why(&d, "its files aren't a definition without " ULV_SET_DROP_IN);
+                ulv_diag_try(&d, "uvctl edit %s", name);
+                job_refuse(j, &d);
+        } else if (r < 0)
+                job_refuse_errno(j, r);
+        else if (change_plan(j))
+                revert_go(j);
+}
+
+int method_revert(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        struct public_peer *pp = userdata;
+        const char *name, *reason;
+        uint64_t if_generation;
+        uint32_t flags;
+        struct job *j;
+        int r;
+
+        if (!public_has(pp->m, call, true))
+                return 1;
+        r = sd_bus_message_read(call, "suts", &name, &flags, &if_generation, &reason);
+        if (r < 0)
+                return r;
+        if (public_too_long(call, reason) || !(j = job_new(pp->m, call, "revert", 1, flags & ~(uint32_t) ULV_FLAG_RUNTIME, if_generation, reason)))
+                return 1;
+        j->items[0].request.verb = ULV_REQUEST_APPLY;
+        if (item_name(&j->items[0], name, "") && turn_take(j, revert_begin))
+                revert_begin(j);
+        return 1;
+}
+
 /* --- remove ------------------------------------------------------------------------------------------- */
 
 /* Does the path belong to the definition of a partition of this job? */

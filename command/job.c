@@ -359,7 +359,7 @@ static uint64_t taken_back(const struct job *j, bool done, bool failed) {
         for (size_t i = 0; i < j->n_items; i++)
                 if (j->items[i].unsure)
                         return 0;       /* unsettled.c finds out, when uvd is back */
-        return failed || ulv_streq(j->verb, "set") || ulv_streq(j->verb, "move") || ulv_streq(j->verb, "attach") || ulv_streq(j->verb, "detach") || ulv_streq(j->verb, "undo") ? j->installed : 0;
+        return failed || !ulv_streq(j->verb, "apply") ? j->installed : 0;
 }
 
 /* All items have ended. */

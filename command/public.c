@@ -43,6 +43,7 @@
         X("Enforce", "s", IN("s", name), OUT(NULL), method_enforce, MANAGE, PARTITION) \
         X("SelfTest", "s", IN("s", name), OUT("u", code, "u", made, "u", failed), method_selftest, MANAGE, PARTITION) \
         X("Set", "sa{ss}uts", IN("s", name, "a{ss}", values, "u", flags, "t", if_generation, "s", reason), JOB, method_set, CONFIGURE, PARTITION) \
+        X("Revert", "suts", IN("s", name, "u", flags, "t", if_generation, "s", reason), JOB, method_revert, CONFIGURE, PARTITION) \
         X("Attach", "ssuts", IN("s", name, "s", what, "u", flags, "t", if_generation, "s", reason), JOB, method_attach, CONFIGURE, PARTITION) \
         X("Detach", "ssuts", IN("s", name, "s", label, "u", flags, "t", if_generation, "s", reason), JOB, method_detach, CONFIGURE, PARTITION) \
         X("Move", "sssuts", IN("s", what, "s", from, "s", to, "u", flags, "t", if_generation, "s", reason), JOB, method_move, CONFIGURE, MOVE) \

@@ -68,6 +68,7 @@ int method_undo(sd_bus_message *call, void *userdata, sd_bus_error *error);
 
 /* change.c: verbs that write definitions */
 int method_set(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_revert(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_remove(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_apply(sd_bus_message *call, void *userdata, sd_bus_error *error);
 

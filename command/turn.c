@@ -14,7 +14,7 @@
 #define PATIENCE 5000000u      /* us that a job waits for its turn */
 
 static bool writes_a_set(const struct job *j) {
-        return !ulv_streq(j->verb, "set") && !ulv_streq(j->verb, "attach") && !ulv_streq(j->verb, "detach");
+        return !ulv_streq(j->verb, "set") && !ulv_streq(j->verb, "revert") && !ulv_streq(j->verb, "attach") && !ulv_streq(j->verb, "detach");
 }
 
 /* Whom j waits for: a job that has its turn, or that came before and waits itself. NULL: it may go. */

@@ -401,3 +401,41 @@ int ulv_bundle_parse(const char *buf, size_t len, struct ulv_bundle **ret,
                 *ret = ulv_steal(b);
         return r;
 }
+
+/* partitions/NAMEsuffix */
+static const struct ulv_source *find_file(const struct ulv_bundle *b, const char *name, const char *suffix) {
+        char path[sizeof("partitions/") + ULV_NAME_MAX + sizeof(".partition.d/" ULV_SET_DROP_IN)] = "partitions/";
+        const struct ulv_source key = { .file = path };
+
+        if (!ulv_name_is_valid(name))
+                return NULL;
+        memcpy(path + strlen("partitions/"), name, strlen(name));
+        memcpy(path + strlen("partitions/") + strlen(name), suffix, strlen(suffix) + 1);
+        return bsearch(&key, b->files, b->n_files, sizeof(key), by_file);
+}
+
+const struct ulv_source *ulv_bundle_set_drop_in(const struct ulv_bundle *b, const char *name) {
+        return find_file(b, name, ".partition.d/" ULV_SET_DROP_IN);
+}
+
+int ulv_bundle_definition_as_written(const struct ulv_bundle *b, const char *name, struct ulv_definition **ret) {
+        const struct ulv_source *first = find_file(b, name, ".partition"), *set = ulv_bundle_set_drop_in(b, name), *template = NULL;
+        struct ulv_source *v;
+        size_t n = 0;
+        int r;
+
+        if (!first || !set)
+                return 1;
+        r = find_template(b, first, &template);
+        if (r < 0)
+                return r;
+        v = calloc(1 + count_drop_ins(b, (size_t) (first - b->files)), sizeof(*v));
+        if (!v)
+                return -ENOMEM;
+        for (const struct ulv_source *f = first; f <= first + count_drop_ins(b, (size_t) (first - b->files)); f++)
+                if (f != set)
+                        v[n++] = *f;
+        r = ulv_definition_parse_with(template, v, n, ret, NULL);
+        free(v);
+        return r;
+}

@@ -48,3 +48,8 @@ int ulv_bundle_parse(const char *buf, size_t len, struct ulv_bundle **ret,
 void ulv_bundle_free(struct ulv_bundle *b);
 ULV_DEFINE_CLEANUP(struct ulv_bundle, ulv_bundle_free)
 const struct ulv_definition *ulv_bundle_definition(const struct ulv_bundle *b, const char *name);
+/* What it would be without its drop-in of `uvctl set` (ULV_SET_DROP_IN). 0; 1 = it has none, or can't be without it; -ENOMEM. */
+#define ULV_SET_DROP_IN "50-set.conf"
+int ulv_bundle_definition_as_written(const struct ulv_bundle *b, const char *name, struct ulv_definition **ret) ULV_MUST_CHECK;
+/* The drop-in; NULL: it has none. */
+const struct ulv_source *ulv_bundle_set_drop_in(const struct ulv_bundle *b, const char *name);

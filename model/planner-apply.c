@@ -262,27 +262,37 @@ static int check_limits(struct planner *p) {
         return 0;
 }
 
-int ulv_plan_apply(struct planner *p) {
+/* Of a revert only the partition's definition counts; what else isn't applied yet isn't its business. */
+static int apply_all(struct planner *p, bool *fits) {
+        const char *only = p->r->name && p->r->name[0] ? p->r->name : NULL;
         struct world rest;
-        bool fits = true;
-        int r;
+        int r = only ? 0 : ulv_plan_policy(p);
 
-        r = ulv_plan_policy(p);
         ulv_plan_remember_idle(p);      /* also what the host and the pool have just given up */
         for (size_t i = 0; r == 0 && i < p->b->n_definitions; i++)
-                r = apply_definition(p, p->b->definitions[i]);
+                if (!only || ulv_streq(p->b->definitions[i]->name, only))
+                        r = apply_definition(p, p->b->definitions[i]);
         if (r != 0 || p->trial)
                 return r;
         r = ulv_world_copy(&rest, &p->w);
         if (r < 0)
                 return r;
         for (size_t i = 0; r == 0 && i < p->b->n_definitions; i++)
-                r = look_ahead(p, p->b->definitions[i], &rest, &fits);
+                if (!only || ulv_streq(p->b->definitions[i]->name, only))
+                        r = look_ahead(p, p->b->definitions[i], &rest, fits);
         ulv_world_done(&rest);
-        if (r == 0)
-                r = ulv_ledger_each_partition(p->l, apply_orphan, p);
-        if (r == 0)
-                r = check_limits(p);
+        for (size_t i = 0; r == 0 && !only && i < p->b->n_definitions; i++)
+                r = ulv_plan_kept(p, p->b->definitions[i]);
+        return r != 0 || only ? r : ulv_ledger_each_partition(p->l, apply_orphan, p);
+}
+
+int ulv_plan_apply(struct planner *p) {
+        bool fits = true;
+        int r = apply_all(p, &fits);
+
+        if (r != 0 || p->trial)
+                return r;
+        r = check_limits(p);
         if (r == 0)
                 ulv_plan_summary(p, fits);
         return r;

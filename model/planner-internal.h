@@ -20,6 +20,7 @@
  *   planner-channel.c   channels: made when both definitions say so
  *   planner-apply.c     a whole bundle
  *   planner-policy.c    its host and pool
+ *   planner-kept.c      what `uvctl set` has set otherwise than its definitions say
  *   planner-summary.c   what it takes, in one line
  *   planner-refuse.c    shortages told, commands that help found
  *   planner-isolation.c what the machine could enforce, and who requires it */
@@ -173,6 +174,9 @@ int ulv_plan_attach(struct planner *p) ULV_MUST_CHECK;
 int ulv_plan_channels_start(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK;
 /* Claims and releases what differs from what it holds: 0. */
 int ulv_plan_channels_live(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK;
+
+/* --- planner-kept.c ------------------------------------------------------------------------------ */
+int ulv_plan_kept(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK;
 
 /* --- planner-refuse.c ---------------------------------------------------------------------------- */
 /* Refuses: `what` is the first line, each shortage a reason, and the first gets a try. d: whose need it is. */

@@ -23,7 +23,8 @@ enum ulv_request_verb {
         ULV_REQUEST_ATTACH,     /* name, other (a label): claim this mount or device, as the bundle defines it */
         ULV_REQUEST_DETACH,     /* name, other: release it; the bundle doesn't define it any more; force: whoever uses it */
         ULV_REQUEST_APPLY,      /* bring ledger to bundle: define, redefine, resize live ones to the definition, host and
-                                   pool to the policy; prune: remove what has no definition (only if not live) */
+                                   pool to the policy; prune: remove what has no definition (only if not live). name not "" or NULL:
+                                   only this definition */
         ULV_REQUEST_REMOVE,     /* name: remove its definition from the ledger */
 };
 

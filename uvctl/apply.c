@@ -85,7 +85,9 @@ static int preview(struct uvctl *u, int bundle, bool replace, bool *ret_empty) {
         if (r != 0)
                 return r;
         r = u->output == OUTPUT_JSON ? 0 : plan_show(u, &p);
-        *ret_empty = p.n_lines == 0;
+        *ret_empty = true;
+        for (size_t i = 0; i < p.n_lines; i++)
+                *ret_empty = *ret_empty && ulv_streq(p.lines[i].action, "kept");
         plan_done(&p);
         return r;
 }
@@ -193,19 +195,6 @@ int verb_verify(struct uvctl *u, int argc, char **argv) {
         return r != 0 ? r : bad > 0 ? ULV_EXIT_FAILED : ULV_EXIT_OK;
 }
 
-/* The files in force are read by operations; here they are only looked at for what a hand may have missed. */
-static int apply_in_force(struct uvctl *u) {
-        _cleanup_free_ char *path = files_configuration(u);
-        struct file_set f;
-
-        if (path && !u->quiet && files_load(u, path, &f) == 0) {
-                tell_set_wins(u, &f, false);
-                files_done(&f);
-        }
-        u->diag = (struct ulv_diag) { 0 };
-        return files_apply(u, NULL, false, "apply");
-}
-
 int verb_apply(struct uvctl *u, int argc, char **argv) {
         struct file_set f;
         char command[200];
@@ -213,7 +202,7 @@ int verb_apply(struct uvctl *u, int argc, char **argv) {
         int r;
 
         if (argc == 0)
-                return apply_in_force(u);
+                return files_apply(u, NULL, false, "apply");
         (void) snprintf(command, sizeof(command), "apply %.180s", argv[0]);
         r = files_load(u, argv[0], &f);
         if (r != 0)
@@ -223,8 +212,6 @@ int verb_apply(struct uvctl *u, int argc, char **argv) {
         if (r == 0 && bad > 0)
                 r = fail(u, ULV_EXIT_FAILED, "nothing was changed: the files have errors", "they are listed above", "");
         /* What has no file here stays as it is, unless --prune says that these are all there are. */
-        if (r == 0)
-                tell_set_wins(u, &f, false);
         if (r == 0)
                 r = files_apply(u, &f, f.directory && given(u, OPT_PRUNE), command);
         files_done(&f);

@@ -160,6 +160,17 @@ int verb_set(struct uvctl *u, int argc, char **argv) {
         return r;
 }
 
+int verb_revert(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = client_new(u, "Revert", &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "suts", argv[0], (uint32_t) job_flags(u), u->if_generation, u->reason);
+        return r < 0 ? fail_errno(u, r, "make a call") : job_run(u, m);
+}
+
 static int call_attach(struct uvctl *u, const char *method, char **argv) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;

@@ -231,10 +231,8 @@ int verb_edit(struct uvctl *u, int argc ULV_UNUSED, char **argv) {
                 return 0;
         }
         (void) snprintf(command, sizeof(command), "edit %.64s", argv[0]);
-        if (r == 0) {
-                tell_set_wins(u, &f, true);
+        if (r == 0)
                 r = files_apply(u, &f, false, command);
-        }
         files_done(&f);
         edit_done(&e, r != 0 && keep_text(&e, text, len));
         return r;

@@ -30,9 +30,6 @@ int files_check(struct uvctl *u, const struct file_set *f, struct json *json, un
 
 /* hand-edit.c. If u->diag says that this partition isn't there, but its file is: that it must be applied. */
 void tell_unapplied(struct uvctl *u, const char *name);
-/* Values of definitions that a drop-in of `uvctl set` overrides, on standard error: where the definition was
- * edited after it, or always. */
-void tell_set_wins(const struct uvctl *u, const struct file_set *f, bool always);
 
 /* Plan, question, transaction: what apply and edit end in. f NULL: the files in force. */
 int files_apply(struct uvctl *u, const struct file_set *f, bool replace, const char *command) ULV_MUST_CHECK;

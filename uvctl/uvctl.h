@@ -121,6 +121,7 @@ void disable_removed(const struct uvctl *u, const char *name);
 int systemctl(const char *verb, const char *unit, bool quiet);  /* waits for it; quiet: asks nobody, says nothing. 0 or -errno */
 int verb_kill(struct uvctl *u, int argc, char **argv);
 int verb_set(struct uvctl *u, int argc, char **argv);
+int verb_revert(struct uvctl *u, int argc, char **argv);
 int verb_attach(struct uvctl *u, int argc, char **argv);
 int verb_detach(struct uvctl *u, int argc, char **argv);
 int verb_move(struct uvctl *u, int argc, char **argv);

@@ -75,16 +75,23 @@ typing() { local keys=$1; shift; printf "$keys" | script -qec "$*" /dev/null; }
     uv apply -y; uv start fresh
 }
 
-@test "an edit that a drop-in of set overrides is told by apply and edit; without an edit, nothing is" {
+@test "what set has set over the files is told by plan, apply and edit, changes nothing, and goes with revert" {
     sim web Share=1 256M; sed -i 's/^Size=.*/&\nSizeMax=1G/' "$ROOT/etc/ultravisor/partitions/web.partition"
-    uv apply -y; uv set web memory=512M
-    run uv apply -y; [[ "$output" != *"doesn't count"* ]]
+    uv apply -y; uv start web; run uv plan; [ "$output" = "Nothing to do." ]
+    uv set web memory=512M; uv set web tasks=100
+    kept="web  kept  memory set to 512M by 50-set.conf, 256M without it; tasks 4096 -> 100 by 50-set.conf (uvctl revert web)"
+    for i in 1 2; do run uv apply; [ "$status" = 0 ]; [ "$output" = "$kept"$'\n'"Nothing to do." ] || { echo "$output"; false; }; done
     sed -i 's/^Size=.*/Size=384M/' "$ROOT/etc/ultravisor/partitions/web.partition"
-    run uv apply -y
-    [[ "$output" == *"web: Size=384M (web.partition:"*") doesn't count: 50-set.conf:"*" of \`uvctl set\` says 512M"* ]]
-    [[ "$output" == *"try: uvctl set web memory=384M"* ]]
-    uv reload
-    EDITOR="sed -i s/Size=384M/Size=320M/" run uv edit -y web; [[ "$output" == *"Size=320M"*"doesn't count"* ]]
+    run uv apply -y; [[ "$output" == *"set to 512M by 50-set.conf, 384M without it"* ]]
+    EDITOR="sed -i s/Size=384M/Size=320M/" run uv edit -y web; [[ "$output" == *"320M without it"* ]]
+    [ "$(field web MemoryWanted)" = $((512 << 20)) ]
+    run uv revert -n web; [[ "$output" == *"web  change  memory 512M -> 320M, tasks 100 -> 4096"*"live"* ]]
+    id=$(uv revert web | grep -o 'uvctl undo .*' | cut -d' ' -f3)
+    [ "$(field web MemoryReached)" = $((320 << 20)) ]; [ ! -e "$ROOT/etc/ultravisor/partitions/web.partition.d" ]
+    run uv plan; [ "$output" = "Nothing to do." ]
+    refused 6 revert web; [[ "${lines[0]}" == "web has nothing to revert" ]]
+    refused 4 revert nosuch
+    uv undo "$id"; [ "$(field web MemoryReached)" = $((512 << 20)) ]; [ -e "$ROOT/etc/ultravisor/partitions/web.partition.d/50-set.conf" ]
 }
 
 @test "edit of a file with a hand edit that doesn't count yet says so once, and doesn't ask again" {
