@@ -4,7 +4,7 @@
  * administrator's terminal can type into it (TIOCSTI) and paint on it, and a file's descriptor says more
  * than its bytes. So standard input, output and error are new: one pty if both our input and output are a
  * terminal, else three pipes; and uvctl carries the bytes over until the command ended and its output
- * is read.
+ * is read. Inside, uv-init puts a pty of the container's own /dev/pts behind ours, and only relays.
  *
  * On a pty everything goes through as it is: that is what a shell or an editor inside needs, and why one
  * doesn't look at untrusted output with it. Pipes that end on a terminal go through text_safe() like logs,
@@ -18,6 +18,8 @@
 #include "uvctl/uvctl.h"
 
 #define CHUNK 16384
+#define STEP_MSEC 10
+#define PATIENCE_MSEC 500
 
 /* Bytes on their way from one descriptor to another. */
 struct stream {
@@ -32,6 +34,7 @@ struct stream {
 struct exec {
         struct uvctl *u;
         bool pty, answered;
+        unsigned patience;      /* rounds of STEP_MSEC that typing still waits for the pty to be raw */
         int code;               /* of the call */
         int status;             /* of the command */
         int inside[3];          /* what the partition gets */
@@ -63,6 +66,7 @@ static int open_pty(struct exec *x) {
         if (x->inside[1] < 0 || x->inside[2] < 0)
                 return -errno;
         copy_window_size(x);
+        x->patience = PATIENCE_MSEC / STEP_MSEC;
         x->in = (struct stream) { .from = STDIN_FILENO, .to = x->master };
         x->out = (struct stream) { .from = x->master, .to = STDOUT_FILENO };
         return 0;
@@ -219,11 +223,21 @@ static void move(struct stream *s, short revents) {
                 read_stream(s);
 }
 
+/* uv-init makes the pty raw, and puts one of the container's own behind it: what is typed before that would be echoed twice,
+ * and an end of file be taken for one of the line. One from before an upgrade doesn't: then it is waited for in vain. */
+static bool may_type(struct exec *x) {
+        struct termios t;
+
+        if (x->patience > 0 && (tcgetattr(x->master, &t) < 0 || !(t.c_lflag & ICANON)))
+                x->patience = 0;
+        return x->patience == 0;
+}
+
 /* One round of waiting and moving. Returns 0, or how it ended early. */
 static int step(struct exec *x) {
         enum { BUS, IN, OUT, ERR, SIGNALS, MAX };
         struct pollfd p[MAX];
-        bool resized = false;
+        bool resized = false, typing = may_type(x);
         int r, events;
 
         while ((r = sd_bus_process(x->u->bus, NULL)) > 0)
@@ -234,12 +248,14 @@ static int step(struct exec *x) {
                 return 0;
         events = sd_bus_get_events(x->u->bus);
         p[BUS] = (struct pollfd) { .fd = sd_bus_get_fd(x->u->bus), .events = (short) ULV_MAX(events, 0) };
-        p[IN] = wish(&x->in);
+        p[IN] = typing ? wish(&x->in) : (struct pollfd) { .fd = -1 };
         p[OUT] = wish(&x->out);
         p[ERR] = wish(&x->err);
         p[SIGNALS] = (struct pollfd) { .fd = x->terminal.signals, .events = POLLIN };
-        if (poll(p, MAX, -1) < 0)
+        r = poll(p, MAX, typing ? -1 : STEP_MSEC);
+        if (r < 0)
                 return errno == EINTR ? 0 : fail_errno(x->u, -errno, "wait");
+        x->patience -= r == 0 && x->patience > 0;
         move(&x->in, p[IN].revents);
         move(&x->out, p[OUT].revents);
         move(&x->err, p[ERR].revents);

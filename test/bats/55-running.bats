@@ -5,7 +5,7 @@ load ../lib/uv
 setup_file() {
     instance_up "$PART"
     busybox_root "$ROOT/tree"
-    for a in seq stty tar yes tty; do ln -sf busybox "$ROOT/tree/bin/$a"; done
+    for a in seq stty tar yes tty mkfifo ln; do ln -sf busybox "$ROOT/tree/bin/$a"; done
     container box 'sh -c "trap \"exit 0\" TERM; echo box is up; while :; do sleep 0.1 & wait $!; done"'
     uv apply -y
     uv start box
@@ -107,6 +107,56 @@ has() { grep -qF -- "$1" "$2"; }
     # fd 0 of script is a pipe: what is typed into its pty.
     run bash -c 'echo "[ -t 0 ] && echo yes-a-tty; echo t=\$TERM; exit 3" | TERM=vt220 script -qec "$ULV_BIN/uvctl --root $ROOT shell box" /dev/null'
     [ "$status" = 3 ]; [[ "$output" == *t=vt220* ]]; [[ "$output" == *yes-a-tty* ]]
+}
+
+on_terminal() { script -qec "stty cols 91 rows 33; '$ULV_BIN/uvctl' --root '$ROOT' $*" /dev/null </dev/null; }
+
+@test "on a terminal a program has one of the container's own /dev/pts, its user's; nothing is left of it" {
+    run on_terminal "exec box -- sh -c 'tty; stty size; ls -ln /dev/pts/0'"
+    [[ "$output" == *"/dev/pts/0"*"33 91"*"crw--w----"*" 0 "* ]]
+    run on_terminal "exec --user www box -- sh -c 'ls -ln \$(tty)'"; [[ "$output" == *" 33 "*"/dev/pts/0"* ]]
+    [ "$(ls "/proc/$(field box Leader)/root/dev/pts")" = ptmx ]
+    # The status is the program's, its end by a signal too; all that it wrote comes.
+    run -137 on_terminal "exec box -- sh -c 'kill -9 \$\$'"
+    run -127 on_terminal "exec box -- nosuch"; [[ "$output" == *"no such program"* ]]
+    [ "$(on_terminal "exec box -- seq 30000" | tr -d '\r\0' | tail -n 1)" = 30000 ]
+    [ "$(uv exec box ps | grep -c uv-init)" = 1 ]
+}
+
+@test "job control and the window's size, as it changes; who hangs up ends the session" {
+    cat >"$ROOT/typist.py" <<'PY'
+import fcntl, os, pty, re, select, struct, sys, termios, time
+def read(until):
+    seen = b""
+    end = time.time() + 10
+    while not re.search(until, seen):
+        if time.time() > end or not select.select([fd], [], [], 10)[0]: sys.exit("no %r in %r" % (until, seen))
+        seen += os.read(fd, 4096)
+    return seen
+pid, fd = pty.fork()
+if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])
+assert b"job control" not in read(b"# ")
+os.write(fd, b"sleep 1000\n"); time.sleep(0.3); os.write(fd, b"\x1a"); read(b"Stopped")
+os.write(fd, b"jobs\n"); read(b"sleep 1000\r\n")
+os.write(fd, b"fg\n"); time.sleep(0.3); os.write(fd, b"\x03"); read(b"# ")
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 123, 0, 0)); time.sleep(0.3)
+os.write(fd, b"stty size\n"); read(b"44 123")
+os.write(fd, b"sleep 2000\n"); time.sleep(0.3); os.close(fd); os.waitpid(pid, 0)
+PY
+    python3 "$ROOT/typist.py" "$ULV_BIN/uvctl" --root "$ROOT" exec box -- sh -i
+    wait_for 5 eval '! uv exec box ps | grep -qE "sleep 2000|sh -i"'
+}
+
+@test "a /dev/pts that the container's root has made of something else: no terminal, said, and the command runs" {
+    local what
+    for what in 'mkfifo /dev/pts/ptmx' 'ln -s /etc/passwd /dev/pts/ptmx' 'echo x >/dev/pts/ptmx' true; do
+        container odd "/bin/sh -c 'mount -t tmpfs none /dev/pts && { $what; }; trap \"exit 0\" 37; while :; do sleep 1 & wait \$!; done'" 
+        printf 'Init=yes\n' >>"$ROOT/etc/ultravisor/partitions/odd.partition"
+        uv apply -y -q; uv start -q odd
+        run timeout 20 bash -c "$(declare -f on_terminal); on_terminal \"exec odd -- sh -c 'echo ran; exit 5'\""
+        echo "$what: $output"; [ "$status" = 5 ]; [[ "$output" == *"no pseudo-terminal in /dev/pts"*ran* ]]
+        uv stop -q --force odd
+    done
 }
 
 reader() { container "$1" 'sh -c "trap \"exit 0\" TERM; echo ready; while :; do read -r x && echo got \$x; done"'; uv apply -y; uv start "$1"; wait_for 5 eval 'uv logs '"$1"' | grep -q ready'; }

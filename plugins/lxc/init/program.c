@@ -95,7 +95,7 @@ static int exec_shell(const char *path) {
 }
 
 /* In the child. Returns only with an errno. */
-static int become_program(const struct program *p) {
+static int become_program(const struct program *p, int status_fd) {
         struct identity id;
         sigset_t none;
         bool shell;
@@ -112,6 +112,9 @@ static int become_program(const struct program *p) {
         if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
                 return errno;
         if ((r = become(&id)) != 0)
+                return r;
+        /* A terminal from outside: from here on there are two of us, of which the program is the one that comes back. */
+        if (p->stdio && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && (r = terminal_begin(status_fd)) != 0)
                 return r;
         /* As the user, so that nobody is put where he may not go. */
         shell = strcmp(p->argv[0], ULV_PORT_SHELL) == 0;
@@ -144,7 +147,11 @@ int program_start(const struct program *p, pid_t *ret_pid) {
         if (pid == 0) {
                 /* Above what place_stdio() fills. */
                 int fd = fcntl(status[1], F_DUPFD_CLOEXEC, 10);
-                error = fd < 0 ? errno : become_program(p);
+                error = fd < 0 ? errno : 0;
+                if (fd >= 0) {
+                        (void) close(status[1]);
+                        error = become_program(p, fd);
+                }
                 if (write(fd < 0 ? status[1] : fd, &error, sizeof(error)) < 0)
                         _exit(126);
                 _exit(127);

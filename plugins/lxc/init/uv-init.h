@@ -29,6 +29,11 @@ struct program {
         const int *stdio;               /* three fds, or NULL: our own */
 };
 
+/* terminal.c: makes a terminal of the container's own for the program that this process, which has one of the host's as
+ * 0 and 1, is about to be. Returns in the program's process, with the new one as 0, 1 and (where it was one) 2, or, where
+ * there is none to be had, in the only one, as it was: 0, or an errno. status_fd: not the relay's to keep. */
+int terminal_begin(int status_fd);
+
 /* copy.c: argv of ULV_PORT_COPY. */
 _Noreturn void copy_main(const char *const *argv);
 
