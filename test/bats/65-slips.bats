@@ -77,7 +77,7 @@ typing() { local keys=$1; shift; printf "$keys" | script -qec "$*" /dev/null; }
 
 @test "what set has set over the files is told by plan, apply and edit, changes nothing, and goes with revert" {
     sim web Share=1 256M; sed -i 's/^Size=.*/&\nSizeMax=1G/' "$ROOT/etc/ultravisor/partitions/web.partition"
-    uv apply -y; uv start web; run uv plan; [ "$output" = "Nothing to do." ]
+    uv stop -q -a; uv apply -y -q --prune; uv start web; run uv plan; [ "$output" = "Nothing to do." ]
     uv set web memory=512M; uv set web tasks=100
     kept="web  kept  memory set to 512M by 50-set.conf, 256M without it; tasks 4096 -> 100 by 50-set.conf (uvctl revert web)"
     for i in 1 2; do run uv apply; [ "$status" = 0 ]; [ "$output" = "$kept"$'\n'"Nothing to do." ] || { echo "$output"; false; }; done
