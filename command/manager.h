@@ -51,6 +51,9 @@ struct manager {
 
 uint64_t manager_now(const struct manager *m, clockid_t clock);
 
+/* images.c: ulv_plan_make(), with what the planner has to know of the machine. */
+int manager_plan(const struct manager *m, const struct ulv_ledger *l, const struct ulv_bundle *b, const struct ulv_request *request, struct ulv_plan **ret) ULV_MUST_CHECK;
+
 /* mirror.c */
 int mirror_start(struct manager *m) ULV_MUST_CHECK;
 void mirror_done(struct manager *m);

@@ -66,7 +66,7 @@ static int preview_item(struct job *j, struct item *i, struct ulv_ledger *l, str
         struct ulv_plan *p = NULL;
         int r;
 
-        r = ulv_plan_make(l ? l : m->ledger, j->candidate ? j->candidate : m->bundle, &i->request, &p);
+        r = manager_plan(m, l ? l : m->ledger, j->candidate ? j->candidate : m->bundle, &i->request, &p);
         if (r < 0)
                 return r;
         if (r > 0)

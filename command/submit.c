@@ -294,7 +294,7 @@ static void submit(struct manager *m, struct item *i) {
                         not_sent(m, i, r);
                 return;
         }
-        r = ulv_plan_make(m->ledger, j->candidate ? j->candidate : m->bundle, &i->request, &plan);
+        r = manager_plan(m, m->ledger, j->candidate ? j->candidate : m->bundle, &i->request, &plan);
         if (r < 0)
                 end_errno(i, r);
         else if (r > 0)

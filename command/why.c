@@ -131,7 +131,7 @@ static struct question question_of(const struct ulv_request *r) {
 
 static int why_reasons(struct manager *m, const struct ulv_bundle *b, const struct ulv_request *request, struct why *w) {
         struct ulv_plan *p = NULL;
-        int r = ulv_plan_make(m->ledger, b, request, &p);
+        int r = manager_plan(m, m->ledger, b, request, &p);
 
         if (r < 0)
                 return r;

@@ -26,7 +26,7 @@ static const struct { const char *path; uid_t uid; gid_t gid; mode_t mode; } dir
         { "var/lib/ultravisor", 0, 0, 0755 },
         { "var/lib/ultravisor/uvd", ULV_UID_UVD, ULV_UID_UVD, 0700 },
         { "var/lib/ultravisor/operations", ULV_UID_OPERATIONS, ULV_UID_OPERATIONS, 0700 },
-        { ULV_IMAGES, 0, 0, 0700 },
+        { ULV_IMAGES, 0, ULV_UID_COMMAND, 0710 },
         { ULV_WRITABLE, 0, 0, 0700 },
         { "var/log", 0, 0, 0755 },
         { ULV_LOG_DIR, 0, ULV_UID_COMMAND, 0750 },

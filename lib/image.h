@@ -2,8 +2,8 @@
 #pragma once
 
 /* Where images and writable layers lie, for uvctl, which fills them, and the container's monitor, which
- * mounts them. Both directories are root's, mode 0700: what a container's root makes set-user-id is no
- * host user's to reach.
+ * mounts them. Both directories are root's, and what is in them is root's alone to reach (store/ and
+ * writable/ 0700): what a container's root makes set-user-id is no host user's. uv-command may see which names there are.
  *
  *   ROOT/var/lib/ultravisor/images/            locked (flock): shared by a start while it pins, exclusive by a change
  *       NAME -> store/ID                       what the name means now; changed by one rename

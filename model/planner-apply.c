@@ -192,6 +192,8 @@ static int look_ahead(struct planner *p, const struct ulv_definition *d, struct 
 
         if (known && ulv_state_is_live(info.state))
                 return 0;
+        if (ulv_plan_lacks_image(p, d))
+                ulv_plan_line(p, d->name, "can't start", "", "there is no image %s (uvctl image build %s, or: uvctl image import)", d->image, d->image);
         p->trial = true;
         r = ulv_plan_define(p, d, &changed);
         p->trial = false;

@@ -175,6 +175,9 @@ int ulv_plan_channels_start(struct planner *p, const struct ulv_definition *d) U
 /* Claims and releases what differs from what it holds: 0. */
 int ulv_plan_channels_live(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK;
 
+/* Is the image that it starts from missing? */
+bool ulv_plan_lacks_image(const struct planner *p, const struct ulv_definition *d);
+
 /* --- planner-kept.c ------------------------------------------------------------------------------ */
 int ulv_plan_kept(struct planner *p, const struct ulv_definition *d) ULV_MUST_CHECK;
 

@@ -70,6 +70,21 @@ int ulv_plan_need_definition(struct planner *p, const char *name, const struct u
                                TEXT("write %s.partition, then uvctl apply", name));
 }
 
+bool ulv_plan_lacks_image(const struct planner *p, const struct ulv_definition *d) {
+        for (const char *const *v = p->r->missing; v && *v && d->image[0]; v++)
+                if (ulv_streq(*v, d->image))
+                        return true;
+        return false;
+}
+
+/* In the words of the monitor, which has the last one (plugins/lxc/image.c). */
+static int check_image(struct planner *p, const struct ulv_definition *d) {
+        if (!ulv_plan_lacks_image(p, d))
+                return 0;
+        return ulv_plan_refuse(p, ULV_EXIT_FAILED, TEXT("cannot start %s", d->name), TEXT("there is no image %s: uvctl image list shows what there is", d->image),
+                               TEXT("uvctl image build %s, or: uvctl image import", d->image));
+}
+
 /* --- start --------------------------------------------------------------------------------------------- */
 
 struct values ulv_plan_values(const struct ulv_definition *d) {
@@ -196,6 +211,8 @@ int ulv_plan_start(struct planner *p) {
                 return 0;
         }
         r = ulv_plan_need_definition(p, name, &d, &own);
+        if (r == 0)
+                r = check_image(p, d);
         if (r == 0)
                 r = ulv_plan_check_isolation(p, d);
         if (r == 0)

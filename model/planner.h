@@ -42,6 +42,7 @@ struct ulv_request {
         bool force, prune;
         unsigned restarts;                      /* START by Restart=: the number of it in a row, kept in the row; 0: a person's */
         uint64_t restarted;                     /* when, realtime us */
+        const char *const *missing;             /* START, APPLY: images that are named and aren't there, the last NULL; NULL: none */
         bool runtime;                           /* SET, MOVE, ATTACH, DETACH: until the next start only, the files stay as they are */
 };
 

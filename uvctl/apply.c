@@ -87,7 +87,7 @@ static int preview(struct uvctl *u, int bundle, bool replace, bool *ret_empty) {
         r = u->output == OUTPUT_JSON ? 0 : plan_show(u, &p);
         *ret_empty = true;
         for (size_t i = 0; i < p.n_lines; i++)
-                *ret_empty = *ret_empty && ulv_streq(p.lines[i].action, "kept");
+                *ret_empty = *ret_empty && (ulv_streq(p.lines[i].action, "kept") || ulv_streq(p.lines[i].action, "can't start"));
         plan_done(&p);
         return r;
 }

@@ -146,7 +146,12 @@ outside() { find "$ROOT/canary" -printf '%p %u %m %s %l\n' | sort; stat -c '%n %
 
 @test "a start from an image that isn't there: three lines with the name; nothing left" {
     small gone; sed -i 's/^Image=.*/Image=absent/' "$ROOT/etc/ultravisor/partitions/gone.partition"; uv apply -y
-    run uv start gone; [ "$status" = 1 ]; [[ "$output" == *"no image absent"*"uvctl image list"*"try: uvctl image build absent"* ]]
+    run uv plan; [[ "$output" == *"gone  can't start  there is no image absent (uvctl image build absent"* ]]
+    uv apply            # asks nobody: it is no change
+    run uv why start gone; [ "$status" = 1 ]; [[ "$output" == *"no image absent"*"try: uvctl image build absent"* ]]
+    run uv start -n gone; [ "$status" = 1 ]
+    n=$(uv history -l 1 -o name)
+    run uv start gone; [ "$status" = 1 ]; [ "$(uv history -l 1 -o name)" = "$n" ]; [[ "$output" == *"no image absent"*"uvctl image list"*"try: uvctl image build absent"* ]]
     [ -z "$(ls -A "$WRITABLE")" ]
     uv remove -q gone
 }
