@@ -93,6 +93,12 @@ static int on_written(sd_bus_message *reply, void *userdata, ULV_UNUSED sd_bus_e
                         job_answer_dry(j);
                 return 0;
         }
+        if (version == UINT64_MAX) {    /* the definitions have changed since what was planned on */
+                ulv_strbuf_reset(&j->plan);
+                ulv_bundle_free(ulv_steal(j->candidate));
+                again(j, j->begin);
+                return 0;
+        }
         /* A version that was known before wasn't made by this call: there was nothing to write. */
         if (version != m->version)
                 j->installed = version;
@@ -432,6 +438,7 @@ static void remove_go(struct job *j) {
         bool same;
         int r;
 
+        j->bundle = ulv_close(j->bundle);
         r = bundle_without(j, &j->bundle, &same);
         if (r < 0)
                 job_refuse_errno(j, r);
@@ -479,8 +486,10 @@ int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
                 ulv_diag_what(&d, ULV_EXIT_USAGE, "remove takes 1 to %u names", NAMES_MAX);
                 return ulv_bus_reply_diag(call, &d);
         }
-        if (!public_too_long(call, reason) && (j = job_new(pp->m, call, "remove", n, flags, if_generation, reason)) &&
-            name_all(j, names) && turn_take(j, remove_begin))
+        if (public_too_long(call, reason) || !(j = job_new(pp->m, call, "remove", n, flags, if_generation, reason)))
+                return 1;
+        j->begin = remove_begin;
+        if (name_all(j, names) && turn_take(j, remove_begin))
                 remove_begin(j);
         return 1;
 }
@@ -539,7 +548,7 @@ static void check(struct job *j) {
         sd_bus_message *ask = operations_call(j, "Check", check);
 
         if (ask)
-                send_call(j, ask, sd_bus_message_append(ask, "hb", j->bundle, (int) j->merge), on_checked);
+                send_call(j, ask, sd_bus_message_append(ask, "hb", j->given, (int) j->merge), on_checked);
 }
 
 int method_apply(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
@@ -563,8 +572,9 @@ int method_apply(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
         j->items[0].request = (struct ulv_request) { .verb = ULV_REQUEST_APPLY, .name = j->items[0].name, .other = j->items[0].other };
         j->items[0].request.prune = flags & ULV_FLAG_PRUNE;
         j->merge = !replace;
-        j->bundle = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        if (j->bundle < 0)
+        j->begin = check;
+        j->given = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (j->given < 0)
                 job_refuse_errno(j, -errno);
         else if (turn_take(j, check))
                 check(j);

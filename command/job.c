@@ -69,6 +69,7 @@ static void job_free(struct job *j) {
         sd_event_source_disable_unref(j->timer);
         ulv_strbuf_done(&j->plan);
         ulv_bundle_free(j->candidate);
+        (void) ulv_close(j->given);
         (void) ulv_close(j->bundle);
         free(j->items);
         free(j->reason);
@@ -147,7 +148,7 @@ struct job *job_new(struct manager *m, sd_bus_message *call, const char *verb, s
         }
         j = calloc(1, sizeof(*j));
         if (j)
-                *j = (struct job) { .m = m, .verb = verb, .flags = flags, .if_generation = if_generation, .bundle = -1, .n_items = n_items, .files_of = "" };
+                *j = (struct job) { .m = m, .verb = verb, .flags = flags, .if_generation = if_generation, .given = -1, .bundle = -1, .n_items = n_items, .files_of = "" };
         if (j && call) {
                 access_question(call, &j->q);
                 j->uid = public_uid(m, call);
@@ -254,6 +255,7 @@ static void finish(struct job *j, const char *state) {
         job_object_tell(j, NEWS_CHANGED);
         public_tell_job(j->m, j->id, j->state, j->text ? j->text : "");
         ulv_bundle_free(ulv_steal(j->candidate));
+        j->given = ulv_close(j->given);
         j->bundle = ulv_close(j->bundle);
 }
 

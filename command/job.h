@@ -57,8 +57,9 @@ struct job {
         sd_bus_message *reply;                  /* the call that is to be answered; NULL: it was */
         struct ulv_strbuf plan;                 /* as told to the caller */
         struct ulv_bundle *candidate;           /* apply: what is planned on instead of the set in force */
-        int bundle;                             /* apply, remove: memfd of the set to check, then to install; -1 */
+        int given, bundle;                      /* memfds; apply: what it came with; what is to be installed; -1 */
         bool merge;                             /* apply: over those in force */
+        void (*begin)(struct job *j);           /* apply, remove, move: the step to begin anew with, should the definitions change meanwhile */
         void (*again)(struct job *j);           /* the step to do again when operations is back */
         sd_event_source *timer;                 /* for that */
         uint64_t give_up_at;                    /* monotonic us, 0: operations wasn't missed yet */

@@ -67,6 +67,7 @@ static void move_go(struct job *j) {
         r = end_make(j->m, &i->request, i->name, -1, &ends[0], &d);
         if (r == 0)
                 r = end_make(j->m, &i->request, i->other, 1, &ends[1], &d);
+        j->bundle = ulv_close(j->bundle);
         if (r == 0)
                 r = bundle_with(j->m->bundle, ends, &j->bundle);
         free(ends[0].text);
@@ -108,6 +109,7 @@ int method_move(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
                 return 1;
         request.runtime = flags & ULV_FLAG_RUNTIME;
         j->items[0].request = request;
+        j->begin = move_begin;
         if (item_name(&j->items[0], from, to) && turn_take(j, move_begin))
                 move_begin(j);
         return 1;

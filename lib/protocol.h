@@ -71,8 +71,9 @@
  *   Reload() -> (b ok, t version, s problems)
  *   Status() -> (t version, b differ, s problems)        differ: the files on disk aren't the set in force
  *   Check(h bundle, b merge) -> (b ok, h merged, s problems)   a candidate: files of `bundle` over those in force
- *        (merge=false: instead of them). An empty memfd is the files on disk as they are now.
- *   Install(h bundle, a(ss) purposes) -> (t version)     re-checks, writes what differs from the set in force, makes it
+ *        (merge=false: instead of them). An empty memfd is the files on disk as they are now. merged: for Install()
+ *   Install(h bundle, a(ss) purposes) -> (t version)     2^64-1: the set in force isn't the one whose version the bundle has, and
+ *        that it was made from: it would take back what came since. Else re-checks, writes what differs from the set in force, makes it
  *        the set in force; refused (Conflict) where that would overwrite a hand edit that doesn't count yet. purposes:
  *        partition ("" = all) and transaction that its files are written for. That is noted before they are, and stays as
  *        long as the version is kept, unless it is taken back by Revert(); unsettled until Settle()

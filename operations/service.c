@@ -195,7 +195,7 @@ static int checked_set(struct service *s, const char *text, size_t len, bool ove
 
 static int method_check(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         struct service *s = userdata;
-        _cleanup_strbuf_ struct ulv_strbuf problems = { .max = PROBLEMS_MAX };
+        _cleanup_strbuf_ struct ulv_strbuf problems = { .max = PROBLEMS_MAX }, text_on = { .max = ULV_BUNDLE_MAX };
         _cleanup_free_ char *text = NULL;
         _cleanup_close_ int merged = -1;
         struct ulv_diag d = { 0 };
@@ -213,12 +213,14 @@ static int method_check(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_err
                 return ulv_bus_reply_diag(m, &d);
         if (r < 0 && r != -E2BIG)
                 return reply_errno(m, r);
+        if (r == 0)
+                r = ulv_bundle_build(s->in.in_force.files.version, candidate.files.files, candidate.files.n_files, &text_on);
+        if (r < 0 && r != -E2BIG)
+                return reply_errno(m, r);
         r = r == 0 ? 0 : 1;
-        if (ulv_memfd_sealed("ultravisor-bundle", r == 0 ? candidate.text : "", candidate.len, &merged) < 0) {
-                set_done(&candidate);
-                return reply_errno(m, -ENOMEM);
-        }
         set_done(&candidate);
+        if (ulv_memfd_sealed("ultravisor-bundle", ulv_strbuf_str(&text_on), text_on.len, &merged) < 0)
+                return reply_errno(m, -ENOMEM);
         return sd_bus_reply_method_return(m, "bhs", r == 0, merged, ulv_strbuf_str(&problems));
 }
 
@@ -311,6 +313,10 @@ static int method_install(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_e
         r = take_bundle(fd, &text, &len, &d);
         if (r == 0)
                 r = set_parse(text, len, &given, &d);
+        if (r == 0 && given.files.version != s->in.in_force.files.version) {
+                set_done(&given);
+                return sd_bus_reply_method_return(m, "t", UINT64_MAX);
+        }
         if (r == 0) {
                 r = install_candidate(&s->in, given.files.files, given.files.n_files, &candidate, &d);
                 set_done(&given);

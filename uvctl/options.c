@@ -34,7 +34,6 @@ const struct verb uvctl_verbs[] = {
         { "kill", verb_kill, "NAME", "send a signal to its first process (-s)", 1, 1, OPT_SIGNAL | OPT_OUTPUT },
         { "set", verb_set, "NAME KEY=VALUE...", "change it now: cores= share= memory= tasks= ...", 2, -1, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "revert", verb_revert, "NAME", "drop what set, move, attach wrote over its files", 1, 1, OPT_CHANGE | OPT_IF_GENERATION },
-        { "revert", verb_revert, "NAME", "drop what set, move, attach wrote over its files", 1, 1, OPT_CHANGE | OPT_IF_GENERATION },
         { "attach", verb_attach, "NAME WHAT", "give it mount=, device= or disk=, now (or detach)", 2, 2, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
         { "detach", verb_detach, "NAME LABEL", "take one away, now (--force: whoever uses it)", 2, 2, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME | OPT_FORCE | OPT_TOLD_ABOVE },
         { "move", verb_move, "KEY=AMOUNT FROM TO", "move cores, share or memory, as one transaction", 3, 3, OPT_CHANGE | OPT_IF_GENERATION | OPT_RUNTIME },
