@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What `status` and `show` tell from a partition's definition and its row together: its networks, and how
- * Restart= stands. When the next start is due is model/restart.c's to say, which uv-command goes by as well. */
+/* What `status` and `show` tell from a partition's definition and its row together: what it writes to,
+ * its networks, and how Restart= stands. When the next start is due is model/restart.c's to say, which uv-command goes by as well. */
 
 #include "uvctl/defined.h"
 
@@ -108,11 +108,36 @@ static void json_network(struct json *j, const struct ulv_network *n) {
         json_end(j);
 }
 
+/* --- files ---------------------------------------------------------------------------------------------- */
+
+/* A container's files are in a directory of the host's, which nothing of ours limits in size. */
+static void add_files(struct ulv_strbuf *b, const struct ulv_definition *d) {
+        const char *root = d->root ? d->root : "";
+
+        ulv_strbuf_addf(b, STATUS_LABEL, d->image[0] ? "Image" : "Root");
+        if (d->image[0])
+                ulv_strbuf_addf(b, "%s, %s", d->image, ulv_streq(d->writable, "kept") ? "what it writes is kept" : "what it writes goes with its end");
+        else
+                text_safe(b, root, strlen(root), false);
+        ulv_strbuf_add(b, "; no quota: it can fill the file system that this is on\n");
+}
+
+static void json_files(struct json *j, const struct ulv_definition *d) {
+        bool container = ulv_streq(d->type, "container");
+
+        json_string(j, "Image", d->image);
+        json_string(j, "Root", d->root ? d->root : "");
+        json_string(j, "Writable", container && d->image[0] ? d->writable : "");
+        json_string(j, "Quota", container ? "none" : "");
+}
+
 /* --- both ----------------------------------------------------------------------------------------------- */
 
 void defined_add(struct ulv_strbuf *b, const char *root, const struct part *p, const struct ulv_definition *d) {
         unsigned width = 0;
 
+        if (ulv_streq(d->type, "container"))
+                add_files(b, d);
         for (size_t i = 0; i < d->n_networks; i++)
                 width = ULV_MAX(width, (unsigned) strlen(d->networks[i].label));
         for (size_t i = 0; i < d->n_networks; i++)
@@ -123,6 +148,7 @@ void defined_add(struct ulv_strbuf *b, const char *root, const struct part *p, c
 }
 
 void defined_json(struct json *j, const struct part *p, const struct ulv_definition *d) {
+        json_files(j, d);
         json_array(j, "Networks");
         for (size_t i = 0; i < d->n_networks; i++)
                 json_network(j, &d->networks[i]);

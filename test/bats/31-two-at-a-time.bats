@@ -60,16 +60,16 @@ agree() { [ "$(in_file)" = "$(in_ledger)" ]; }
     local delay c o a
     for ((k = 0; k < 150; k++)); do sim "many$k" Share=0.01 64M; done; sim two Share=0.2 64M; uv apply -y -q
     mkdir "$ROOT/mine"
-    for delay in 006 010 014 018; do
+    for delay in 008 014; do
         c=$(pids_of uv-command); o=$(pids_of uv-operations)
-        printf '[Partition]\nType=sim\n[CPU]\nShare=0.%s\n[Memory]\nSize=64M\n' "1$delay" >"$ROOT/mine/web.partition"
+        printf '[Partition]\nType=sim\n[CPU]\nShare=0.%s\n[Memory]\nSize=64M\n' "1${delay#0}" >"$ROOT/mine/web.partition"
         "$ULV_BIN/uvctl" --root "$ROOT" apply -y -q "$ROOT/mine/web.partition" 3>&- & a=$!
         # The planner stands still somewhere between its question and its answer; who keeps the files comes back meanwhile, and finds the edit.
         sleep "0.$delay"; kill -STOP "$c"
-        sim two "Share=0.2$delay" 64M
+        sim two "Share=0.2${delay#0}" 64M
         kill -9 "$o"; wait_for 5 eval 'n=$(pids_of uv-operations); [ -n "$n" ] && [ "$n" != '"$o"' ]'; sleep 0.05
         kill -CONT "$c"; wait "$a"
-        grep -q "Share=0.2$delay" "$ROOT/etc/ultravisor/partitions/two.partition"
-        grep -q "Share=0.1$delay" "$ROOT/etc/ultravisor/partitions/web.partition"
+        grep -q "Share=0.2${delay#0}" "$ROOT/etc/ultravisor/partitions/two.partition"
+        grep -q "Share=0.1${delay#0}" "$ROOT/etc/ultravisor/partitions/web.partition"
     done
 }

@@ -28,6 +28,7 @@ outside() { find "$ROOT/canary" -printf '%p %u %m %s %l\n' | sort; stat -c '%n %
     [[ "$output" == *"Image=busybox"* && "$output" == *"nothing was changed"* ]]
     [ "$(field one State)" = running ]
     [ "$(uv exec one -- id -u)" = 0 ]
+    uv status one | grep -q "Image: busybox, what it writes is kept; no quota"; [ "$(uv status one -o json | jq -r '.[0].Quota')" = none ]
     [ "$(uv exec one -- hostname)" = one ]
     run uv new one --image busybox; [ "$status" = 6 ]; [[ "$output" == *"uvctl edit one"* ]]
     run uv new two --image busybox --share two; [ "$status" = 2 ]; [[ "$output" == *"two.partition"*"Share=two"* ]]
