@@ -41,7 +41,7 @@ musl = $(patsubst %.c,$(B)/musl/%.o,$(1))
 
 PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-kvm uv-monitor-sim uv-metrics uvguest
 SRC_uvctl := $(wildcard uvctl/*.c) $(COPY_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
-LIBS_uvctl := -lsystemd
+LIBS_uvctl := -Wl,-Bstatic -lexpat -Wl,-Bdynamic -lsystemd
 # Of the library, what lays a channel out.
 SRC_uvd := $(wildcard uvd/*.c) $(wildcard channel/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvd := -lsystemd -lsqlite3 -lseccomp
@@ -146,7 +146,7 @@ include install.mk
 
 # Packages (Debian 12). Installed only when one is missing; STAMP keeps a second run quick.
 BUILD_PACKAGES := gcc libc6-dev pkg-config libsystemd-dev libsqlite3-dev libseccomp-dev libcap-dev \
-        libnl-3-dev libnl-route-3-dev libmicrohttpd-dev libvirt-dev uthash-dev musl-tools
+        libnl-3-dev libnl-route-3-dev libmicrohttpd-dev libvirt-dev libexpat1-dev uthash-dev musl-tools
 RUN_PACKAGES := $(BUILD_PACKAGES) busybox-static
 TEST_PACKAGES := $(RUN_PACKAGES) clang libcmocka-dev bats jq strace sqlite3 groff mandoc binutils procps iproute2 \
         util-linux busybox-static mmdebstrap qemu-system-x86 libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libxml2-utils qemu-utils genisoimage ovmf mtools e2fsprogs squashfs-tools zsh apparmor python3-prometheus-client curl graphviz openssh-client dropbear-bin

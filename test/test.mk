@@ -10,6 +10,8 @@ SIM := $(patsubst test/sim/%.c,$(B)/test/%,$(SIM_SRC))
 
 LIBS_test-store := -lsqlite3
 LIBS_test-migrate := -lsqlite3
+LIBS_test-import := -lexpat
+LIBS_fuzz-import := -lexpat
 LIBS_test-monitor := -lsystemd
 LIBS_test-port-link := -lsystemd
 LIBS_test-metrics := -lsystemd -lmicrohttpd
@@ -41,7 +43,7 @@ $(SIM): $(B)/test/%: test/sim/%.c $(wildcard test/sim/*.inc) $(call obj,$(MODEL_
 # Each fuzz target defines LLVMFuzzerTestOneInput; test/fuzz/replay-main.c feeds it the corpus.
 $(FUZZ): $(B)/test/%: test/fuzz/%.c test/fuzz/replay-main.inc $(call obj,$(MODEL_SRC) $(BASE_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDHARDEN) $(FUZZ_EXTRA) -include test/fuzz/replay-main.inc -o $@ $< $(filter %.o,$^)
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) $(FUZZ_EXTRA) -include test/fuzz/replay-main.inc -o $@ $< $(filter %.o,$^) $(LIBS_$*)
 
 fuzz-build: $(FUZZ)
 .PHONY: fuzz-build

@@ -132,6 +132,7 @@ int verb_plan(struct uvctl *u, int argc, char **argv);
 int verb_verify(struct uvctl *u, int argc, char **argv);
 int verb_edit(struct uvctl *u, int argc, char **argv);          /* edit.c */
 int verb_new(struct uvctl *u, int argc, char **argv);           /* new.c */
+int verb_import(struct uvctl *u, int argc, char **argv);        /* import.c */
 int verb_image(struct uvctl *u, int argc, char **argv);         /* image.c */
 int verb_exec(struct uvctl *u, int argc, char **argv);          /* exec.c */
 int verb_copy(struct uvctl *u, int argc, char **argv);          /* copy.c */

@@ -62,7 +62,7 @@ Address=10.77.7.2/24"
 }
 teardown_file() {
     local status=0 n
-    for n in b c n u; do uv stop --force $n >/dev/null 2>&1 || true; done
+    for n in b c n u imported; do uv stop --force $n >/dev/null 2>&1 || true; done
     instance_down || status=1
     vm_bed_down || status=1
     [ -z "${BRIDGE:-}" ] || ip link del "$BRIDGE" || status=1
@@ -262,4 +262,28 @@ teardown_file() {
     [[ $output == *"that is for another type of partition"* ]]
     run -2 uv new d --type vm
     [[ $output == *"a VM boots from a disk's image or a kernel"* ]]
+}
+@test "uvctl import takes a domain of libvirt's: what can't be kept is named, and what is kept boots" {
+    cp "$BED/boot.raw" "$BED/import.raw"
+    printf '%s\n' "<domain type='qemu'><name>imported</name><memory unit='MiB'>64</memory><vcpu>1</vcpu><os><type machine='q35'>hvm</type></os><devices>" \
+        "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='$BED/import.raw'/><target dev='vda' bus='virtio'/></disk>" \
+        "<watchdog model='i6300esb'/></devices></domain>" >"$BED/imported.xml"
+    virsh define "$BED/imported.xml"
+    PATH=$BED/bin:$PATH
+    mkdir -p "$BED/bin"
+    printf '#!/bin/sh\nexec nsenter -t %s -m /usr/bin/virsh "$@"\n' "$(cat "$BED/pid")" >"$BED/bin/virsh"
+    chmod +x "$BED/bin/virsh"
+    run -0 uv import -n libvirt:imported
+    [[ $output == *"<watchdog>: not known to definitions"* ]]
+    [[ $output == *"File=$BED/import.raw"* ]]
+    run -4 uv status imported
+    uv import libvirt:imported
+    /usr/bin/nsenter -t "$(cat "$BED/pid")" -m /usr/bin/virsh undefine imported
+    uv start imported
+    wait_for 15 said imported "boot: 1"
+    run -6 uv import libvirt:imported
+    uv stop --force imported
+    run -4 uv import libvirt:nowhere
+    echo "$output"
+    [[ $output == *"failed to get domain 'nowhere'"* ]]
 }

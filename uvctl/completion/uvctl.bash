@@ -98,7 +98,7 @@ _uvctl() {
                 mapfile -t COMPREPLY < <(compgen -W "$names mount= device=/dev/ disk=" -- "$cur")
                 [[ ${COMPREPLY[0]-} == *[=/] ]] && compopt -o nospace
                 ;;
-        new) ;;
+        new | import) ;;
         set | move)
                 names=$(_uvctl_names)
                 mapfile -t COMPREPLY < <(compgen -W "$names cores= share= memory= tasks= io-read= io-write= iops-read= iops-write=" -- "$cur")

@@ -51,6 +51,7 @@ _uvctl() {
         attach) _uvctl_names; compadd -S '' -- mount= device=/dev/ disk= ;;
         copy) compadd -S '' -- ${(f)^"$(uvctl $root list -o name 2>/dev/null)"}:; _files ;;
         undo) compadd -- ${(f)"$(uvctl $root history -o name 2>/dev/null)"} ;;
+        import) compadd -S '' -- libvirt: ;;
         new | resources | graph | reload | version) ;;
         *) _uvctl_names ;;
         esac
