@@ -192,6 +192,25 @@ is_new() { local now; now=$(mine "$2" "$3"); [ -n "$now" ] && [ "$now" != "$1" ]
 }
 in_bed() { nsenter -t "$(cat "$BED/pid")" -m "$@"; }
 
+settled() { case $(field v State) in running | failed | defined) ;; *) return 1 ;; esac; }
+@test "kill -9 of its monitor, its uv-port or uvd in the middle of a start: a VM with all its channels, or none" {
+    local what delay n delays=0.15
+    [ -z "${LONG:-}" ] || delays="0.02 0.06 0.1 0.15 0.2 0.3 0.4 0.6"
+    for what in "uv-monitor-kvm v" "uv-port v" uvd; do
+        for delay in $delays; do
+            uv start --no-block -q v
+            sleep "$delay"
+            kill -9 $(mine $what) 2>/dev/null || true
+            wait_for 10 uv list
+            wait_for 20 settled
+            n=$(virsh list --all --name | grep -c -- -v || true)
+            echo "$what killed after $delay s: $(field v State), $(field v Result)"
+            if state v running; then [ "$n" = 1 ]; uv stop --force -q v; else [ "$n" = 0 ]; fi
+            [ ! -e "$ROOT/run/ultravisor/vm/v" ]
+        done
+    done
+}
+
 @test "the VM comes back to a container that runs: same memory, new epoch, nothing twice" {
     up v
     guest v '(uvguest serve &)'
