@@ -110,13 +110,11 @@ int bell_ring(const struct bell *b) {
         return 0;
 }
 
-void bell_clear(const struct bell *b) {
+bool bell_clear(const struct bell *b) {
         uint64_t n;
         struct iovec v = { &n, sizeof(n) };
 
-        /* EAGAIN: nothing rang. */
-        if (syscall(SYS_preadv2, b->own, &v, 1, -1L, -1L, RWF_NOWAIT) < 0)
-                return;
+        return syscall(SYS_preadv2, b->own, &v, 1, -1L, -1L, RWF_NOWAIT) > 0;
 }
 
 int bell_wait(const struct bell *b, int64_t timeout_usec) {

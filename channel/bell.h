@@ -29,7 +29,7 @@ void bell_close(struct bell *b);
 bool bell_may_block(const struct bell *b);
 /* Never blocks, but see above. */
 int bell_ring(const struct bell *b);
-/* Takes what rang, so that poll() sleeps again. */
-void bell_clear(const struct bell *b);
+/* Takes what rang, so that poll() sleeps again. false: nothing had. */
+bool bell_clear(const struct bell *b);
 /* Waits for the own bell; timeout_usec < 0: for ever. 0: it rang, 1: time over, -ECONNRESET: it won't any more. */
 int bell_wait(const struct bell *b, int64_t timeout_usec);

@@ -81,8 +81,8 @@ int ulv_channel_arm(struct ulv_channel *c, unsigned events) {
 int ulv_channel_disarm(struct ulv_channel *c) {
         want(&c->own->want_data, false);
         want(&c->own->want_space, false);
-        bell_clear(&c->bell);
-        return ++c->spurious > SPURIOUS_MAX ? channel_bad(c) : 0;
+        /* Who waits in vain for somebody who isn't there wasn't woken. */
+        return bell_clear(&c->bell) && ++c->spurious > SPURIOUS_MAX ? channel_bad(c) : 0;
 }
 
 static bool spin(struct ulv_channel *c, unsigned events, int64_t limit) {

@@ -221,6 +221,22 @@ static void waiting_ends_with_the_time(void **state) {
         done(&p);
 }
 
+static void who_waits_in_vain_however_often_has_no_bad_peer(void **state) {
+        struct pair p;
+        size_t len;
+        char b[8];
+        (void) state;
+
+        open_pair(&p, ULV_KIND_MESSAGE, SIZE);
+        bell_clear(&p.end[0]->bell);
+        for (unsigned i = 0; i < 10000; i++)
+                assert_int_equal(ulv_channel_wait(p.end[0], ULV_READABLE, 0), ULV_AGAIN);
+        assert_int_equal(ulv_channel_send(p.end[1], "x", 1, 0), 0);
+        assert_int_equal(ulv_channel_wait(p.end[0], ULV_READABLE, 0), 0);
+        assert_int_equal(ulv_channel_receive(p.end[0], b, sizeof(b), &len), 0);
+        done(&p);
+}
+
 static void a_region_is_shared_and_rings(void **state) {
         struct pair p;
         size_t a, b;
@@ -654,6 +670,7 @@ int main(void) {
                 cmocka_unit_test(a_stream_is_bytes),
                 cmocka_unit_test(an_awake_end_is_not_rung_and_a_sleeping_one_once),
                 cmocka_unit_test(waiting_ends_with_the_time),
+                cmocka_unit_test(who_waits_in_vain_however_often_has_no_bad_peer),
                 cmocka_unit_test(a_region_is_shared_and_rings),
                 cmocka_unit_test(who_closes_is_received_to_the_end),
                 cmocka_unit_test(a_peer_that_comes_back_is_told_once_and_nothing_of_before_is_read),
