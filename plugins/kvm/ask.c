@@ -24,6 +24,7 @@
 
 #define URI "qemu:///system"
 #define UNPLUG_PATIENCE 20000   /* ms: a guest lets go of a disk at once, or never */
+#define LIBVIRT_LEAST 9000000   /* 9.0.0 */
 #define END_TRIES 100           /* of 50 ms: libvirtd tidies up after a QEMU that was killed */
 
 /* --- in the child -------------------------------------------------------------------------------------------- */
@@ -152,6 +153,17 @@ static int detach(virConnectPtr c, virDomainPtr d, const char *alias, struct kvm
         return 0;
 }
 
+/* Of an older libvirt it isn't known what it makes of our XML: nothing is begun. */
+static bool is_too_old(virConnectPtr c, struct kvm_answer *a) {
+        unsigned long v = 0;
+
+        if (virConnectGetLibVersion(c, &v) < 0 || v >= LIBVIRT_LEAST)
+                return false;
+        a->outcome = KVM_FAILED;
+        (void) snprintf(a->text, sizeof(a->text), "libvirt %lu.%lu.%lu is older than 9.0, the least that this version knows", v / 1000000, v / 1000 % 1000, v % 1000);
+        return true;
+}
+
 static void serve(enum kvm_request request, const char *uuid, const char *xml, struct kvm_answer *a) {
         virConnectPtr c;
         virDomainPtr d;
@@ -172,6 +184,8 @@ static void serve(enum kvm_request request, const char *uuid, const char *xml, s
                 (void) end(c, uuid, a);
                 return;
         }
+        if (request == KVM_CREATE && is_too_old(c, a))
+                return;
         d = request == KVM_CREATE ? virDomainCreateXML(c, xml, VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_VALIDATE) : virDomainLookupByUUIDString(c, uuid);
         if (d && request == KVM_ATTACH)
                 attach(d, xml, a);

@@ -149,10 +149,10 @@ teardown_file() {
     virsh dumpxml "$(virsh list --name | grep -- -n)" | grep -q "driver name='qemu' type='raw'"
     [ -z "$(find "/proc/$(leader n)/fd" -lname /etc/shadow)" ]
 }
-@test "a disk is attached to it and taken away again under traffic, five times (RUNS), and nothing is left" {
+@test "a disk is attached to it and taken away again under traffic, five times (make long: 100), and nothing is left" {
     guest n 'while true; do dd if=/dev/zero of=/dev/vda bs=64k count=4 conv=fsync 2>/dev/null; done & true'
     before=$(ls -l "/proc/$(leader n)/fd" | wc -l)
-    for i in $(seq "${RUNS:-5}"); do
+    for i in $(seq $([ -n "${LONG:-}" ] && echo 100 || echo 5)); do
         uv attach n "disk=extra:$BED/data.raw:raw:ephemeral"
         uv status n | grep -q 'Disk: 1 of 1   extra  .*data.raw, read and write'
         uv detach n extra
@@ -172,6 +172,22 @@ teardown_file() {
     [ "$(guest n 'echo $(ls /sys/block)')" = "vda vdb" ]
     uv detach n extra
     [ "$(guest n 'echo $(ls /sys/block)')" = vda ]
+}
+@test "a monitor killed -9 while a disk comes or goes: in the end the ledger and QEMU say the same" {
+    has() { [ "$(virsh domblklist "$(virsh list --name | grep -- -n)" | grep -c vdb)" = "$1" ]; }
+    shown() { uv status n | grep -q "Disk: $1 of $1   extra" || [ "$1" = 0 ]; }
+    for delay in $([ -n "${LONG:-}" ] && echo 0.03 0.2) 0.1; do
+        uv attach --no-block n "disk=extra:$BED/data.raw:raw:ephemeral" >/dev/null
+        sleep $delay
+        kill -9 $(named uv-monitor-kvm n) || true
+        wait_for 15 shown 1
+        wait_for 5 has 1
+        uv detach --no-block n extra >/dev/null
+        sleep $delay
+        kill -9 $(named uv-monitor-kvm n) || true
+        wait_for 15 sh -c "! '$ULV_BIN/uvctl' --root '$ROOT' status n | grep -q ' extra '"
+        wait_for 5 has 0
+    done
 }
 @test "[Device]: a disk of the host's, attached and taken away; one that the host uses is refused" {
     loop=$(losetup -f --show "$BED/data.raw")
@@ -286,4 +302,15 @@ teardown_file() {
     run -4 uv import libvirt:nowhere
     echo "$output"
     [[ $output == *"failed to get domain 'nowhere'"* ]]
+}
+@test "no QEMU: a start says so and leaves nothing" {
+    disk b "$BED/boot.raw" raw ephemeral
+    touch "$BED/empty"
+    nsenter -t "$(cat "$BED/pid")" -m mount --bind "$BED/empty" /usr/bin/qemu-system-x86_64
+    run -1 uv start b
+    nsenter -t "$(cat "$BED/pid")" -m umount /usr/bin/qemu-system-x86_64
+    echo "$output"
+    [[ $output == *"No emulator found"* || $output == *"QEMU binary"* ]]
+    [ ! -e "$ROOT/run/ultravisor/vm/b" ]
+    not_there "$ROOT/var/lib/ultravisor/disks/b/life"
 }
