@@ -308,6 +308,29 @@ static void recovery(void) {
                median, figures[ULV_ARRAY_SIZE(figures) - 1]);
 }
 
+/* What is below /run is in memory on every machine, and its files are made without a disk's file system. In a mount
+ * namespace of our own, which the instance has too. */
+static void run_in_memory(void) {
+        char path[160];
+
+        snprintf(path, sizeof(path), "%s/run", inst.root);
+        if (mkdir(path, 0755) < 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount("run", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") < 0)
+                FAIL("a tmpfs at %s: %m", path);
+}
+
+static int stop(void) {
+        char path[160];
+
+        kill(inst.launch, SIGTERM);
+        waitpid(inst.launch, NULL, 0);
+        inst.launch = -1;
+        snprintf(path, sizeof(path), "%s/run", inst.root);
+        if (umount2(path, MNT_DETACH) < 0)
+                FAIL("%s: %m", path);
+        return instance_stop(&inst);
+}
+
 static void make_tree(void) {
         run("cd %s && mkdir -p tree/bin tree/proc tree/sys tree/dev tree/tmp tree/run tree/etc && cp /bin/busybox tree/bin/busybox && "
             "for a in sh sleep true; do ln -sf busybox tree/bin/$a; done && echo root:x:0:0::/:/bin/sh >tree/etc/passwd", inst.root);
@@ -358,6 +381,7 @@ int main(int argc, char **argv) {
         snprintf(part, sizeof(part), "[Machine]\nName=bench\nKind=part\nPrefix=bench\nUIDRanges=1-2047\n[Node \"0\"]\nCPUs=0-1\nMemory=%uM\n", memory_total());
         instance_make(&inst, "bench", lxc ? part
                                           : "[Machine]\nName=bench\nKind=imagined\n[Node \"0\"]\nCPUs=0-255\nMemory=256G\n");
+        run_in_memory();
         make_tree();
         define(count);
         instance_start(&inst);
@@ -370,5 +394,5 @@ int main(int argc, char **argv) {
         up_and_down();
         if (count > 64)
                 recovery();
-        return instance_stop(&inst);
+        return stop();
 }
