@@ -48,21 +48,19 @@ static int narrow_sets(const struct ulv_kept_right *kept, size_t n, enum ulv_sta
 
 /* Tries to take each dropped capability back. */
 static int prove(const struct ulv_kept_right *kept, size_t n, enum ulv_stage stage) {
-        int r = 0;
+        cap_t want = cap_get_proc();
+        int r = want ? 0 : -ENOMEM;
 
         for (cap_value_t cap = 0; r == 0 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
                 if (is_kept(kept, n, cap, stage))
                         continue;
-                cap_t want = cap_get_proc();
-                if (!want)
-                        return -ENOMEM;
-                if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) != 0)
+                if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) != 0 ||
+                    cap_set_flag(want, CAP_PERMITTED, 1, &cap, CAP_SET) < 0 || cap_set_flag(want, CAP_EFFECTIVE, 1, &cap, CAP_SET) < 0 ||
+                    cap_set_proc(want) == 0 ||
+                    cap_set_flag(want, CAP_PERMITTED, 1, &cap, CAP_CLEAR) < 0 || cap_set_flag(want, CAP_EFFECTIVE, 1, &cap, CAP_CLEAR) < 0)
                         r = -EPERM;
-                if (cap_set_flag(want, CAP_PERMITTED, 1, &cap, CAP_SET) < 0 ||
-                    cap_set_flag(want, CAP_EFFECTIVE, 1, &cap, CAP_SET) < 0 || cap_set_proc(want) == 0)
-                        r = -EPERM;
-                (void) cap_free(want);
         }
+        (void) cap_free(want);
         return r;
 }
 

@@ -214,7 +214,7 @@ static void furnish(struct lxc_build *b) {
 
         if (setns(b->leader_pidfd, CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWCGROUP) < 0)
                 fail_kernel(b, "entering the container's namespaces");
-        pid_t pid = fork();
+        pid_t pid = vfork();    /* we wait for it anyway, and a copy of our memory takes as long as all its mounts */
         if (pid < 0)
                 fail_kernel(b, "a process to furnish the container");
         if (pid == 0) {
