@@ -44,7 +44,7 @@ static struct ulv_channel *join(const char *name) {
         }
         if (r != 0)
                 (void) guest_fail("cannot use that channel", r == -ENOENT ? "this partition has no channel of that name" : result_text(r),
-                            "on the host: uvctl channel list");
+                            "on the host: uvctl channel list; in a VM there is to be a uvguest serve");
         return c;
 }
 

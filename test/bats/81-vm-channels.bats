@@ -126,6 +126,24 @@ a_program_dies_and_the_next_goes_on() { # FROM TO CHANNEL
     a_program_dies_and_the_next_goes_on w v pair
 }
 
+@test "a guest that writes nonsense into the memory ends the channel, and nothing else; its next program has it again" {
+    behind web 'uvguest cat feed >/tmp/got 2>/tmp/said'
+    at v 'uvguest send feed before'
+    wait_for 5 has web /tmp/got before
+    # The life of its own end, where the device's memory begins: a state that there isn't.
+    at v 'd=$(strings /sys/firmware/dmi/tables/DMI | sed -n s/.*channel=feed@//p); a=$(sed -n 3p /sys/bus/pci/devices/$d/resource | cut -d" " -f1); devmem $((a + 1536)) 64 0xffff'
+    behind web 'uvguest send feed more 2>>/tmp/said'
+    wait_for 5 says_at web /tmp/said 'broke the protocol'
+    kill_guests web
+    behind web 'uvguest cat bytes >/tmp/got'
+    at v 'uvguest send bytes other'
+    wait_for 5 has web /tmp/got other
+    kill_guests web
+    behind v 'uvguest cat feed 1 >/tmp/got'
+    at web 'uvguest send feed after'
+    wait_for 5 has v /tmp/got after
+}
+
 # mine PROGRAM [PARTITION]: pids of this instance, by one grep: the machine is busy with the guests.
 mine() {
     local p
