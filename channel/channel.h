@@ -19,7 +19,7 @@ struct ulv_channel {
         bool was_open;                          /* at this epoch or before: a later one is a restart */
         bool bad, replaced;
         uint32_t rung_data, rung_space;         /* the sleeps of the other end that were rung for */
-        uint64_t sent, received, bells;
+        uint64_t sent, received, bells, bytes, full;
         uint64_t rings_seen;                    /* memory: of the other end's `sent`, which counts its rings */
         unsigned spurious;                      /* wake-ups in a row for nothing */
         struct bell bell;

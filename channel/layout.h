@@ -55,6 +55,7 @@ struct channel_end {
         _Alignas(128) _Atomic uint64_t head;
         _Alignas(128) _Atomic uint64_t sent;
         _Atomic uint64_t received, bells;
+        _Atomic uint64_t bytes, full;           /* of what was sent; sends that found no room */
         _Alignas(128) _Atomic uint64_t emptied; /* the last epoch for which its ring was emptied: what is in it is of that epoch */
         uint64_t reserved[15];
 };
@@ -64,6 +65,9 @@ struct channel_page {
         _Alignas(1024) struct channel_end end[2];
         _Alignas(CHANNEL_PAGE) unsigned char after[];
 };
+
+/* Of each of the two rings in a memory of that size. */
+static inline uint64_t channel_ring_size(uint64_t size) { return (size - CHANNEL_PAGE) / 2 / CHANNEL_PAGE * CHANNEL_PAGE; }
 
 _Static_assert(sizeof(struct channel_end) == 512 && sizeof(struct channel_page) == CHANNEL_PAGE, "the ABI's sizes");
 _Static_assert(offsetof(struct channel_page, end) == 1024, "the ABI's places");

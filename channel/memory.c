@@ -53,7 +53,7 @@ int ulv_channel_format(int memory, const struct ulv_channel_spec *spec) {
         if (spec->kind == ULV_KIND_MEMORY)
                 h.region = (struct channel_place) { CHANNEL_PAGE, h.size - CHANNEL_PAGE };
         else {
-                half = (h.size - CHANNEL_PAGE) / 2 / CHANNEL_PAGE * CHANNEL_PAGE;
+                half = channel_ring_size(h.size);
                 h.ring[0] = (struct channel_place) { CHANNEL_PAGE, half };
                 h.ring[1] = (struct channel_place) { CHANNEL_PAGE + half, half };
         }

@@ -8,10 +8,14 @@
 
 #include "channel/channel.h"
 
+#define PUBLISH_EACH 1024       /* messages of one that neither sleeps nor wakes anybody */
+
 void channel_publish_counters(struct ulv_channel *c) {
         atomic_store_explicit(&c->own->sent, c->sent, memory_order_relaxed);
         atomic_store_explicit(&c->own->received, c->received, memory_order_relaxed);
         atomic_store_explicit(&c->own->bells, c->bells, memory_order_relaxed);
+        atomic_store_explicit(&c->own->bytes, c->bytes, memory_order_relaxed);
+        atomic_store_explicit(&c->own->full, c->full, memory_order_relaxed);
 }
 
 /* What was stored before must be seen by who then goes to sleep, or its wish to be woken be seen here: the fence makes
@@ -25,6 +29,7 @@ static int wake(struct ulv_channel *c, const _Atomic uint32_t *want, uint32_t *r
                 return 0;
         *rung = w;
         c->bells++;
+        channel_publish_counters(c);
         return bell_ring(&c->bell);
 }
 
@@ -56,8 +61,10 @@ static inline int reserve(struct ulv_channel *c, size_t len, void **ret) {
         if (__builtin_expect(len > c->message_max, 0))
                 return c->message_max ? -EMSGSIZE : -EOPNOTSUPP;
         r = channel_check(c);
-        if (__builtin_expect(r == 0 && !ring_has_room(&c->out, len), 0))
+        if (__builtin_expect(r == 0 && !ring_has_room(&c->out, len), 0)) {
                 r = channel_find_room(c, len);
+                c->full += r == ULV_AGAIN;
+        }
         if (__builtin_expect(r != 0, 0))
                 return r;
         c->out.reserved = len;
@@ -74,6 +81,9 @@ static inline int commit(struct ulv_channel *c, size_t len, unsigned flags) {
         c->out.reserved = UINT64_MAX;
         c->out.needed = 0;
         c->sent++;
+        c->bytes += len;
+        if (__builtin_expect(c->sent % PUBLISH_EACH == 0, 0))
+                channel_publish_counters(c);
         return flags & ULV_MORE ? 0 : channel_wake_reader(c);
 }
 

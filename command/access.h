@@ -14,6 +14,7 @@ enum access {
         ACCESS_VIEW,            /* looks */
         ACCESS_MANAGE,          /* what runs */
         ACCESS_CONFIGURE,       /* what is written */
+        ACCESS_CHANNEL,         /* the host's end of a channel */
         ACCESS_CONSOLE,         /* being root inside a partition */
 };
 /* What a call begins with. */

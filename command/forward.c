@@ -116,6 +116,14 @@ int method_console(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error
         return forward(userdata, call, "Console", UINT64_MAX, false);
 }
 
+int method_channel_open(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return forward(userdata, call, "ChannelOpen", MINUTE, false);
+}
+
+int method_channel_state(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        return forward(userdata, call, "ChannelState", MINUTE, false);
+}
+
 int method_usage(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *error) {
         return forward(userdata, call, "Usage", MINUTE, false);
 }

@@ -18,7 +18,7 @@
 const char *access_action(enum access a) {
         static const char *const actions[] = {
                 [ACCESS_OPEN] = "", [ACCESS_VIEW] = ULV_SERVICE ".view", [ACCESS_MANAGE] = ULV_SERVICE ".manage-partitions",
-                [ACCESS_CONFIGURE] = ULV_SERVICE ".configure", [ACCESS_CONSOLE] = ULV_SERVICE ".console",
+                [ACCESS_CONFIGURE] = ULV_SERVICE ".configure", [ACCESS_CHANNEL] = ULV_SERVICE ".channel", [ACCESS_CONSOLE] = ULV_SERVICE ".console",
         };
 
         return actions[a];

@@ -28,6 +28,7 @@
         X("Definition", "s", IN("s", name), OUT("s", text, "s", files), method_definition, VIEW, PARTITION) \
         X("Logs", "s", IN("s", name), OUT("h", a, "h", b, "h", first), method_logs, VIEW, PARTITION) \
         X("Usage", "s", IN("s", name), OUT("t", cpu_usec, "t", memory, "t", tasks, "b", summed), method_usage, VIEW, PARTITION) \
+        X("ChannelState", "ss", IN("s", name, "s", channel), OUT("h", state), method_channel_state, VIEW, PARTITION) \
         X("History", "stu", IN("s", owner, "t", before_seq, "u", limit), OUT("s", lines), method_history, VIEW, NOTHING) \
         X("Transaction", "s", IN("s", id), OUT("s", state, "t", generation, "s", undo), method_transaction, VIEW, TRANSACTION) \
         X("Wait", "st", IN("s", job, "t", timeout_usec), OUT("s", state, "s", transactions, "s", text, "s", undo), method_wait, VIEW, NOTHING) \
@@ -54,6 +55,7 @@
         X("Backup", "", IN(NULL), OUT("t", generation, "h", file), method_backup, CONFIGURE, NOTHING) \
         X("Restore", "h", IN("h", file), OUT("t", generation), method_restore, CONFIGURE, NOTHING) \
         X("RotateCredential", "ss", IN("s", name, "s", credential), OUT(NULL), method_rotate_credential, CONFIGURE, PARTITION) \
+        X("ChannelOpen", "ss", IN("s", name, "s", channel), OUT("h", end), method_channel_open, CHANNEL, PARTITION) \
         X("Exec", "sasasssah", IN("s", name, "as", argv, "as", env, "s", user, "s", cwd, "ah", stdio), OUT("i", status), method_exec, CONSOLE, PARTITION) \
         X("Console", "suqqh", IN("s", name, "u", flags, "q", rows, "q", columns, "h", input), OUT(NULL), method_console, CONSOLE, PARTITION)
 

@@ -93,6 +93,8 @@ int method_backup(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_restore(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_exec(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_console(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_channel_open(sd_bus_message *call, void *userdata, sd_bus_error *error);
+int method_channel_state(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_usage(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_enforce(sd_bus_message *call, void *userdata, sd_bus_error *error);
 int method_selftest(sd_bus_message *call, void *userdata, sd_bus_error *error);

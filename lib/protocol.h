@@ -32,6 +32,7 @@
  *   Enforce(s partition) -> ()   forwarded
  *   SelfTest(s partition) -> (u code, u made, u failed)   forwarded
  *   RotateCredential(s partition, s credential) -> ()   forwarded
+ *   ChannelOpen(s partition, s channel) -> (h)  ChannelState(s partition, s channel) -> (h)   forwarded
  *   Refuse(s partition, u code, s what, s why, s try) -> ()   the answer to StartWanted that isn't a transaction
  *   Renew(s partition, u flags) -> ()    forwarded
  *   Runs(s role, u pid, s build) -> ()   for the rows of infrastructure: of which build (lib/build.h) "command" is, and
@@ -61,6 +62,8 @@
  *   Enforce() -> ()   as Recheck(), and tells how it ended
  *   Channel(s id) -> (shhh)   as above, for the other end
  *   SelfTest() -> (u code, u made, u failed)   SELFTEST of uv-call(7); code NOT_THERE: nobody inside listens for it
+ *   ChannelOpen(s label) -> (h)   socket to uv-port, over which comes the answer to an OPEN (uv-call(7)) of the host's end
+ *   ChannelState(s label) -> (h)  the same; what comes is one struct channel_account
  *   RotateCredential(s credential) -> ()   reads it (or all: "") again from the definition's path; no secret goes over any bus
  *   Renew(u flags) -> ()     ends, and its starter brings a new one, from the program on disk, which adopts the payload; Conflict
  *        while Exec or Console is under way, but with flag 2

@@ -191,9 +191,11 @@ static void channel_sample(struct ulv_strbuf *b, const char *name, const struct 
 static void channels(struct ulv_strbuf *b, const struct snapshot *s) {
         uint64_t epoch;
 
+        /* The host's end is a person's, who comes and goes. */
         header(b, "ultravisor_channel_connected", "gauge", "1: both ends hold the same memory.");
         for (size_t i = 0; i < s->n_channels; i++)
-                channel_sample(b, "ultravisor_channel_connected", &s->channels[i], is_connected(s, &s->channels[i]));
+                if (!ulv_streq0(ulv_op_get(&s->channels[i], "peer"), "host"))
+                        channel_sample(b, "ultravisor_channel_connected", &s->channels[i], is_connected(s, &s->channels[i]));
         header(b, "ultravisor_channel_epoch", "gauge", "Rises when an end comes anew.");
         for (size_t i = 0; i < s->n_channels; i++)
                 if (ulv_op_get_u64(&s->channels[i], "epoch", &epoch) == 0)

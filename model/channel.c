@@ -11,6 +11,10 @@ void ulv_channel_id(const char *label, const char *owner, char ret[static ULV_CH
         ulv_strbuf_addf(&b, "%s@%s", label, owner);
 }
 
+bool ulv_channel_peer_is_valid(const char *peer, const char *owner) {
+        return ulv_name_is_valid(peer) && (!ulv_name_is_reserved(peer) || ulv_streq(peer, ULV_CHANNEL_HOST)) && !ulv_streq(peer, owner);
+}
+
 bool ulv_channel_kind_is_valid(const char *kind) {
         return ulv_streq(kind, "message") || ulv_streq(kind, "stream") || ulv_streq(kind, "memory");
 }
@@ -40,7 +44,7 @@ static const char *const keys[KEY_MAX_] = {
         [KEY_SIZE] = KEY("Channel", "Size"),
 };
 static const char *const expected[KEY_MAX_] = {
-        [KEY_PEER] = "the name of another partition",
+        [KEY_PEER] = "the name of another partition, or host",
         [KEY_KIND] = "message, stream or memory",
         [KEY_SIZE] = "a size from 12K to 1G, a multiple of 4K",
 };
@@ -60,7 +64,7 @@ static int begin(struct ulv_parts_parser *p, struct ulv_definition *d, const str
 static bool take_value(const struct ulv_definition *d, struct ulv_channel_end *c, unsigned key, const char *value) {
         switch (key) {
         case KEY_PEER:
-                return ulv_name_is_valid(value) && !ulv_name_is_reserved(value) && !ulv_streq(value, d->name) && ulv_copy(c->peer, sizeof(c->peer), value);
+                return ulv_channel_peer_is_valid(value, d->name) && ulv_copy(c->peer, sizeof(c->peer), value);
         case KEY_KIND:
                 return ulv_channel_kind_is_valid(value) && ulv_copy(c->kind, sizeof(c->kind), value);
         default:
@@ -137,6 +141,8 @@ int ulv_channels_check(struct ulv_parts_parser *p, struct ulv_definition *d, str
 
                 if (!c->peer[0])
                         return FAIL_AT(&p->channel_at[i], "[Channel \"%s\"] has no Peer= (the partition at the other end)", c->label);
+                if (!c->kind[0] && c->size == 0 && ulv_streq(c->peer, ULV_CHANNEL_HOST))
+                        return FAIL_AT(&p->channels[i][KEY_PEER], "[Channel \"%s\"] with Peer=host owns the memory: it has Kind= and Size=", c->label);
                 if ((c->kind[0] != 0) != (c->size > 0))
                         return FAIL_AT(&p->channel_at[i], "[Channel \"%s\"] has Kind= or Size=, and the end that owns the memory has both", c->label);
                 if (ulv_streq(d->type, "vm") && !ulv_channel_size_fits_vm(c->size))

@@ -9,12 +9,14 @@
 #include "model/definition-parts.h"
 
 #define ULV_CHANNEL_ID_MAX 128
+#define ULV_CHANNEL_HOST "host"         /* as a peer: the other end is the host's (uvctl channel cat), and has no row of its own */
 #define ULV_CHANNEL_SIZE_STEP 4096u
 #define ULV_CHANNEL_SIZE_MIN ((uint64_t) 3 * ULV_CHANNEL_SIZE_STEP)
 #define ULV_CHANNEL_SIZE_MAX ((uint64_t) 1 << 30)
 
 bool ulv_channel_id_is_valid(const char *id);
 void ulv_channel_id(const char *label, const char *owner, char ret[static ULV_CHANNEL_ID_MAX]);
+bool ulv_channel_peer_is_valid(const char *peer, const char *owner);
 bool ulv_channel_kind_is_valid(const char *kind);       /* "message", "stream", "memory" */
 bool ulv_channel_size_is_valid(uint64_t size);
 bool ulv_channel_size_fits_vm(uint64_t size);           /* so that it can be a PCI device's memory; 0 too: not the owner's to say */

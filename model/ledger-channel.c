@@ -7,7 +7,8 @@
  * end=0 owns the memory. The ends find each other by peer= and the label; where both are there they must agree. A
  * monitor reports its end reached how=waiting, or how=shared memory=ID: which memory, uvd has given it its number. Two
  * ends with the same memory are connected. In a view there is instead of peer= only what the other end has: other=here
- * (its partition is live), or other=ID (it shares that memory); none: it isn't there. */
+ * (its partition is live), or other=ID (it shares that memory); none: it isn't there. With peer=host there is but one such
+ * unit, of end 0, and other=host. */
 
 #include "model/attachment.h"
 #include "model/channel.h"
@@ -36,7 +37,7 @@ static bool read_facts(const struct resource *r, struct facts *ret) {
             ulv_uint_parse(size, ULV_CHANNEL_SIZE_MAX, &ret->size) < 0)
                 return false;
         ret->end = (unsigned) n;
-        return ulv_name_is_valid(ret->peer) && !ulv_name_is_reserved(ret->peer) && !ulv_streq(ret->peer, ulv_attachment_owner(r->id)) &&
+        return ulv_channel_peer_is_valid(ret->peer, ulv_attachment_owner(r->id)) && (ret->end == 0 || !ulv_streq(ret->peer, ULV_CHANNEL_HOST)) &&
                ulv_channel_kind_is_valid(ret->kind) && ulv_channel_size_is_valid(ret->size);
 }
 
@@ -148,7 +149,9 @@ void ulv_channel_view(const struct ulv_ledger *l, const struct holding *h, struc
         if (h->b.memory[0])
                 ulv_op_add(b, "memory", h->b.memory);
         other = find_other(l, h->key.r, f.peer);
-        if (other)
+        if (ulv_streq(f.peer, ULV_CHANNEL_HOST))
+                ulv_op_add(b, "other", ULV_CHANNEL_HOST);
+        else if (other)
                 ulv_op_add(b, "other", other->b.memory[0] ? other->b.memory : "here");
 }
 

@@ -5,8 +5,11 @@
 /* Channels. One is made when two definitions name each other, by the same label, in one zone, and one of them gives
  * Kind= and Size=: then each end is claimed when its partition starts, or, if that runs already, at once. Who refuses
  * is said; a partition starts without a channel that its peer doesn't want. A VM has its channels as devices, from its
- * start to its end: what isn't so yet becomes so at its next. */
+ * start to its end: what isn't so yet becomes so at its next. The host's end (Peer=host) is nobody's row. */
 
+#define SIZE_OF_VM "a VM's channel has a Size= that is a power of two"
+
+/* With the host there is no other, and no peer. */
 struct joint { const struct ulv_channel_end *own, *other; const struct ulv_definition *peer; bool owner; };
 
 static bool is_vm(const struct ulv_definition *d) { return ulv_streq(d->type, "vm"); }
@@ -14,6 +17,8 @@ static bool is_vm(const struct ulv_definition *d) { return ulv_streq(d->type, "v
 /* NULL, or why there is to be no channel. */
 static const char *find_joint(const struct planner *p, const struct ulv_definition *d, const struct ulv_channel_end *c, struct joint *ret) {
         *ret = (struct joint) { .own = c, .peer = ulv_bundle_definition(p->b, c->peer), .owner = c->kind[0] != 0 };
+        if (ulv_streq(c->peer, ULV_CHANNEL_HOST))      /* The parser has seen to it that this end owns the memory. */
+                return is_vm(d) && !ulv_channel_size_fits_vm(c->size) ? SIZE_OF_VM : NULL;
         if (!ret->peer)
                 return "no file defines it";
         ret->other = ulv_channel_find(ret->peer, c->label);
@@ -26,7 +31,7 @@ static const char *find_joint(const struct planner *p, const struct ulv_definiti
         if ((ret->other->kind[0] != 0) == ret->owner)
                 return ret->owner ? "both ends give Kind= and Size=, and one owns the memory" : "neither end gives Kind= and Size=";
         if ((is_vm(d) || is_vm(ret->peer)) && !ulv_channel_size_fits_vm(ret->owner ? c->size : ret->other->size))
-                return "a VM's channel has a Size= that is a power of two";
+                return SIZE_OF_VM;
         return NULL;
 }
 
@@ -72,7 +77,7 @@ static bool clashes(const struct planner *p, const struct joint *j) {
         struct ulv_joint_info i;
 
         ulv_channel_id(j->own->label, j->own->peer, id);
-        return ulv_ledger_channel(p->l, id, &i) == 0 && facts_differ(&i, &back);
+        return j->other && ulv_ledger_channel(p->l, id, &i) == 0 && facts_differ(&i, &back);
 }
 
 /* The end of d, if it hasn't got it. 1: claimed. */
@@ -104,7 +109,7 @@ int ulv_plan_channels_start(struct planner *p, const struct ulv_definition *d) {
                         continue;
                 }
                 /* The peer may run since before this one was defined. */
-                if (claim_end(p, d, &j) > 0 && peer_lives(p, c->peer)) {
+                if (claim_end(p, d, &j) > 0 && j.other && peer_lives(p, c->peer)) {
                         struct joint back = { .own = j.other, .other = j.own, .peer = d, .owner = !j.owner };
 
                         if (!is_vm(j.peer))

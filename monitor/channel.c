@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #include "lib/log.h"
 #include "lib/protocol.h"
@@ -448,4 +449,42 @@ int channel_supply(struct ulv_monitor *m, sd_bus_message *call, sd_bus_error *er
         if (!c || !c->memory[0] || !stored(m, c->memory, fds))
                 return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "the channel isn't there\nits other end has no memory\n");
         return sd_bus_reply_method_return(call, "shhh", c->memory, fds[0], fds[1], fds[2]);
+}
+
+static const struct holding *holding_of(const struct ulv_monitor *m, const struct channel *c) {
+        for (size_t i = 0; i < m->seen.n_holdings; i++)
+                if (ulv_streq(m->seen.holdings[i].kind, "channel") && ulv_streq(m->seen.holdings[i].id, c->id))
+                        return &m->seen.holdings[i];
+        return NULL;
+}
+
+int channel_host(struct ulv_monitor *m, sd_bus_message *call, bool open, sd_bus_error *error) {
+        _cleanup_close_ int ours = -1, theirs = -1;
+        const struct channel *c = NULL;
+        const struct holding *h;
+        const char *label;
+        int p[2], r;
+
+        r = sd_bus_message_read(call, "s", &label);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; m->channels && i < ULV_CHANNELS_MAX; i++)
+                if (m->channels[i].id[0] && ulv_streq(m->channels[i].label, label))
+                        c = &m->channels[i];
+        h = c ? holding_of(m, c) : NULL;
+        if (!c || !c->memory[0])
+                return sd_bus_error_setf(error, ULV_ERROR_NOT_ACTIVE, "%s has no channel %.63s now\n%s\nuvctl channel list %s", m->name, label,
+                                         !c ? "none of that name is given to it" : c->why[0] ? c->why : "its memory isn't there yet", m->name);
+        if (open && (!h || !ulv_streq(h->other, "host")))
+                return sd_bus_error_setf(error, ULV_ERROR_USAGE, "the host has no end of channel %.63s of %s\nanother partition has the other one\n"
+                                         "Peer=host in its definition, in a [Channel] of its own", label, m->name);
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p) < 0)
+                return -errno;
+        ours = p[0];
+        theirs = p[1];
+        r = port_channel(m, ULV_PORT_HOST, c->label, open ? 0 : 1, &ours, 1);
+        if (r < 0)
+                return sd_bus_error_setf(error, ULV_ERROR_UNREACHABLE, "channel %.63s of %s can't be had now\nits uv-port isn't there (%s)\nagain in a moment",
+                                         label, m->name, strerror(-r));
+        return sd_bus_reply_method_return(call, "h", theirs);
 }

@@ -201,6 +201,8 @@ void channels_unask(struct ulv_monitor *m);             /* the connection that w
 void channels_tell(struct ulv_monitor *m);              /* a new uv-port: all of them again */
 void channels_end(struct ulv_monitor *m);               /* the payload is gone */
 void channel_report(struct ulv_monitor *m, const struct holding *h, struct ulv_strbuf *b);
+/* To one of the host's tools: a socket, on which uv-port gives it the host's end, or tells it the state. */
+int channel_host(struct ulv_monitor *m, sd_bus_message *call, bool open, sd_bus_error *error);
 int channel_supply(struct ulv_monitor *m, sd_bus_message *call, sd_bus_error *error);    /* to the other end's monitor */
 
 void channels_paths(struct ulv_monitor *m);             /* who listens for PATH: what each one is now */
@@ -276,7 +278,7 @@ int port_console(struct ulv_monitor *m, sd_bus_message *call);  /* as port_exec(
 int port_signal(struct ulv_monitor *m, int signo);
 bool port_retire(struct ulv_monitor *m);                /* uv-port is to write down what it has read, and to end; true if there is one */
 void port_close(struct ulv_monitor *m);                 /* it ends now */
-int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds, unsigned n_fds);
+int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned number, const int *fds, unsigned n_fds);
 int port_view(struct ulv_monitor *m, const char *text, size_t len);
 int port_call(struct ulv_monitor *m, const struct ulv_call *q);
 void port_forget_execs(struct ulv_monitor *m);          /* the connection they came over is gone */

@@ -499,8 +499,8 @@ int port_console(struct ulv_monitor *m, sd_bus_message *call) {
         return 0;
 }
 
-int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned end, const int *fds, unsigned n_fds) {
-        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = kind, .number = end, .text_len = (uint32_t) strlen(label) };
+int port_channel(struct ulv_monitor *m, uint32_t kind, const char *label, unsigned number, const int *fds, unsigned n_fds) {
+        struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = kind, .number = number, .text_len = (uint32_t) strlen(label) };
 
         return send_record(m, &r, label, fds, n_fds);
 }

@@ -17,6 +17,8 @@
  *                     SIGNAL     number = signal, for uv-init's child
  *                     CHANNEL    number = the partition's end, text = its label; fds: memory, doorbell of end 0, of end 1
  *                     DOOR       text = label of a channel, fd: listening socket, where a VM's QEMU comes for it
+ *                     HOST       text = label, fd: socket of one of the host's tools; number 0: it is given the other
+ *                                end, which is the host's (answer to an OPEN); 1: it is told of both (channel/account.h)
  *                     NO_CHANNEL, PEER_GONE   text = label: the partition has it no more; its other end's partition ended
  *                     VIEW       value = generation, text = the view as its partition may see it
  *                     CALL       text = a question (channel/call.h) to who listens inside; one of each verb at a time
@@ -49,7 +51,7 @@
 #define ULV_PORT_SHELL "-"             /* as argv[0] of EXEC: the user's shell, as at a login */
 enum ulv_port_kind { ULV_PORT_CONFIGURE = 1, ULV_PORT_EXEC, ULV_PORT_SIGNAL, ULV_PORT_EXITED, ULV_PORT_READY, ULV_PORT_FAILED,
                      ULV_PORT_CONSOLE, ULV_PORT_END, ULV_PORT_CHANNEL, ULV_PORT_NO_CHANNEL, ULV_PORT_PEER_GONE, ULV_PORT_DOOR,
-                     ULV_PORT_VIEW, ULV_PORT_CALL, ULV_PORT_SAID, ULV_PORT_CALLED };
+                     ULV_PORT_VIEW, ULV_PORT_CALL, ULV_PORT_SAID, ULV_PORT_CALLED, ULV_PORT_HOST };
 #define ULV_PORT_LABEL_SIZE 64          /* of a channel, with its NUL, which no record has */
 
 struct ulv_port_record {

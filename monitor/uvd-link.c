@@ -219,6 +219,9 @@ static int on_selftest(sd_bus_message *call, void *userdata, sd_bus_error *error
 
 static int on_channel(sd_bus_message *call, void *userdata, sd_bus_error *error) { return channel_supply(userdata, call, error); }
 
+static int on_channel_open(sd_bus_message *call, void *userdata, sd_bus_error *error) { return channel_host(userdata, call, true, error); }
+static int on_channel_state(sd_bus_message *call, void *userdata, sd_bus_error *error) { return channel_host(userdata, call, false, error); }
+
 static const sd_bus_vtable control_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Exec", "asasssah", "i", on_exec, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -230,6 +233,8 @@ static const sd_bus_vtable control_vtable[] = {
         SD_BUS_METHOD("SelfTest", "", "uuu", on_selftest, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Renew", "u", "", on_renew, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Channel", "s", "shhh", on_channel, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("ChannelOpen", "s", "h", on_channel_open, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("ChannelState", "s", "h", on_channel_state, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };
 

@@ -14,7 +14,7 @@ declare -A may=(
     [plugins/lxc/attach]="plugins/lxc"
     [plugins/kvm]="plugins/kvm monitor model lib"
     [plugins/sim]="plugins/sim monitor model lib" [uvd]="uvd model lib channel/ultravisor.h" [command]="command model lib"
-    [operations]="operations model lib" [metrics]="metrics model lib" [uvctl]="uvctl model lib channel/call.h" [launch]="launch model/inventory.h lib/protocol.h lib/nameform.h lib/image.h lib/base.h lib/diag.h lib/strbuf.h model/quantity.h"
+    [operations]="operations model lib" [metrics]="metrics model lib" [uvctl]="uvctl model lib channel" [launch]="launch model/inventory.h lib/protocol.h lib/nameform.h lib/image.h lib/base.h lib/diag.h lib/strbuf.h model/quantity.h"
 )
 for d in "${!may[@]}"; do
     grep -HoE '^#include "[^"]+"' "$d"/*.[ch] 2>/dev/null | sed 's/:#include "/ /; s/"$//' | while read -r file inc; do

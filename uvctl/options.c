@@ -46,7 +46,7 @@ const struct verb uvctl_verbs[] = {
         { "logs", verb_logs, "NAME", "what it wrote to its console", 1, 1, OPT_OUTPUT | OPT_FOLLOW | OPT_LINES | OPT_RAW },
         { "image", verb_image, "build|import|list|remove ...", "what containers start from", 1, -1, OPT_OUTPUT | OPT_NAMES },
         { "credential", verb_credential, "encrypt|rotate ...", "secrets that partitions read as files", 1, -1, 0 },
-        { "channel", verb_channel, "list [NAME...]", "shared memory between two partitions", 1, -1, OPT_OUTPUT },
+        { "channel", verb_channel, "list|show|stat|cat|perf ...", "shared memory between two partitions", 1, -1, OPT_OUTPUT | OPT_WAIT },
         { "events", verb_events, "[NAME...]", "changes of the ledger as they happen", 0, -1, OPT_OUTPUT | OPT_FOLLOW | OPT_WAIT },
         { "why", verb_why, "VERB [WORD...]", "would it be refused, by which line, what helps", 1, -1, OPT_OUTPUT | OPT_STATUS_SAYS_IT },
         { "history", verb_history, "[NAME]", "transactions: who, when, what, how to undo", 0, 1, OPT_OUTPUT | OPT_NAMES | OPT_ALL | OPT_LINES },

@@ -207,6 +207,20 @@ static int method_renew(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_err
         return r < 0 ? r : monitors_forward(userdata, m, name, "Renew");
 }
 
+static int method_channel_open(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name;
+        int r = sd_bus_message_read(m, "s", &name);
+
+        return r < 0 ? r : monitors_forward(userdata, m, name, "ChannelOpen");
+}
+
+static int method_channel_state(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
+        const char *name;
+        int r = sd_bus_message_read(m, "s", &name);
+
+        return r < 0 ? r : monitors_forward(userdata, m, name, "ChannelState");
+}
+
 static int method_console(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_error *error) {
         const char *name;
         int r = sd_bus_message_read(m, "s", &name);
@@ -286,6 +300,8 @@ static const sd_bus_vtable ledger_vtable[] = {
         SD_BUS_METHOD("Restore", "h", "t", method_restore, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Exec", "sasasssah", "i", method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Console", "suqqh", "", method_console, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("ChannelOpen", "ss", "h", method_channel_open, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("ChannelState", "ss", "h", method_channel_state, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Usage", "s", "tttb", method_usage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Signal", "si", "", method_signal, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Enforce", "s", "", method_enforce, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -11,14 +11,15 @@
 #include "channel/call.h"
 
 #define CHANNELS_MAX 32
-#define CHANNEL_POLLS (CHANNELS_MAX + CHANNELS_MAX)
+#define CHANNEL_POLLS (3 * CHANNELS_MAX)
 
 struct port_channel {
         char name[64];                  /* "": a free place */
         int memory, bell[2];            /* -1: none */
         unsigned end;
-        int user;                       /* connection of the program, or the QEMU, that has it, -1: none */
-        uint64_t epoch;                 /* that it was given; 0: a VM's, whose programs count their epochs themselves */
+        /* By the end: the partition's, and, where the other is the host's, that one too. */
+        int user[2];                    /* connection of the program, or the QEMU, that has it, -1: none */
+        uint64_t epoch[2];              /* that it was given; 0: a VM's, whose programs count their epochs themselves */
         int door;                       /* a VM's: where QEMU comes, once; -1: none, or it has come */
 };
 
@@ -37,5 +38,9 @@ void channels_peer_gone(struct channels *c, const char *name);
 /* Answers OPEN. 0: done, and the connection is now that of the end's user; else a code that hasn't been answered yet,
  * or -errno: the caller doesn't read. */
 int channels_give(struct channels *c, int fd, const struct ulv_call *q);
+/* Its other end is the host's: given to one of the host's tools, behind fd, as an answer to OPEN; fd becomes ours on 0. */
+int channels_host(struct channels *c, const char *name, int fd);
+/* What the ends have written of themselves, for one of the host's tools. */
+int channels_account(struct channels *c, const char *name, int fd);
 void channels_wishes(const struct channels *c, struct pollfd fds[CHANNEL_POLLS]);
 void channels_serve(struct channels *c, const struct pollfd fds[CHANNEL_POLLS]);

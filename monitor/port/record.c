@@ -24,6 +24,7 @@ static const struct rule {
         { ULV_PORT_END,       { true, false, false }, 0, false, 0, 0 },
         { ULV_PORT_CHANNEL,   { true, false, false }, 3, true,  0, 0 },
         { ULV_PORT_DOOR,      { true, false, false }, 1, true,  0, 0 },
+        { ULV_PORT_HOST,      { true, false, false }, 1, true,  0, 0 },
         { ULV_PORT_NO_CHANNEL, { true, false, false }, 0, true, 0, 0 },
         { ULV_PORT_PEER_GONE, { true, false, false }, 0, true,  0, 0 },
         { ULV_PORT_VIEW,      { true, false, false }, 0, true,  0, INT64_MAX },
@@ -52,7 +53,7 @@ bool ulv_port_record_valid(const void *buf, size_t len, unsigned n_fds, enum ulv
                 /* Number: a request, 0 only for the partition's own Exec=; of SIGNAL, a signal; of CONFIGURE, a life. */
                 if (r.kind == ULV_PORT_EXEC || r.kind == ULV_PORT_CONSOLE)
                         return r.number != 0;
-                if (r.kind == ULV_PORT_CHANNEL)
+                if (r.kind == ULV_PORT_CHANNEL || r.kind == ULV_PORT_HOST)
                         return r.number <= 1 && r.text_len < ULV_PORT_LABEL_SIZE;
                 if (r.kind == ULV_PORT_DOOR || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
                         return r.text_len < ULV_PORT_LABEL_SIZE;

@@ -171,6 +171,11 @@ static void from_monitor_channel(struct port *p, const struct ulv_port_record *r
         else if (r->kind == ULV_PORT_DOOR) {
                 if (channels_door(&p->channels, label, message.fds[0]) == 0)
                         message.n_fds = 0;
+        } else if (r->kind == ULV_PORT_HOST) {
+                if (r->number == 0 && channels_host(&p->channels, label, message.fds[0]) == 0)
+                        message.n_fds = 0;
+                else if (r->number == 1)
+                        (void) channels_account(&p->channels, label, message.fds[0]);
         } else if (channels_add(&p->channels, label, r->number, message.fds) == 0)
                 message.n_fds = 0;
         else
@@ -214,7 +219,7 @@ static int from_monitor(struct port *p) {
                 error = -EPROTO;
         else if (r.kind == ULV_PORT_CONSOLE)
                 start_typing(p, &r);
-        else if (r.kind == ULV_PORT_CHANNEL || r.kind == ULV_PORT_DOOR || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
+        else if (r.kind == ULV_PORT_CHANNEL || r.kind == ULV_PORT_DOOR || r.kind == ULV_PORT_HOST || r.kind == ULV_PORT_NO_CHANNEL || r.kind == ULV_PORT_PEER_GONE)
                 from_monitor_channel(p, &r);
         else if (r.kind == ULV_PORT_VIEW || r.kind == ULV_PORT_CALL)
                 from_monitor_call(p, &r);

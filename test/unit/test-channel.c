@@ -510,6 +510,21 @@ static void a_saturated_bell_and_cleared_nonblock_hold_up_nobody(void **state) {
         done(&p);
 }
 
+static void counters_are_written_where_others_read_them(void **state) {
+        struct pair p;
+        unsigned n = 0;
+        (void) state;
+
+        open_pair(&p, ULV_KIND_MESSAGE, SIZE);
+        while (ulv_channel_send(p.end[0], "0123456789", 10, 0) == 0)
+                n++;
+        assert_int_equal(ulv_channel_arm(p.end[0], ULV_WRITABLE), 0);
+        assert_int_equal(atomic_load(&p.end[0]->own->sent), n);
+        assert_int_equal(atomic_load(&p.end[0]->own->bytes), 10 * n);
+        assert_int_equal(atomic_load(&p.end[0]->own->full), 1);
+        done(&p);
+}
+
 static void a_forked_child_rings_too(void **state) {
         struct pair p;
         char b[8];
@@ -683,6 +698,7 @@ int main(void) {
                 cmocka_unit_test(a_lying_head_ends_the_channel_only),
                 cmocka_unit_test(a_saturated_bell_and_cleared_nonblock_hold_up_nobody),
                 cmocka_unit_test(a_forked_child_rings_too),
+                cmocka_unit_test(counters_are_written_where_others_read_them),
                 cmocka_unit_test(a_flood_of_rings_for_nothing_ends_the_channel),
                 cmocka_unit_test(an_end_survives_whatever_the_other_writes),
                 cmocka_unit_test(two_threads_that_sleep_and_wake_lose_nothing),

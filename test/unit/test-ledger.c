@@ -104,6 +104,22 @@ static void tell(struct ulv_ledger *l, struct ulv_ledger *mirror) {
         assert_string_equal(ulv_strbuf_str(&a), ulv_strbuf_str(&b));
 }
 
+static void a_channel_with_the_host_is_one_end_and_its_view_says_so(void **state) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        _cleanup_strbuf_ struct ulv_strbuf b = {};
+        struct ulv_joint_info i;
+        (void) state;
+
+        assert_int_equal(txn(l, "a", "claim channel admin@web web peer=host end=0 kind=stream size=65536\n"), 0);
+        assert_int_equal(ulv_ledger_view(l, "web", &b), 0);
+        assert_non_null(strstr(ulv_strbuf_str(&b), "row channel admin@web web end=0 kind=stream size=65536 other=host "));
+        assert_int_equal(report(l, "web", "reached channel admin@web web amount=1 how=shared memory=0123456789abcdef\n"), 0);
+        assert_int_equal(ulv_ledger_channel(l, "admin@web", &i), 0);
+        assert_true(i.end == 0 && !*i.other_id && !*i.other_memory && ulv_streq(i.peer, "host"));
+        assert_int_equal(report(l, "web", "ended partition web - result=0\n"), 0);
+        assert_int_equal(ulv_ledger_channel(l, "admin@web", &i), 1);
+}
+
 static void both_ends_of_a_channel_agree_and_no_view_names_the_other(void **state) {
         static const char claim_web[] = "claim channel feed@web web peer=db end=0 kind=message size=65536\n";
         static const char claim_db[] = "claim channel feed@db db peer=web end=1 kind=message size=65536\n";
@@ -124,6 +140,9 @@ static void both_ends_of_a_channel_agree_and_no_view_names_the_other(void **stat
         assert_int_equal(txn(l, "x", "claim channel feed@web web peer=db end=0 kind=message size=65537\n"), ULV_REFUSED_INVALID);
         assert_int_equal(txn(l, "x", "claim channel feed@web web peer=db end=0 kind=message size=65536 more=1\n"), ULV_REFUSED_INVALID);
         assert_int_equal(txn(l, "x", "claim channel feed@web web\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@web web peer=host end=1 kind=message size=65536\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@web web peer=idle end=0 kind=message size=65536\n"), ULV_REFUSED_INVALID);
+        assert_int_equal(txn(l, "x", "claim channel feed@host host peer=web end=1 kind=message size=65536\n"), ULV_REFUSED_UNKNOWN);
         assert_int_equal(txn(l, "a", claim_web), 0);
         tell(l, mirror);
         assert_int_equal(txn(l, "x", "claim channel feed@db db peer=web end=0 kind=message size=65536\n"), ULV_REFUSED_CONFLICT);
@@ -910,6 +929,7 @@ static void reading_and_loading_survive_failed_allocations(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_channel_with_the_host_is_one_end_and_its_view_says_so),
                 cmocka_unit_test(both_ends_of_a_channel_agree_and_no_view_names_the_other),
                 cmocka_unit_test(a_mount_comes_and_goes_and_leaves_no_trace), cmocka_unit_test(what_cannot_be_attached_goes_back_and_says_why),
                 cmocka_unit_test(that_it_said_ready_is_a_fact_of_one_life),

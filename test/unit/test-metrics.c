@@ -89,16 +89,17 @@ static void a_value_that_is_not_known_has_no_sample(void **state ULV_UNUSED) {
 static void a_channel_is_connected_when_both_ends_hold_the_same_memory(void **state ULV_UNUSED) {
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
         struct subject web = of_row("row channel feed@db web end=0 peer=db memory=7 epoch=3"), db = of_row("row channel feed@web db end=1 peer=web memory=7 epoch=3"),
-                       old = of_row("row channel feeder@db web end=0 peer=db memory=8 epoch=1");
-        struct ulv_op ends[] = { web.row, db.row, old.row };
-        struct snapshot s = { .up = true, .channels = ends, .n_channels = 3 };
+                       old = of_row("row channel feeder@db web end=0 peer=db memory=8 epoch=1"), host = of_row("row channel admin@web web end=0 peer=host memory=9 epoch=1");
+        struct ulv_op ends[] = { web.row, db.row, old.row, host.row };
+        struct snapshot s = { .up = true, .channels = ends, .n_channels = 4 };
 
         expose(&s, &b);
         assert_non_null(strstr(b.s, "\nultravisor_channel_connected{partition=\"web\",channel=\"feed\",peer=\"db\"} 1\n"));
         assert_non_null(strstr(b.s, "\nultravisor_channel_connected{partition=\"db\",channel=\"feed\",peer=\"web\"} 1\n"));
         assert_non_null(strstr(b.s, "\nultravisor_channel_connected{partition=\"web\",channel=\"feeder\",peer=\"db\"} 0\n"));
         assert_non_null(strstr(b.s, "\nultravisor_channel_epoch{partition=\"web\",channel=\"feed\",peer=\"db\"} 3\n"));
-        for (size_t i = 0; i < 3; i++)
+        assert_null(strstr(b.s, "\nultravisor_channel_connected{partition=\"web\",channel=\"admin\""));
+        for (size_t i = 0; i < 4; i++)
                 ulv_op_done(&ends[i]);
 }
 

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
+#include "channel/account.h"
 #include "channel/call.h"
 #include "channel/state.h"
 #include "lib/logform.h"
@@ -300,6 +301,14 @@ static void tell_channel(const struct bed *b, uint32_t kind, uint32_t end, const
         assert_int_equal(ulv_port_send(b->monitor, &m, sizeof(m), fds, fds ? 3 : 0, 0), 0);
 }
 
+static void tell_host(const struct bed *b, uint32_t number, int fd) {
+        struct { struct ulv_port_record r; char text[4]; } __attribute__((packed)) m = {
+                { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_HOST, .number = number, .text_len = 4 }, { 'f', 'e', 'e', 'd' },
+        };
+
+        assert_int_equal(ulv_port_send(b->monitor, &m, sizeof(m), &fd, 1, 0), 0);
+}
+
 static uint64_t life(int memory, unsigned end) {
         uint64_t v = 0;
 
@@ -375,6 +384,60 @@ static void a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is
         (void) close(memory);
         (void) close(bell[0]);
         (void) close(bell[1]);
+}
+
+static ssize_t within(int fd, struct ulv_port_message *ret) {
+        assert_int_equal(poll(&(struct pollfd) { .fd = fd, .events = POLLIN }, 1, 5000), 1);
+        return ulv_port_receive(fd, ret);
+}
+
+static void one_of_the_hosts_tools_has_the_other_end_and_who_takes_it_over_is_told(void **state) {
+        static struct ulv_port_message m;
+        struct bed *b = bed(state);
+        struct channel_account s;
+        struct ulv_call a;
+        int memory = memfd_create("channel", MFD_CLOEXEC), bell[2] = { eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK) };
+        const int fds[3] = { memory, bell[0], bell[1] };
+        const uint64_t counters[5] = { 11, 12, 13, 14, 15 };
+        int first[2], second[2], look[2];
+
+        assert_int_equal(ftruncate(memory, 65536), 0);
+        assert_int_equal(pwrite(memory, counters, sizeof(counters), 1024 + 256), sizeof(counters));
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, first), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, second), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, look), 0);
+        tell_channel(b, ULV_PORT_CHANNEL, 0, fds);
+        tell_host(b, 0, first[1]);
+        assert_int_equal(within(first[0], &m), sizeof(a));
+        memcpy(&a, m.buf, sizeof(a));
+        assert_true(a.code == ULV_CALL_OK && a.value[0] == 1 && a.value[1] == 1 && m.n_fds == 3);
+        ulv_port_message_done(&m);
+        set_life(memory, 1, life_make(1, CHANNEL_ATTACHED));
+        /* The next one has a new epoch, and the first one is told. */
+        tell_host(b, 0, second[1]);
+        assert_int_equal(within(second[0], &m), sizeof(a));
+        memcpy(&a, m.buf, sizeof(a));
+        assert_true(a.code == ULV_CALL_OK && a.value[0] == 1 && a.value[1] == 2 && m.n_fds == 3);
+        ulv_port_message_done(&m);
+        assert_int_equal(within(first[0], &m), sizeof(a));
+        memcpy(&a, m.buf, sizeof(a));
+        assert_int_equal(a.code, ULV_CALL_BUSY);
+        set_life(memory, 1, life_make(2, CHANNEL_ATTACHED));
+        (void) close(first[1]);
+        assert_int_equal(within(first[0], &m), 0);
+        tell_host(b, 1, look[1]);
+        assert_int_equal(recv(look[0], &s, sizeof(s), 0), sizeof(s));
+        assert_true(s.magic == ACCOUNT_MAGIC && s.end[1].life == life_make(2, CHANNEL_ATTACHED) && s.end[0].count[0] == 11 && s.end[0].count[4] == 15);
+        /* Killed: the partition's end hears that, and not of a goodbye. */
+        (void) close(second[1]);
+        (void) close(second[0]);
+        life_becomes(memory, 1, life_make(2, CHANNEL_GONE));
+        for (unsigned i = 0; i < 2; i++)
+                (void) close(bell[i]);
+        (void) close(first[0]);
+        (void) close(look[0]);
+        (void) close(look[1]);
+        (void) close(memory);
 }
 
 /* --- a VM's end: this test is QEMU ------------------------------------------------------------------------- */
@@ -670,6 +733,7 @@ int main(void) {
                 TEST(a_flood_is_cut_off),
                 TEST(a_deaf_partition_delays_nobody_and_its_end_answers_all),
                 TEST(a_program_is_given_its_end_with_an_epoch_that_rises_and_its_death_is_written_down),
+                TEST(one_of_the_hosts_tools_has_the_other_end_and_who_takes_it_over_is_told),
                 TEST(a_qemu_is_told_all_of_its_channel_once_and_its_death_is_written_down),
                 TEST(a_qemu_that_floods_or_never_reads_costs_its_own_end_only),
                 TEST(what_is_no_call_is_refused_by_a_code_and_costs_no_other_connection),

@@ -68,9 +68,11 @@ _uvctl() {
                 ;;
         channel)
                 if ((COMP_CWORD == i + 1)); then
-                        mapfile -t COMPREPLY < <(compgen -W 'list' -- "$cur")
-                else
+                        mapfile -t COMPREPLY < <(compgen -W 'list show stat cat perf' -- "$cur")
+                elif [ "${COMP_WORDS[i + 1]}" = list ]; then
                         mapfile -t COMPREPLY < <(compgen -W "$(_uvctl_names)" -- "$cur")
+                else
+                        mapfile -t COMPREPLY < <(compgen -W "$(uvctl channel list --no-legend 2>/dev/null | awk '{ n[$1]++; at[NR] = $1 "@" $2; l[NR] = $1 } END { for (i in l) print n[l[i]] > 1 ? at[i] : l[i] }')" -- "$cur")
                 fi
                 ;;
         credential)

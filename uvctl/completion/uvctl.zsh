@@ -44,7 +44,7 @@ _uvctl() {
         '') compadd -- $verbs ;;
         apply | plan | verify | backup | restore) _files ;;
         image) compadd -- build import list remove busybox debian-12 debian-13 host; _files ;;
-        channel) compadd -- list; _uvctl_names ;;
+        channel) compadd -- list show stat cat perf; compadd -- ${(f)"$(uvctl $root channel list --no-legend 2>/dev/null | cut -d" " -f1)"}; _uvctl_names ;;
         credential) compadd -- encrypt rotate; _uvctl_names; _files ;;
         why) compadd -- start stop pause resume set move remove; _uvctl_names; compadd -S '' -- $amounts ;;
         set | move) _uvctl_names; compadd -S '' -- $amounts ;;
