@@ -3,18 +3,13 @@
 /* import: a domain of libvirt's as a definition.
  *
  * Theory of operation. virsh gives the XML, or a file does. Whoever wrote it, it is read in a child that can do nothing any
- * more but read and write what it has open, take memory and end (import_confine()); what comes back is text, which goes
+ * more but read and write what it has open, take memory and end (import-confine.c); what comes back is text, which goes
  * through the parser of definitions like anybody's. What of the domain can't be kept is named, each with its line. */
 
 #include "uvctl/import.h"
 
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -23,7 +18,6 @@
 #include "uvctl/text.h"
 
 #define XML_MAX (1024 * 1024u)
-#define ROOM (256 * 1024 * 1024u)       /* of memory, for one that is read */
 
 /* --- the XML --------------------------------------------------------------------------------------------------- */
 
@@ -78,25 +72,6 @@ static int read_xml(struct uvctl *u, const char *name, char **ret, size_t *ret_l
 
 /* --- in the child ------------------------------------------------------------------------------------------------ */
 
-#define ALLOW(nr) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-
-/* No file, no socket, no program, no other process, from here on; and so much memory and time. */
-static int confine(void) {
-        static const struct sock_filter filter[] = {
-                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-                ALLOW(SYS_write), ALLOW(SYS_brk), ALLOW(SYS_mmap), ALLOW(SYS_munmap), ALLOW(SYS_mremap), ALLOW(SYS_futex), ALLOW(SYS_getrandom), ALLOW(SYS_exit_group),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-        };
-        static const struct sock_fprog program = { .len = ULV_ARRAY_SIZE(filter), .filter = (struct sock_filter *) filter };
-        static const struct rlimit room = { ROOM, ROOM }, time = { 10, 10 }, none = { 0, 0 };
-
-        if (setrlimit(RLIMIT_AS, &room) < 0 || setrlimit(RLIMIT_CPU, &time) < 0 || setrlimit(RLIMIT_CORE, &none) < 0 || setrlimit(RLIMIT_NOFILE, &none) < 0)
-                return -errno;
-        if (geteuid() == 0 && (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
-                return -errno;
-        return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
-}
-
 /* One answer: how it went, and two texts, each with its NUL. */
 struct head { int r; struct ulv_diag diag; size_t definition, lost; };
 
@@ -106,7 +81,7 @@ static _Noreturn void child(const char *xml, size_t len, int out) {
         struct ulv_strbuf definition = { .max = XML_MAX }, lost = { .max = XML_MAX };
         struct head h = { 0 };
 
-        if (dup2(out, 3) < 0 || syscall(SYS_close_range, 4u, ~0u, 0) < 0 || confine() < 0)
+        if (dup2(out, 3) < 0 || syscall(SYS_close_range, 4u, ~0u, 0) < 0 || import_confine() < 0)
                 _exit(1);
         h.r = import_domain(xml, len, &definition, &lost, &h.diag);
         h.definition = definition.len;

@@ -8,9 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "model/definition.h"
+#include "uvctl/import-confine.c"
 #include "uvctl/import-domain.c"
 
 static bool write_missing;
@@ -80,11 +85,50 @@ static void no_value_has_a_line_break(ULV_UNUSED void **state) {
         assert_non_null(strstr(ulv_strbuf_str(&lost), "3: <kernel>: it has control characters"));
 }
 
+#ifndef __SANITIZE_ADDRESS__
+static void do_nothing(void) {}
+static void do_open(void) { (void) open("/etc/passwd", O_RDONLY); }
+static void do_socket(void) { (void) socket(AF_UNIX, SOCK_STREAM, 0); }
+static void do_fork(void) { (void) fork(); }
+static void do_kill(void) { (void) kill(1, 0); }
+#ifdef __x86_64__
+static void do_old_interface(void) { __asm__ volatile("int $0x80" : : "a"(11), "b"(0), "c"(0), "d"(0) : "memory"); }     /* execve there, munmap here */
+#endif
+
+static int end_of(void (*act)(void)) {
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0) {
+                if (import_confine() < 0)
+                        _exit(2);
+                act();
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void the_child_that_reads_can_do_nothing_else(ULV_UNUSED void **state) {
+        assert_int_equal(end_of(do_nothing), 0);
+        assert_int_equal(end_of(do_open), -SIGSYS);
+        assert_int_equal(end_of(do_socket), -SIGSYS);
+        assert_int_equal(end_of(do_fork), -SIGSYS);
+        assert_int_equal(end_of(do_kill), -SIGSYS);
+#ifdef __x86_64__
+        assert_int_equal(end_of(do_old_interface), -SIGSYS);
+#endif
+}
+#else
+static void the_child_that_reads_can_do_nothing_else(ULV_UNUSED void **state) { skip(); }
+#endif
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_kept_is_a_definition_and_the_rest_is_named_with_its_line),
                 cmocka_unit_test(what_is_no_domain_is_refused),
                 cmocka_unit_test(no_value_has_a_line_break),
+                cmocka_unit_test(the_child_that_reads_can_do_nothing_else),
         };
 
         write_missing = argc > 1 && ulv_streq(argv[1], "--write");
