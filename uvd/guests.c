@@ -77,7 +77,8 @@ static void report_ended(struct uvd *u, struct guest *g, const char *result) {
         ulv_op_end(&b);
         if (ulv_strbuf_error(&b) < 0 || transact_report(u, g->name, ulv_strbuf_str(&b)) < 0)
                 ulv_log(ULV_LOG_ERR, "out of memory: the end of %s is not recorded", g->name);
-        starter_stop(u, g->name);
+        if (!g->token[0])       /* a unit that asks whether it is to run ends by the answer */
+                starter_stop(u, g->name);
 }
 
 static int on_retry(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void *userdata) {
@@ -106,6 +107,22 @@ static void ask(struct uvd *u, struct guest *g) {
                 (void) ulv_log_errno(r, "cannot ask for the monitor of %s", g->name);
         if (r != -ENOTCONN)
                 retry_later(u, g);
+}
+
+/* Nothing would come of asking, whoever started it. (Of one that may run it is asked for all the same, until it is there again.) */
+static bool lacks_monitor(struct uvd *u, struct guest *g, const struct ulv_partition_info *p) {
+        char program[64], result[256];
+        struct ulv_diag d = {};
+
+        if (!g->fresh || p->state != ULV_STARTING || starter_has_monitor(p->type, program, sizeof(program)))
+                return false;
+        ulv_diag_what(&d, (enum ulv_exit) ULV_MONITOR_FAILED, "cannot start %s", g->name);
+        ulv_diag_why(&d, "no monitor for Type=%s on this host: %s isn't installed", p->type, program);
+        ulv_diag_try(&d, "%s", ulv_streq(p->type, "vm") ? "apt install ultravisor-kvm" : "make install, or the package ultravisor again");
+        (void) snprintf(result, sizeof(result), "%.127s\n%.100s", d.why, d.try_);
+        report_ended(u, g, result);
+        monitors_refuse(g, &d);
+        return true;
 }
 
 static void review(struct uvd *u, struct guest *g, const struct ulv_partition_info *p) {
@@ -156,6 +173,8 @@ void guest_review(struct uvd *u, const char *name, bool committed) {
                 g->failures = 0;
         }
         g->incarnation = p.incarnation;
+        if (committed && lacks_monitor(u, g, &p))
+                return;
         review(u, g, &p);
         if (g->wanting)
                 monitors_resume(g);

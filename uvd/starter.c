@@ -40,9 +40,26 @@ static int write_run_file(int dir, const char *name, const char *text) {
         return ulv_write_all(fd, text, strlen(text));
 }
 
+static const struct { const char *type, *backend; } backends[] = { { "container", "lxc" }, { "vm", "kvm" }, { "sim", "sim" } };
+
+/* A monitor's program stands beside ours; that of VMs is in a package of its own. */
+bool starter_has_monitor(const char *type, char *ret_program, size_t size) {
+        char path[4096];
+        ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
+
+        ret_program[0] = 0;
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(backends); i++)
+                if (ulv_streq(backends[i].type, type))
+                        (void) snprintf(ret_program, size, "uv-monitor-%s", backends[i].backend);
+        if (n <= 0 || !ret_program[0])
+                return true;            /* who starts it will say what is wrong */
+        path[n] = 0;
+        (void) snprintf(strrchr(path, '/') + 1, 64, "%s", ret_program);
+        return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
 /* why: "", or what uv-monitor.c knows beside a start. */
 static int write_type(struct uvd *u, const char *name, const char *why) {
-        static const struct { const char *type, *backend; } backends[] = { { "container", "lxc" }, { "vm", "kvm" }, { "sim", "sim" } };
         struct ulv_partition_info p;
         _cleanup_close_ int dir = -1;
         char text[16];

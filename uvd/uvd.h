@@ -163,6 +163,8 @@ void view_close(struct guest *g);
 int starter_connect(struct uvd *u) ULV_MUST_CHECK;
 int starter_attach(struct uvd *u) ULV_MUST_CHECK;       /* from now on by the event loop, with retries */
 int starter_start(struct uvd *u, const char *name) ULV_MUST_CHECK;
+/* Is the program there that is the monitor of such partitions? Its name, at any rate. */
+bool starter_has_monitor(const char *type, char *ret_program, size_t size);
 /* A process says that it is g's monitor with this token. 1: the starter has been asked, or is about to tell:
  * monitors_resume() will come; 0: what we know is what there is to know. */
 int starter_token(struct uvd *u, struct guest *g, const char *said) ULV_MUST_CHECK;

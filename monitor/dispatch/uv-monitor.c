@@ -224,6 +224,8 @@ static int become_named(const char *root, const char *name, const char *word) {
         for (size_t i = 0; i < ULV_ARRAY_SIZE(backends); i++)
                 if (ulv_streq(backends[i].name, word)) {
                         int r = become(&backends[i], root, name);
+                        if (r == -ENOENT && ulv_streq(word, "kvm"))
+                                return fail(name, "uv-monitor-kvm isn't installed", "apt install ultravisor-kvm");
                         return fail(name, strerror(-r), "make, so that all programs stand beside uv-monitor");
                 }
         return fail(name, "uvd named a backend that this version doesn't have", "the same version of all programs");

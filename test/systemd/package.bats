@@ -90,6 +90,30 @@ old_code() { uvctl list -a -o json | jq -r '[.[] | select(.OldCode) | .Name] | j
         print join " ", grep { my $rc = $_; !grep { $rc =~ /$_/ } @{$nrconf{blacklist_rc}} } qw(uv-partition@web.service uvd.service ssh.service)')" "uvd.service ssh.service"
 }
 
+@test "VMs are in a package of their own, and libvirt with it: without it a start says which one, with it that isn't the reason" {
+    local before
+    not grep -q libvirt <<<"$(dpkg-query -W -f '${Depends} ${Recommends}' ultravisor)"
+    not test -e /usr/lib/ultravisor/uv-monitor-kvm
+    printf '[Partition]\nType=vm\n[CPU]\nShare=0.1\n[Memory]\nSize=64M\n[VM]\nKernel=/usr/lib/os-release\nAccel=tcg\n' >/etc/ultravisor/partitions/v.partition
+    uvctl apply -y
+    run uvctl start v
+    echo "$output"
+    is "$status" 1
+    [[ "$output" == *"no monitor for Type=vm on this host: uv-monitor-kvm isn't installed"*"try: apt install ultravisor-kvm"* ]]
+    not systemctl start uv-partition@v
+    journalctl -q -u uv-partition@v -o cat | grep -q "uv-monitor-kvm isn't installed"
+    is "$(field v State) $(field v MemoryReached)" "failed 0"
+    before=$(partition_pids)
+    dpkg -i kvm.deb
+    run timeout 60 uvctl start v
+    echo "$output"
+    [[ "$output" != *"isn't installed"* ]]
+    uvctl -q stop --force v || true
+    dpkg -r ultravisor-kvm
+    is "$(partition_pids | tr ' ' '\n' | grep -vx 0 | xargs)" "$(tr ' ' '\n' <<<"$before" | grep -vx 0 | xargs)"
+    rm /etc/ultravisor/partitions/v.partition; uvctl apply -q -y --prune; systemctl reset-failed uv-partition@v || true
+}
+
 @test "removing the package stops what is its own and leaves definitions, ledger and images" {
     local files
     files=$(installed_files)

@@ -6,7 +6,7 @@ payload() { # payload DIR KIND
     cp -r test/lib test/systemd "$1/test/"; cp -r systemd launch/tree.c "$B/test/bus" "$1/"; cp SECURITY.md "$1/systemd/"
     case $2 in
     package)
-        make -s B="$B" deb >&2 && cp "$B"/deb/ultravisor_*.deb "$1/new.deb" &&
+        make -s B="$B" deb >&2 && cp "$B"/deb/ultravisor_*.deb "$1/new.deb" && cp "$B"/deb/ultravisor-kvm_*.deb "$1/kvm.deb" &&
             dpkg-deb -R "$1/new.deb" "$1/old" && sed -i 's/^Version: .*/Version: 0.0.1/' "$1/old/DEBIAN/control" &&
             sed -i "s/$("$B/bin/uvctl" --root /nonexistent version -o json | jq -r .Build)/0000000000000000/" "$1/old/usr/bin/uvctl" "$1"/old/usr/lib/ultravisor/* &&
             dpkg-deb -b "$1/old" "$1/old.deb" >&2 && rm -r "$1/old" ;;
