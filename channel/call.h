@@ -82,6 +82,7 @@ const char *ulv_call_code_text(uint32_t code);         /* for people */
 
 /* The programs' side, in a container and in a VM. A connection, or -errno. */
 int ulv_call_connect(void);
+int ulv_call_open_port(void);          /* the VM's, O_NONBLOCK; -errno */
 /* Sends c and waits for its answer, which replaces it; fds: room for ULV_CALL_OPEN_FDS of them, for OPEN, or NULL. 0:
  * answered, look at c->code; -errno. Not for a connection that listens: what is asked there meanwhile is dropped. */
 int ulv_call(int fd, struct ulv_call *c, int *fds);

@@ -2,10 +2,12 @@
 
 /* The partition's side of the call interface (call.h): a socket in a container, a virtio-serial port in a VM. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -30,13 +32,46 @@ static int connect_socket(void) {
         return r;
 }
 
+/* Which of /dev/vport* has our name? Without asking udev, which an initial ram disk may not have. */
+static int find_port(char *path, size_t size) {
+        DIR *d = opendir("/sys/class/virtio-ports");
+        int r = -ENOENT;
+
+        for (struct dirent *e; r < 0 && d && (e = readdir(d)); ) {
+                char file[320], name[64] = "";
+                FILE *f;
+
+                (void) snprintf(file, sizeof(file), "/sys/class/virtio-ports/%s/name", e->d_name);
+                f = e->d_name[0] != '.' ? fopen(file, "re") : NULL;
+                if (f && fgets(name, sizeof(name), f) && strcspn(name, "\n") == strlen(ULV_CALL_PORT) && strncmp(name, ULV_CALL_PORT, strlen(ULV_CALL_PORT)) == 0)
+                        r = snprintf(path, size, "/dev/%s", e->d_name) < (int) size ? 0 : -ENAMETOOLONG;
+                if (f)
+                        (void) fclose(f);
+        }
+        if (d)
+                (void) closedir(d);
+        return r;
+}
+
+static int open_port(int flags) {
+        char path[300];
+        int r = find_port(path, sizeof(path)), fd;
+
+        if (r < 0)
+                return r;
+        fd = open(path, O_RDWR | O_CLOEXEC | flags);
+        return fd < 0 ? -errno : fd;
+}
+
+int ulv_call_open_port(void) { return open_port(O_NONBLOCK); }
+
 int ulv_call_connect(void) {
         int fd = connect_socket(), port;
 
-        if (fd != -ENOENT)
+        if (fd != -ENOENT && fd != -ECONNREFUSED)
                 return fd;
-        port = open("/dev/virtio-ports/" ULV_CALL_PORT, O_RDWR | O_CLOEXEC);
-        return port >= 0 ? port : errno == ENOENT ? -ENOENT : -errno;
+        port = open_port(0);
+        return port == -ENOENT ? fd : port;
 }
 
 static int is_socket(int fd) {

@@ -23,12 +23,12 @@
 
 #define TABLE "/sys/firmware/dmi/tables/DMI"
 #define TABLE_MAX 65536
-#define ASKERS_MAX 8            /* connected, and haven't asked yet: the oldest goes first */
 
 static struct served { struct vm_device device; int user; uint64_t epoch; } served[VM_CHANNELS_MAX];
 static size_t n_served;
-static int askers[ASKERS_MAX], listening;
-static unsigned next_asker;
+static struct vm_caller callers[VM_CALLERS_MAX];        /* the oldest goes first, but for who listens */
+static int listening;
+static unsigned next_caller;
 
 static int fail(const char *what, const char *why, const char *try_) {
         fprintf(stderr, "uvguest serve: %s\n%s\ntry: %s\n", what, why, try_);
@@ -87,39 +87,45 @@ static struct served *find(const char *label) {
         return NULL;
 }
 
-/* 0: the connection is now that of the end's user. */
-static int give(int fd, const struct ulv_call *q) {
+/* The connection is then that of the end's user, or it is told why not. */
+static void give(struct vm_caller *c, const struct ulv_call *q) {
         struct ulv_call a = { .magic = ULV_CALL_MAGIC, .verb = q->verb, .answer = 1, .number = q->number, .value = { 0, 0, 1 } };
-        enum ulv_call_code refused = ulv_call_check(q, ULV_CALL_FROM_PARTITION);
-        struct served *s = refused == ULV_CALL_OK && q->verb == ULV_CALL_OPEN ? find(q->text) : NULL;
-        int r = s ? next_epoch(s, &a.value[1]) : -ENOENT;
+        struct served *s = find(q->text);
+        int fds[3];
 
-        a.code = r == 0 ? ULV_CALL_OK : refused != ULV_CALL_OK ? refused : r == -ENOENT ? ULV_CALL_NOT_THERE : ULV_CALL_BROKEN;
-        if (r == 0) {
-                const int fds[3] = { s->device.bell.memory, s->device.bell.own, s->device.bell.peer };
-
-                a.value[0] = s->device.end;
-                r = send_answer(fd, &a, fds);
-        } else
-                (void) send_answer(fd, &a, NULL);
-        if (r < 0)
-                return r;
+        if (!s || next_epoch(s, &a.value[1]) < 0)
+                return vm_refuse(c, q, s ? ULV_CALL_BROKEN : ULV_CALL_NOT_THERE);
+        if (c->listens || c->waits)
+                return vm_refuse(c, q, ULV_CALL_BUSY);
+        a.value[0] = s->device.end;
+        fds[0] = s->device.bell.memory;
+        fds[1] = s->device.bell.own;
+        fds[2] = s->device.bell.peer;
+        if (send_answer(c->fd, &a, fds) < 0)
+                return vm_caller_gone(c);
         close_fd(&s->user);     /* its life is over by the new epoch */
-        s->user = fd;
+        s->user = c->fd;
         s->epoch = a.value[1];
-        return 0;
+        c->fd = -1;
 }
 
-static void from_asker(int *asker) {
+static void from_caller(struct vm_caller *c) {
         char buf[sizeof(struct ulv_call)];
-        struct ulv_call q;
-        ssize_t n = recv(*asker, buf, sizeof(buf), MSG_DONTWAIT | MSG_TRUNC);
+        struct ulv_call q = { 0 };
+        ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_TRUNC);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return;
-        if (n > 0 && ulv_call_parse(buf, (size_t) n, &q) == 0 && !q.answer && give(*asker, &q) == 0)
-                *asker = -1;
-        close_fd(asker);
+        if (n <= 0)
+                return vm_caller_gone(c);
+        if (ulv_call_parse(buf, (size_t) n, &q) < 0) {
+                vm_refuse(c, &q, ULV_CALL_BAD_RECORD);
+                return vm_caller_gone(c);
+        }
+        if (!q.answer && q.verb == ULV_CALL_OPEN && ulv_call_check(&q, ULV_CALL_FROM_PARTITION) == ULV_CALL_OK)
+                give(c, &q);
+        else
+                vm_relay(callers, c, &q);
 }
 
 static void from_user(struct served *s) {
@@ -129,33 +135,43 @@ static void from_user(struct served *s) {
 
 static void from_listening(void) {
         int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        struct vm_caller *place = NULL;
 
         if (fd < 0)
                 return;
-        close_fd(&askers[next_asker]);
-        askers[next_asker] = fd;
-        next_asker = (next_asker + 1) % ASKERS_MAX;
+        for (unsigned i = 0; i < VM_CALLERS_MAX && !place; i++)
+                if (callers[i].fd < 0)
+                        place = &callers[i];
+        for (; !place; next_caller++)
+                if (!callers[next_caller % VM_CALLERS_MAX].listens)
+                        vm_caller_gone(place = &callers[next_caller % VM_CALLERS_MAX]);
+        *place = (struct vm_caller) { .fd = fd };
 }
 
 static int serve(void) {
-        struct pollfd fds[1 + ASKERS_MAX + VM_CHANNELS_MAX];
-        struct pollfd *of_askers = fds + 1, *of_users = of_askers + ASKERS_MAX;
+        enum { LISTENING, PORT, CALLERS, USERS = CALLERS + VM_CALLERS_MAX, FDS = USERS + VM_CHANNELS_MAX };
+        struct pollfd fds[FDS];
 
         for (;;) {
-                fds[0] = (struct pollfd) { .fd = listening, .events = POLLIN };
-                for (unsigned i = 0; i < ASKERS_MAX; i++)
-                        of_askers[i] = (struct pollfd) { .fd = askers[i], .events = POLLIN };
+                int timeout;
+
+                fds[LISTENING] = (struct pollfd) { .fd = listening, .events = POLLIN };
+                fds[PORT] = (struct pollfd) { .fd = vm_port(&timeout), .events = POLLIN };
+                for (unsigned i = 0; i < VM_CALLERS_MAX; i++)
+                        fds[CALLERS + i] = (struct pollfd) { .fd = callers[i].fd, .events = POLLIN };
                 for (size_t i = 0; i < n_served; i++)
-                        of_users[i] = (struct pollfd) { .fd = served[i].user, .events = POLLIN };
-                if (poll(fds, 1 + ASKERS_MAX + n_served, -1) < 0 && errno != EINTR)
+                        fds[USERS + i] = (struct pollfd) { .fd = served[i].user, .events = POLLIN };
+                if (poll(fds, USERS + n_served, timeout) < 0 && errno != EINTR)
                         return -errno;
                 for (size_t i = 0; i < n_served; i++)
-                        if (of_users[i].revents && of_users[i].fd == served[i].user)
+                        if (fds[USERS + i].revents && fds[USERS + i].fd == served[i].user)
                                 from_user(&served[i]);
-                for (unsigned i = 0; i < ASKERS_MAX; i++)
-                        if (of_askers[i].revents)
-                                from_asker(&askers[i]);
-                if (fds[0].revents)
+                for (unsigned i = 0; i < VM_CALLERS_MAX; i++)
+                        if (fds[CALLERS + i].revents && fds[CALLERS + i].fd == callers[i].fd)
+                                from_caller(&callers[i]);
+                if (fds[PORT].revents)
+                        vm_from_port(callers);
+                if (fds[LISTENING].revents)
                         from_listening();
         }
 }
@@ -200,10 +216,8 @@ int vm_serve(void) {
                 return fail("cannot see which channels there are", TABLE " can't be read: run as root, in a VM", "uvguest --help");
         (void) close(fd);
         n = vm_names(table, (size_t) len, names, VM_CHANNELS_MAX);
-        if (n == 0)
-                return fail("there is nothing to serve", "this VM was started without channels", "on the host: uvctl channel list");
-        for (unsigned i = 0; i < ASKERS_MAX; i++)
-                askers[i] = -1;
+        for (unsigned i = 0; i < VM_CALLERS_MAX; i++)
+                callers[i].fd = -1;
         r = open_all(names, n);
         if (r != 0)
                 return r;

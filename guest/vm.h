@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "channel/bell.h"
+#include "channel/call.h"
 #include "channel/layout.h"
 
 #define VM_CHANNELS_MAX 96
@@ -31,6 +32,22 @@ struct vm_device {
 
 /* Binds it to vfio-pci, and takes its interrupt. 0; -errno, and *ret_what says of what. */
 int vm_device_open(const struct vm_name *name, struct vm_device *ret, const char **ret_what);
+
+/* --- relay.c: the virtio port of calls, for several programs ------------------------------------------------ */
+
+#define VM_CALLERS_MAX 8        /* connections without a channel */
+struct vm_caller {
+        int fd;                         /* -1: none */
+        int listens;
+        uint32_t waits, number;         /* its question's number on the port, 0: none; and its own */
+        uint64_t wants;                 /* the mask of its HELLO */
+};
+
+int vm_port(int *timeout);              /* the fd to wait at, -1: none now; timeout: ms until then, -1: for ever */
+void vm_from_port(struct vm_caller all[VM_CALLERS_MAX]);
+void vm_relay(struct vm_caller all[VM_CALLERS_MAX], struct vm_caller *c, const struct ulv_call *q);
+void vm_refuse(struct vm_caller *c, const struct ulv_call *q, uint32_t code);
+void vm_caller_gone(struct vm_caller *c);
 
 /* --- serve.c: for ever ------------------------------------------------------------------------------------ */
 

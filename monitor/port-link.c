@@ -94,9 +94,9 @@ static int log_open(const struct ulv_monitor *m, const char *which) {
 static int call_open(struct ulv_monitor *m) {
         _cleanup_close_ int fd = -1;
 
-        if (ulv_plugin.no_init || store_find(m, "call") >= 0)
+        if (store_find(m, "call") >= 0)
                 return 0;
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        fd = socket(AF_UNIX, (ulv_plugin.no_init ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         return fd < 0 ? -errno : ulv_monitor_store_fd(m, "call", fd);
 }
 
@@ -141,7 +141,7 @@ static int configure(struct ulv_monitor *m) {
         struct ulv_port_record r = { .magic = ULV_PORT_MAGIC, .kind = ULV_PORT_CONFIGURE, .number = (uint32_t) m->seen.incarnation,
                                      .value = (int64_t) (d ? d->log_max : ULV_LOG_MAX) };
         int fds[7] = { store_find(m, "console"), store_find(m, "init"), log_open(m, "log.0"), log_open(m, "log.1"), log_open(m, "log.first"),
-                       store_find(m, ulv_plugin.no_init ? "init" : "call"),             /* a VM has nobody to ask: silent */
+                       store_find(m, "call"),
                        log_open(m, "said") }, e = 0;
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(fds) && e == 0; i++)

@@ -17,6 +17,7 @@
 #include "monitor/port/socket.h"
 
 #define DEAF_MS 10
+#define DEAF_MOST_MS 1000
 
 static void drop(struct calls *c, struct caller *who);
 
@@ -34,6 +35,7 @@ static int write_said(const struct calls *c) {
 }
 
 void calls_configure(struct calls *c, int listening, int said_fd, uint32_t life) {
+        int type = SOCK_SEQPACKET;
         struct said old;
 
         if (c->said_fd >= 0)
@@ -41,6 +43,9 @@ void calls_configure(struct calls *c, int listening, int said_fd, uint32_t life)
         if (c->listening >= 0)
                 (void) close(c->listening);
         c->listening = listening;
+        (void) getsockopt(listening, SOL_SOCKET, SO_TYPE, &type, &(socklen_t) { sizeof(type) });
+        c->stream = type == SOCK_STREAM;
+        c->deaf_ms = c->deaf_for_ms = 0;
         c->said_fd = said_fd;
         c->said = (struct said) { .magic = SAID_MAGIC, .life = life };
         if (pread(said_fd, &old, sizeof(old), 0) == sizeof(old) && old.magic == SAID_MAGIC && old.life == life && memchr(old.status, 0, sizeof(old.status)))
@@ -84,6 +89,16 @@ static struct caller *listener(struct calls *c) {
         return NULL;
 }
 
+/* What was asked and isn't listened for any more will not be answered. */
+static void listens_now(struct calls *c, uint64_t mask) {
+        c->tell(ULV_PORT_SAID, ULV_CALL_HELLO, (int64_t) mask);
+        for (unsigned i = 0; i < ULV_CALL_ASKED_VERBS; i++)
+                if (c->pending[i] != 0 && !(mask & ULV_CALL_LISTENS(ULV_CALL_FIRST_ASKED + i))) {
+                        c->pending[i] = 0;
+                        c->tell(ULV_PORT_CALLED, ULV_CALL_FIRST_ASKED + i, ULV_CALL_NOT_THERE);
+                }
+}
+
 static enum ulv_call_code serve_hello(struct calls *c, struct caller *who, const struct ulv_call *q, struct ulv_call *a) {
         uint64_t mask = q->value[1] & ULV_CALL_LISTENS_ALL, old = who->listens;
 
@@ -96,7 +111,7 @@ static enum ulv_call_code serve_hello(struct calls *c, struct caller *who, const
         memcpy(a->text, c->name, strnlen(c->name, sizeof(a->text) - 1));
         who->listens = mask;
         if (mask != old)
-                c->tell(ULV_PORT_SAID, ULV_CALL_HELLO, (int64_t) mask);
+                listens_now(c, mask);
         return ULV_CALL_OK;
 }
 
@@ -216,12 +231,7 @@ static void drop(struct calls *c, struct caller *who) {
                 return;
         who->listens = 0;
         c->releasable = false;
-        c->tell(ULV_PORT_SAID, ULV_CALL_HELLO, 0);
-        for (unsigned i = 0; i < ULV_CALL_ASKED_VERBS; i++)
-                if (c->pending[i] != 0) {
-                        c->pending[i] = 0;
-                        c->tell(ULV_PORT_CALLED, ULV_CALL_FIRST_ASKED + i, ULV_CALL_NOT_THERE);
-                }
+        listens_now(c, 0);
 }
 
 /* Into who->buf. true: a record, or what takes the place of one; *bad: how it is none. */
@@ -232,8 +242,10 @@ static bool receive(struct calls *c, struct caller *who, enum ulv_call_code *bad
         *bad = ULV_CALL_OK;
         if (c->stream) {
                 n = recv(who->fd, who->buf + who->have, sizeof(who->buf) - who->have, MSG_DONTWAIT);
-                if (n > 0 && (who->have += (size_t) n) < sizeof(who->buf))
+                if (n > 0 && (who->have += (size_t) n) < sizeof(who->buf)) {
+                        c->in_window++;
                         return false;
+                }
                 who->have = 0;
                 n = n > 0 ? (ssize_t) sizeof(who->buf) : n < 0 ? -errno : 0;
         } else {
@@ -283,7 +295,8 @@ static void from_listening(struct calls *c, short revents, int64_t now_ms) {
         int fd;
 
         if (!(revents & POLLIN)) {
-                c->deaf_ms = now_ms + DEAF_MS;
+                c->deaf_for_ms = c->deaf_for_ms == 0 ? DEAF_MS : c->deaf_for_ms >= DEAF_MOST_MS ? DEAF_MOST_MS : c->deaf_for_ms * 2;
+                c->deaf_ms = now_ms + c->deaf_for_ms;
                 return;
         }
         fd = accept4(c->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -29,7 +29,7 @@ struct calls {
         void (*tell)(uint32_t kind, uint32_t number, int64_t value);    /* the monitor */
         struct channels *channels;
         int listening;          /* -1: the partition has no such socket */
-        int64_t deaf_ms;        /* it doesn't listen yet: when to look again */
+        int64_t deaf_ms, deaf_for_ms;   /* it doesn't listen yet: when to look again, and after how long */
         bool stream;            /* a VM's: no records, no fds */
         struct caller callers[CALLERS_MAX];
         unsigned next;

@@ -55,6 +55,7 @@ static const unsigned allowed[] = {
         SYS_fstat, SYS_newfstatat,              /* which log file is current (glibc uses either) */
         SYS_write,                              /* the pty */
         SYS_writev,                             /* messages to standard error */
+        SYS_getsockopt,                         /* does a container call, or a VM */
         SYS_accept4, SYS_recvfrom,              /* programs that call (channel/call.h) */
         SYS_io_setup, SYS_io_submit, SYS_io_getevents,  /* a doorbell that never waits (channel/bell.h) */
         SYS_close,                              /* fds that came with records */

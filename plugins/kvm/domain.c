@@ -6,6 +6,7 @@
  * A path in it is the VM's own copy, its pty or of its [Block]s, and no other of the host's. QEMU runs under a uid of its
  * own with libvirt's seccomp and mount namespace; that libvirt relabels (chowns) these files to it is wanted. */
 
+#include "channel/call.h"
 #include "plugins/kvm/kvm.h"
 
 static uint64_t fnv1a(uint64_t h, const char *s) {
@@ -223,6 +224,13 @@ static void add_channel_names(struct ulv_strbuf *b, const struct kvm_domain *k) 
         ulv_strbuf_add(b, "    </oemStrings>\n  </sysinfo>\n");
 }
 
+/* uv-port is behind it, and may be another one at any time: QEMU comes to it again. */
+static void add_call(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        ulv_strbuf_add(b, "    <channel type='unix'>\n      <source mode='connect' path='");
+        add_escaped(b, k->call);
+        ulv_strbuf_add(b, "'>\n        <reconnect enabled='yes' timeout='1'/>\n      </source>\n      <target type='virtio' name='" ULV_CALL_PORT "'/>\n    </channel>\n");
+}
+
 static void add_devices(struct ulv_strbuf *b, const struct kvm_domain *k) {
         ulv_strbuf_add(b, "  <devices>\n    <controller type='usb' model='none'/>\n");
         add_ports(b, k);
@@ -237,6 +245,7 @@ static void add_devices(struct ulv_strbuf *b, const struct kvm_domain *k) {
                 add_escaped(b, k->vnc);
                 ulv_strbuf_add(b, "'/>\n    </graphics>\n    <video>\n      <model type='vga'/>\n    </video>\n");
         }
+        add_call(b, k);
         add_channels(b, k);
         ulv_strbuf_add(b, "    <memballoon model='none'/>\n    <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n  </devices>\n");
 }

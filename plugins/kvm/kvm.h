@@ -26,6 +26,7 @@ struct kvm_domain {
         const char *seed;                       /* the ISO for cloud-init, NULL: none */
         const struct ulv_link *links;           /* one for each network */
         unsigned uid;                           /* uid and gid of QEMU */
+        const char *call;                       /* path of the socket that the guest's virtio port leads to */
         const struct kvm_channel *channels;
         unsigned n_channels;
 };
@@ -65,6 +66,7 @@ int kvm_process_usage(pid_t pid, struct ulv_usage *ret) ULV_MUST_CHECK;
 
 struct kvm_place {
         char kernel[512], initrd[512], vnc[108], seed[512];     /* "" what it has none of */
+        char call[108];
         struct kvm_channel channels[ULV_CHANNELS_MAX];
         unsigned n_channels;
 };

@@ -3,6 +3,7 @@
 /* ROOT/run/ultravisor/vm/NAME: what QEMU, under the VM's uid, finds of the host's files by a path.
  *
  *   kernel initrd   copies, root's until libvirt gives them to the VM; gone once QEMU has read them
+ *   call            socket that the guest's virtio port of the call interface leads to
  *   channel-0 ...   sockets at which QEMU is given its ends of channels; gone once it has them
  *   vnc/            the VM's own directory, for QEMU's socket
  *   seed/           of Seed=: one file, seed.iso, which the VM may read (seed.c)
@@ -87,16 +88,20 @@ static int make_directories(struct ulv_monitor *m, unsigned uid) {
 }
 
 /* Nobody but the VM's uid can connect: the directory is closed to others, and a link is followed by nobody. */
-static int make_socket(struct ulv_monitor *m, int dir, unsigned uid, const struct kvm_channel *c) {
+static int listen_at(int fd, int dir, unsigned uid, const char *path) {
         struct sockaddr_un a = { .sun_family = AF_UNIX };
-        const char *name = strrchr(c->path, '/') + 1;
-        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        const char *name = strrchr(path, '/') + 1;
 
-        (void) ulv_copy(a.sun_path, sizeof(a.sun_path), c->path);
-        if (fd < 0 || bind(fd, (const struct sockaddr *) &a, sizeof(a)) < 0 || fchmodat(dir, name, 0600, 0) < 0 ||
-            fchownat(dir, name, uid, uid, AT_SYMLINK_NOFOLLOW) < 0 || listen(fd, 1) < 0)
-                return -errno;
-        return ulv_monitor_channel_door(m, c->label, fd);
+        (void) ulv_copy(a.sun_path, sizeof(a.sun_path), path);
+        return fd < 0 || bind(fd, (const struct sockaddr *) &a, sizeof(a)) < 0 || fchmodat(dir, name, 0600, 0) < 0 ||
+               fchownat(dir, name, uid, uid, AT_SYMLINK_NOFOLLOW) < 0 || listen(fd, 1) < 0 ? -errno : 0;
+}
+
+static int make_socket(struct ulv_monitor *m, int dir, unsigned uid, const struct kvm_channel *c) {
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int r = listen_at(fd, dir, uid, c->path);
+
+        return r < 0 ? r : ulv_monitor_channel_door(m, c->label, fd);
 }
 
 static int make_channels(struct ulv_monitor *m, int dir, const char *root, unsigned uid, struct kvm_place *p) {
@@ -140,7 +145,11 @@ int kvm_place_make(struct ulv_monitor *m, const struct ulv_definition *d, unsign
                 return r;
         if (d->seed[0] && (size_t) snprintf(p.seed, sizeof(p.seed), "%s/" ALL_VMS "/%s/seed/seed.iso", root, name) >= sizeof(p.seed))
                 return -ENAMETOOLONG;
-        r = make_channels(m, dir, root, uid, &p);
+        if ((size_t) snprintf(p.call, sizeof(p.call), "%s/" ALL_VMS "/%s/call", root, name) >= sizeof(p.call))
+                return -ENAMETOOLONG;
+        r = listen_at(ulv_monitor_call_fd(m), dir, uid, p.call);
+        if (r == 0)
+                r = make_channels(m, dir, root, uid, &p);
         if (r == 0)
                 *ret = p;
         return r;

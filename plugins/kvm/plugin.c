@@ -89,6 +89,7 @@ static int create(struct kvm *k, const struct ulv_definition *d, const struct ul
         domain.initrd = place.initrd[0] ? place.initrd : NULL;
         domain.vnc = place.vnc[0] ? place.vnc : NULL;
         domain.console = console;
+        domain.call = place.call;
         domain.channels = place.channels;
         domain.n_channels = place.n_channels;
         domain.links = links;

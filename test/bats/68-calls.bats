@@ -204,7 +204,7 @@ PY
     wait $set
     [ "$(field web MemoryReached)" = 33554432 ]
     local who size=64
-    for who in deaf port monitor uvd; do
+    for who in deaf port monitor; do
         uv set web memory=64M -q
         wait_for 20 hears web
         uv exec web -- sh -c ': >/tmp/asked'
@@ -214,7 +214,6 @@ PY
         deaf) deaf web ;;
         port) who=$(port_of web); kill -9 "$who"; wait_for 40 is_new port_of web "$who" ;;
         monitor) who=$(monitor_of web); kill -9 "$who"; wait_for 40 is_new monitor_of web "$who" ;;
-        uvd) kill -9 "$(pids_of uvd)"; wait_for 40 uv exec web -- uvguest release ;;
         esac
         wait_for 40 is web MemoryReached 33554432
         wait $set || true

@@ -9,7 +9,7 @@ setup_file() {
     mkdir -p "$BED/root/bin"
     cp "$ULV_BIN/uvguest" "$BED/root/bin/"
     cp "$ULV_BIN/uvguest" "$BED/root/bin/uvserve"      # so that killall tells it from the others
-    vm_bed $VFIO
+    vm_bed drivers/char/virtio_console $VFIO
     instance_make "$PART"
     busybox_root "$ROOT/tree"
     cp "$ULV_BIN/uvguest" "$ROOT/tree/bin/"
@@ -242,6 +242,51 @@ settled() { case $(field v State) in running | failed | defined) ;; *) return 1 
     messages_and_answers w v pair
 }
 
-@test "its QEMU has been served: no socket is left that another could come to" {
-    [ "$(ls "$ROOT/run/ultravisor/vm/v")" = vnc ]
+@test "its QEMU has been served: no socket of a channel is left that another could come to" {
+    [ "$(ls "$ROOT/run/ultravisor/vm/v" | xargs)" = "call vnc" ]
 }
+
+# --- the call interface, by the VM's virtio port; v's programs share it (uvguest serve), w's has it alone ------------
+says() { uv status "$1" --lines=0 | grep -qF "Says: $2"; }
+
+@test "a VM's view, READY, STATUS and selftest, with serve and without; a wrong verb is refused" {
+    local out
+    out=$(at v 'uvguest view')
+    [[ "$out" == *"Name=v"*"Type=vm"*"[Memory]"*"Size=96M"*'[Channel "feed"]'* ]]
+    [[ "$(at v 'uvguest selftest')" == *"4 checks, 0 failed"* ]]
+    at w 'killall uvserve; rm -f /run/ultravisor/call; sleep 1'
+    [[ "$(at w 'uvguest view')" == *"Name=w"*'[Channel "pair"]'* ]]
+    [[ "$(at w 'uvguest selftest')" == *"4 checks, 0 failed"* ]]
+    at v 'uvguest ready "serving v"'
+    at w 'uvguest ready "serving w"'
+    wait_for 10 says v "serving v"
+    wait_for 10 says w "serving w"
+    [ "$(field v Ready)" = true ]
+    behind w 'uvserve serve'
+}
+
+@test "a VM that listens is asked; over the death of uv-port, monitor and uvd it is asked again" {
+    at v 'printf "#!/bin/sh\necho \$* >>/tmp/asked\n[ ! -f /tmp/no ]\n" >/bin/answer; chmod 755 /bin/answer'
+    behind v 'uvguest listen answer'
+    asked() { at v 'cat /tmp/asked' | grep -q "$1"; }
+    wait_for 10 asked 'PATH feed connected'
+    # Others ask meanwhile; the one that listens goes on listening.
+    [[ "$(at v 'uvguest selftest')" == *"4 checks, 0 failed"* ]]
+    uv check v
+    asked SELFTEST
+    at v 'touch /tmp/no'
+    run -9 uv check v; [[ "$output" == *"of 5 checks that its guest made 1 failed"* ]]
+    at v 'rm /tmp/no'
+    local who
+    for who in port_of kvm_of; do
+        at v ': >/tmp/asked'
+        local pid; pid=$($who v); kill -9 "$pid"
+        wait_for 40 asked 'PATH feed connected'
+    done
+    kill -9 "$(pids_of uvd)"
+    wait_for 20 uv check v
+    # Its death is heard of.
+    at v 'pkill -9 -f "uvguest liste[n]"; ! pgrep -f "uvguest liste[n]"'
+    wait_for 10 uv check v
+}
+kvm_of() { named uv-monitor-kvm "$1"; }

@@ -103,6 +103,7 @@ static void domain_is_as_written(ULV_UNUSED void **state) {
                 k.disks = "/var/lib/ultravisor/disks/db";
                 k.nvram = ulv_streq(d->firmware, "uefi") ? "/var/lib/ultravisor/disks/db/nvram.fd" : NULL;
                 k.seed = d->seed[0] ? "/run/ultravisor/vm/db/seed/seed.iso" : NULL;
+                k.call = "/run/ultravisor/vm/db/call";
                 k.vnc = ulv_streq(d->graphics, "vnc") ? "/run/ultravisor/vm/db/vnc/socket" : NULL;
                 assert_int_equal(kvm_domain_xml(&k, &b), 0);
                 (void) snprintf(path, sizeof(path), "test/golden/domain/%s.xml", cases[i].name);
