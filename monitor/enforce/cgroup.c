@@ -43,19 +43,33 @@ bool ulv_cgroup_has(int fd, const char *file) {
         return fd >= 0 && faccessat(fd, file, F_OK, 0) == 0;
 }
 
+static bool lists(const char *words, const char *word) {
+        size_t n = strlen(word);
+
+        for (const char *at = words; (at = strstr(at, word)); at += n)
+                if ((at == words || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
+                        return true;
+        return false;
+}
+
 /* Each controller by itself, for one that can't be handed down must not keep the others back. The starter
- * has usually done this for the whole tree; what fails shows in what files the cgroup then has. */
+ * has usually done this for the whole tree; what fails shows in what files the cgroup then has. Nothing is written
+ * that is so already or can't be: for each write the kernel looks at every cgroup below, with all others waiting. */
 static void hand_down(const char *dir) {
         static const char *const controllers[] = { "+cpu", "+cpuset", "+memory", "+pids", "+io" };
         const char *slash = strrchr(dir, '/');
-        char parent[512];
+        char parent[512], has[256], given[256];
 
         if (!slash || slash == dir || (size_t) (slash - dir) >= sizeof(parent))
                 return;
         snprintf(parent, sizeof(parent), "%.*s", (int) (slash - dir), dir);
         _cleanup_close_ int fd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        for (size_t i = 0; fd >= 0 && i < ULV_ARRAY_SIZE(controllers); i++)
-                (void) ulv_cgroup_write(fd, "cgroup.subtree_control", controllers[i]);
+        if (fd < 0 || ulv_cgroup_read(fd, "cgroup.controllers", has, sizeof(has)) < 0 ||
+            ulv_cgroup_read(fd, "cgroup.subtree_control", given, sizeof(given)) < 0)
+                return;
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(controllers); i++)
+                if (lists(has, controllers[i] + 1) && !lists(given, controllers[i] + 1))
+                        (void) ulv_cgroup_write(fd, "cgroup.subtree_control", controllers[i]);
 }
 
 int ulv_cgroup_open(const char *dir, bool create) {

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "lib/cgroup.h"
+#include "monitor/enforce/cgroup.c"
 
 static void the_cgroup2_line_is_found_among_those_of_version_1(ULV_UNUSED void **state) {
         static const char mixed[] = "12:cpuset:/0::/no\n1:name=systemd:/a\n0::/b/c\n", alone[] = "0::/";
@@ -64,12 +65,48 @@ static void they_are_mounted_somewhere_or_nowhere(ULV_UNUSED void **state) {
         assert_int_equal(ulv_cgroup_mount(small, sizeof(small)), -ENAMETOOLONG);
 }
 
+static void put(const char *dir, const char *file, const char *text) {
+        char path[256];
+        FILE *f;
+
+        (void) snprintf(path, sizeof(path), "%s/%s", dir, file);
+        f = fopen(path, "we");
+        assert_non_null(f);
+        assert_true(fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+/* A file keeps what was written to it, and a cgroup doesn't: thus each write shows. */
+static void what_is_handed_down_already_or_is_not_there_is_not_written(ULV_UNUSED void **state) {
+        char dir[] = "/tmp/uv-cgroup-XXXXXX", child[64], text[64];
+        _cleanup_close_ int fd = -1;
+
+        assert_non_null(mkdtemp(dir));
+        (void) snprintf(child, sizeof(child), "%s/partition-a", dir);
+        put(dir, "cgroup.controllers", "cpuset cpu memory\n");
+        put(dir, "cgroup.subtree_control", "cpuset memory cpu\n");
+        fd = ulv_cgroup_open(child, true);
+        assert_true(fd >= 0);
+        int parent = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(ulv_cgroup_read(parent, "cgroup.subtree_control", text, sizeof(text)), 0);
+        assert_string_equal(text, "cpuset memory cpu");
+        put(dir, "cgroup.subtree_control", "cpuset memory\n");
+        assert_int_equal(close(ulv_cgroup_open(child, true)), 0);
+        assert_int_equal(ulv_cgroup_read(parent, "cgroup.subtree_control", text, sizeof(text)), 0);
+        assert_string_equal(text, "+cpuet memory");      /* "+cpu", over what was there */
+        (void) unlinkat(parent, "cgroup.controllers", 0);
+        (void) unlinkat(parent, "cgroup.subtree_control", 0);
+        (void) close(parent);
+        assert_int_equal(rmdir(child), 0);
+        assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_cgroup2_line_is_found_among_those_of_version_1),
                 cmocka_unit_test(a_partitions_cgroup_is_the_one_with_its_name_however_far_below_its_init_stands),
                 cmocka_unit_test(a_longer_or_shorter_name_is_anothers),
                 cmocka_unit_test(they_are_mounted_somewhere_or_nowhere),
+                cmocka_unit_test(what_is_handed_down_already_or_is_not_there_is_not_written),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
