@@ -151,7 +151,10 @@ void kvm_disk_xml(struct ulv_strbuf *b, const struct ulv_attachment *a, const ch
                 add_source(b, "      ", a->source);
                 ulv_strbuf_add(b, "      <backingStore/>\n");
         }
-        ulv_strbuf_addf(b, "      <target dev='%s%c' bus='%s'/>\n", iso ? "sd" : "vd", (char) ('a' + slot), iso ? "sata" : "virtio");
+        ulv_strbuf_addf(b, "      <target dev='%s", iso ? "sd" : "vd");
+        if (slot >= 26)
+                ulv_strbuf_addc(b, (char) ('a' + slot / 26 - 1));
+        ulv_strbuf_addf(b, "%c' bus='%s'/>\n", (char) ('a' + slot % 26), iso ? "sata" : "virtio");
         if (iso || a->read_only || ulv_streq(a->writable, "no"))
                 ulv_strbuf_add(b, "      <readonly/>\n");
         ulv_strbuf_addf(b, "      <serial>%.20s</serial>\n", a->label);

@@ -75,7 +75,7 @@ static int create(struct kvm *k, const struct ulv_definition *d, const struct ul
         _cleanup_strbuf_ struct ulv_strbuf xml = { .max = 256 * 1024 };
         struct ulv_link links[ULV_NETWORKS_MAX];
         struct kvm_place place;
-        char console[64], disks[512], nvram[600];
+        char console[64], disks[512] = "", nvram[600];
         int r;
 
         for (unsigned i = 0; i < d->n_networks; i++)

@@ -144,10 +144,23 @@ static void vcpus_are_the_threads_of_the_cores_or_the_share_rounded_up(ULV_UNUSE
         assert_int_equal(kvm_vcpus(&g), 3);
 }
 
+static void the_disk_after_vdz_is_vdaa(ULV_UNUSED void **state) {
+        static const struct { unsigned slot; const char *dev; } names[] = { { 0, "dev='vda'" }, { 25, "dev='vdz'" }, { 26, "dev='vdaa'" }, { 63, "dev='vdbl'" } };
+        const struct ulv_attachment a = { .label = "x", .disk = true, .source = (char *) "/x", .format = "raw", .writable = "no" };
+
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(names); i++) {
+                _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+
+                kvm_disk_xml(&b, &a, "", names[i].slot, 0);
+                assert_non_null(strstr(ulv_strbuf_str(&b), names[i].dev));
+        }
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(domain_is_as_written),
                 cmocka_unit_test(identity_is_the_same_for_ever_and_no_others),
+                cmocka_unit_test(the_disk_after_vdz_is_vdaa),
                 cmocka_unit_test(vcpus_are_the_threads_of_the_cores_or_the_share_rounded_up),
         };
 
