@@ -36,6 +36,7 @@ INSTALL_LIST = \
         link:$(LIBDIR)/$(SONAME):$(LIBDIR)/$(basename $(SONAME)) \
         $(call put,644,channel/ultravisor.pc,$(LIBDIR)/pkgconfig) \
         $(call put,644,channel/ultravisor.h,$(INCLUDEDIR)) \
+        644:channel/call.h:$(INCLUDEDIR)/ultravisor-call.h \
         $(call put,644,$(foreach e,service socket target slice timer,$(wildcard systemd/*.$(e))),$(UNITDIR)) \
         644:systemd/ultravisor.sysusers:$(PREFIX)/lib/sysusers.d/ultravisor.conf \
         644:systemd/ultravisor.tmpfiles:$(PREFIX)/lib/tmpfiles.d/ultravisor.conf \
@@ -54,7 +55,9 @@ INSTALL_LIST = \
         $(call put,644,$(wildcard examples/partitions/*.partition),$(DOCDIR)/examples/partitions) \
         $(call put,644,$(wildcard examples/inventories/*.inventory),$(DOCDIR)/examples/inventories) \
         $(call put,644,$(wildcard examples/channel/*.c),$(DOCDIR)/examples/channel) \
-        $(call put,755,$(wildcard examples/channel/*.py),$(DOCDIR)/examples/channel)
+        $(call put,755,$(wildcard examples/channel/*.py),$(DOCDIR)/examples/channel) \
+        $(call put,644,$(wildcard examples/call/*.c),$(DOCDIR)/examples/call) \
+        $(call put,755,$(wildcard examples/call/*.py),$(DOCDIR)/examples/call)
 
 # Our own paths in units and examples are written for PREFIX=/usr.
 define install_one
@@ -79,7 +82,7 @@ install: all
 uninstall:
 	@if $(RUNNING); then systemd/tell.sh removing; fi
 	@set -e; for i in $(INSTALL_LIST); do rm -f $(DESTDIR)$${i##*:}; done
-	@for d in $(LIBEXECDIR) $(PREFIX)/share/ultravisor $(foreach e,partitions policies inventories channel,$(DOCDIR)/examples/$(e)) $(DOCDIR)/examples $(DOCDIR); do \
+	@for d in $(LIBEXECDIR) $(PREFIX)/share/ultravisor $(foreach e,partitions policies inventories channel call,$(DOCDIR)/examples/$(e)) $(DOCDIR)/examples $(DOCDIR); do \
 	    rmdir $(DESTDIR)$$d 2>/dev/null || true; done
 	@if $(RUNNING); then systemd/tell.sh removed; fi
 

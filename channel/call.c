@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "channel/call.h"
+#include "channel/caller.h"
 
 static const struct verb { uint16_t verb; enum ulv_call_side from; const char *name; unsigned values; int text; } verbs[] = {
         { ULV_CALL_HELLO, ULV_CALL_FROM_PARTITION, "HELLO", 2, 0 },
@@ -65,13 +65,6 @@ const char *ulv_call_verb_name(unsigned verb) {
         const struct verb *v = find(verb);
 
         return v ? v->name : "?";
-}
-
-unsigned ulv_call_verb_from_name(const char *name) {
-        for (size_t i = 0; i < VERBS; i++)
-                if (strcmp(verbs[i].name, name) == 0)
-                        return verbs[i].verb;
-        return 0;
 }
 
 const char *ulv_call_code_text(uint32_t code) {

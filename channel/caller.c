@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "channel/call.h"
+#include "channel/caller.h"
 
 #define ANSWER_MS 10000         /* a monitor's half that is forked anew takes a moment; longer, and it isn't there */
 

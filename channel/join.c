@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "channel/call.h"
+#include "channel/caller.h"
 #include "channel/channel.h"
 
 #define TRIES 4         /* of our own programs that open the same end at the same moment, one gets the epoch */

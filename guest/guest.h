@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "channel/call.h"
+#include "channel/caller.h"
 
 /* A verb of the call interface: what main() returns. */
 struct guest_verb { const char *name, *arguments, *what; int min, max; int (*f)(int argc, char **argv); };

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "channel/call.h"
+#include "channel/caller.h"
 #include "channel/state.h"
 #include "guest/vm.h"
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "channel/bell.h"
-#include "channel/call.h"
+#include "channel/caller.h"
 #include "channel/layout.h"
 
 #define VM_CHANNELS_MAX 96

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "channel/call.h"
+#include "channel/caller.h"
 #include "channel/ultravisor.h"
 #include "uvctl/channel.h"
 

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "channel/call.h"
+#include "channel/caller.h"
 #include "lib/saidform.h"
 #include "monitor/port.h"
 #include "monitor/port/channels.h"

@@ -259,3 +259,19 @@ PY
     uv exec web -- sh -c 'rm /tmp/answer-SELFTEST'
     uv check web
 }
+
+# bats test_tags=kernel
+@test "the examples in C and in Python do what they say" {
+    local h=$BATS_TEST_TMPDIR/include; cd "$BATS_TEST_DIRNAME/../.."
+    mkdir -p "$h"; cp channel/call.h "$h/ultravisor-call.h"
+    cc -Wall -Wextra -Werror -static -I "$h" examples/call/listen.c -o "$ROOT/tree/bin/listen-example"
+    [ "$(cd "/proc/$(field db Leader)/root/run/ultravisor" && ULTRAVISOR_CALL=call python3 "$OLDPWD/examples/call/view.py")" = "$(uv exec db -- uvguest view)" ]
+    uv exec db -- sh -c 'listen-example >/dev/null 2>&1 </dev/null &'
+    wait_for 20 hears db
+    is db Ready true
+    run -1 uv set db memory=16M
+    [[ "$output" == *"its guest refuses to give up memory (RESIZE)"* ]]
+    uv set db memory=32M -q
+    is db MemoryReached 33554432
+    uv set db memory=64M -q
+}
