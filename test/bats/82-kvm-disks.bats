@@ -27,6 +27,8 @@ more() { [ "$(lines "$1")" -gt "$2" ]; }
 begins() { local n; n=$(lines "$1") || true; uv start b; wait_for 15 more "$1" "$n"; }
 counts() { begins "$1"; uv stop --force b; }
 overlay() { echo "$ROOT/var/lib/ultravisor/disks/b/${1:-root}.qcow2"; }
+# It is QEMU's at once, and the guest's when that has looked.
+sees() { [ "$(guest n 'echo $(ls /sys/block)')" = "$1" ]; }
 sum() { sha256sum <"$1"; }
 
 setup_file() {
@@ -62,7 +64,7 @@ Address=10.77.7.2/24"
 }
 teardown_file() {
     local status=0 n
-    for n in b c n u imported; do uv stop --force $n >/dev/null 2>&1 || true; done
+    for n in b c n u fresh imported; do uv stop --force $n >/dev/null 2>&1 || true; done
     instance_down || status=1
     vm_bed_down || status=1
     [ -z "${BRIDGE:-}" ] || ip link del "$BRIDGE" || status=1
@@ -165,13 +167,13 @@ teardown_file() {
 }
 @test "a kept disk that is attached is there for the guest, and after a monitor's death still known" {
     uv attach n "disk=extra:$BED/data.raw:raw"
-    [ "$(guest n 'echo $(ls /sys/block)')" = "vda vdb" ]
+    wait_for 10 sees "vda vdb"
     kill -9 $(pids_of uv-monitor-kvm)
     wait_for 10 sh -c "[ -n \"\$(pgrep -f 'uv-monitor-kvm n')\" ]"
     wait_for 10 state n running
-    [ "$(guest n 'echo $(ls /sys/block)')" = "vda vdb" ]
+    wait_for 10 sees "vda vdb"
     uv detach n extra
-    [ "$(guest n 'echo $(ls /sys/block)')" = vda ]
+    wait_for 10 sees vda
 }
 @test "a monitor killed -9 while a disk comes or goes: in the end the ledger and QEMU say the same" {
     has() { [ "$(virsh domblklist "$(virsh list --name | grep -- -n)" | grep -c vdb)" = "$1" ]; }
@@ -192,7 +194,8 @@ teardown_file() {
 @test "[Device]: a disk of the host's, attached and taken away; one that the host uses is refused" {
     loop=$(losetup -f --show "$BED/data.raw")
     uv attach n "device=extra:$loop:ro"
-    [ "$(guest n 'echo $(ls /sys/block) $(cat /sys/block/vdb/ro)')" = "vda vdb 1" ]
+    wait_for 10 sees "vda vdb"
+    [ "$(guest n 'cat /sys/block/vdb/ro')" = 1 ]
     uv status n | grep -q "Device: 1 of 1   extra  $loop, read-only"
     uv detach n extra
     mkfs.ext4 -q -F "$loop"
@@ -268,10 +271,10 @@ teardown_file() {
     uv stop --force b
 }
 @test "uvctl new makes a VM of a disk's image; what belongs to containers is refused" {
-    uv new c --disk "$BED/boot.raw:raw" --memory 64M --accel tcg --start
-    wait_for 15 said c "boot: 1"
-    [ "$(field c Type)" = vm ]
-    uv stop --force c
+    uv new fresh --disk "$BED/boot.raw:raw" --memory 64M --accel tcg --start
+    wait_for 15 said fresh "boot: 1"
+    [ "$(field fresh Type)" = vm ]
+    uv stop --force fresh
     run -2 uv new d --disk "$BED/boot.raw"
     [[ $output == *"--disk needs the format of the image"* ]]
     run -2 uv new d --type vm --image busybox
