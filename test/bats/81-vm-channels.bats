@@ -29,6 +29,10 @@ Size=64K
 [Channel "pair"]
 Peer=w
 Kind=message
+Size=64K
+[Channel "out"]
+Peer=host
+Kind=message
 Size=64K'
     vm w Share=0.5 "" "" '[Channel "pair"]
 Peer=v'
@@ -107,6 +111,14 @@ a_program_dies_and_the_next_goes_on() { # FROM TO CHANNEL
 
 @test "VM to VM: the same" {
     messages_and_answers v w pair
+}
+
+@test "host to VM: the same" {
+    behind v 'uvguest echo out'
+    run uv channel perf out@v 100 3>&-
+    kill_guests v
+    echo "$output"
+    [[ "$output" == *"100 round trips of 16 bytes: "* ]]
 }
 
 @test "a stream carries all bytes, both ways" {
