@@ -41,8 +41,9 @@ static bool read_facts(const struct resource *r, struct facts *ret) {
                ulv_channel_kind_is_valid(ret->kind) && ulv_channel_size_is_valid(ret->size);
 }
 
+/* The end that names this one, too: one that has turned to somebody else is none. */
 static struct holding *find_other(const struct ulv_ledger *l, const struct resource *r, const char *peer) {
-        char id[ULV_CHANNEL_ID_MAX], label[ULV_NAME_MAX + 1];
+        char id[ULV_CHANNEL_ID_MAX], label[ULV_NAME_MAX + 1], back[ULV_NAME_MAX + 1];
         const struct partition *p = ulv_find_partition(l, peer);
         const struct resource *other;
         size_t n = strcspn(r->id, "@");
@@ -55,7 +56,7 @@ static struct holding *find_other(const struct ulv_ledger *l, const struct resou
         ulv_channel_id(label, peer, id);
         other = ulv_find_resource(l, KIND_CHANNEL, id);
         h = other ? ulv_find_holding(l, other, p) : NULL;
-        return h && h->b.amount > 0 ? h : NULL;
+        return h && h->b.amount > 0 && attr(other, " peer=", back, sizeof(back)) && ulv_streq(back, ulv_attachment_owner(r->id)) ? h : NULL;
 }
 
 struct holding *ulv_channel_other(const struct ulv_ledger *l, const struct resource *r) {
@@ -64,9 +65,7 @@ struct holding *ulv_channel_other(const struct ulv_ledger *l, const struct resou
         return attr(r, " peer=", peer, sizeof(peer)) ? find_other(l, r, peer) : NULL;
 }
 
-static bool agree(const struct resource *r, const struct facts *a, const struct facts *b) {
-        return a->end != b->end && a->size == b->size && ulv_streq(a->kind, b->kind) && ulv_streq(b->peer, ulv_attachment_owner(r->id));
-}
+static bool agree(const struct facts *a, const struct facts *b) { return a->end != b->end && a->size == b->size && ulv_streq(a->kind, b->kind); }
 
 bool ulv_channel_is_good(const struct ulv_ledger *l, const struct resource *r) {
         struct facts own, other;
@@ -75,7 +74,7 @@ bool ulv_channel_is_good(const struct ulv_ledger *l, const struct resource *r) {
         if (!read_facts(r, &own))
                 return false;
         h = find_other(l, r, own.peer);
-        return !h || (read_facts(h->key.r, &other) && agree(r, &own, &other));
+        return !h || (read_facts(h->key.r, &other) && agree(&own, &other));
 }
 
 static int refuse(struct step *s, enum ulv_refusal refusal, const struct resource *r, const char *why) {

@@ -23,7 +23,7 @@
 
 /* --- planted bugs --------------------------------------------------------------------------------------- */
 
-static const char *const sabotages[] = { "settled-twice", "ended-loses", "settled-early", "change-missed", "undo-forgets", "view-stale", "half-undone" };
+static const char *const sabotages[] = { "settled-twice", "ended-loses", "settled-early", "change-missed", "undo-forgets", "view-stale", "half-undone", "ends-differ" };
 
 static struct holding *find_cell(struct ulv_ledger *l, const char *kind, const char *id, const char *owner) {
         struct resource *r = ulv_find_resource(l, (enum kind) ulv_kind_from_name(kind), id);
@@ -55,6 +55,14 @@ static void sabotage_step(struct world *w, const struct event *e) {
                         next = t->hh.next;
                         MUST(ulv_settle(w->l, t, t->b.amount) == 0);
                         ulv_commit(w->l);
+                }
+        if (is_sabotage(w, "ends-differ") && !e->reporter)
+                for (int i = 0; i < PARTITIONS; i++) {
+                        char owner[4] = { 'p', (char) ('0' + i), 0 }, id[8] = { 'c', '0', '@', 'p', (char) ('0' + i), 0 };
+                        char *end = (h = find_cell(w->l, "channel", id, owner)) && h->b.amount ? strstr(h->key.r->b.attrs, " size=65536") : NULL;
+
+                        if (end)
+                                end[7] = '9';
                 }
         if (is_sabotage(w, "view-stale") && e->reporter && strstr(e->ops, "reached core") && (h = find_cell(w->l, "core", "1", e->reporter)) && h->b.amount)
                 h->key.p->holdings = NULL;
@@ -303,7 +311,7 @@ static bool controls(uint64_t seed) {
         bool all = true;
 
         for (size_t i = 0; i < ULV_ARRAY_SIZE(sabotages); i++) {
-                bool found = !simulate(4000, seed, sabotages[i], true);
+                bool found = !simulate(20000, seed, sabotages[i], true);
 
                 printf("%s %zu - the simulation finds a planted bug: %s\n", found ? "ok" : "not ok", i + 1, sabotages[i]);
                 all &= found;

@@ -104,6 +104,24 @@ static void tell(struct ulv_ledger *l, struct ulv_ledger *mirror) {
         assert_string_equal(ulv_strbuf_str(&a), ulv_strbuf_str(&b));
 }
 
+/* db's end may still be on its way out, when web's is one with somebody else already. */
+static void an_end_whose_peer_has_turned_to_another_waits_for_nobody(void **state) {
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
+        ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *copy = NULL;
+        _cleanup_strbuf_ struct ulv_strbuf b = {};
+        struct ulv_joint_info i;
+        struct ulv_diag d = {};
+        (void) state;
+
+        assert_int_equal(txn(l, "a", "claim channel feed@db db peer=web end=1 kind=message size=65536\n"), 0);
+        assert_int_equal(txn(l, "b", "release channel feed@db db\nclaim channel feed@web web peer=host end=0 kind=stream size=131072\n"), 0);
+        assert_int_equal(ulv_ledger_check(l, &d), 0);
+        assert_int_equal(ulv_ledger_dump(l, NULL, &b), 0);
+        copy = load(ulv_strbuf_str(&b));
+        assert_int_equal(ulv_ledger_channel(l, "feed@db", &i), 0);
+        assert_string_equal(i.other_id, "");
+}
+
 static void a_channel_with_the_host_is_one_end_and_its_view_says_so(void **state) {
         ULV_CLEANUP(ulv_ledger_freep) struct ulv_ledger *l = two_running();
         _cleanup_strbuf_ struct ulv_strbuf b = {};
@@ -929,6 +947,7 @@ static void reading_and_loading_survive_failed_allocations(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(an_end_whose_peer_has_turned_to_another_waits_for_nobody),
                 cmocka_unit_test(a_channel_with_the_host_is_one_end_and_its_view_says_so),
                 cmocka_unit_test(both_ends_of_a_channel_agree_and_no_view_names_the_other),
                 cmocka_unit_test(a_mount_comes_and_goes_and_leaves_no_trace), cmocka_unit_test(what_cannot_be_attached_goes_back_and_says_why),
