@@ -45,9 +45,16 @@ int ulv_target_write(const struct ulv_target *t, const char *file, const char *t
         return t->scope ? ulv_scope_set(t->scope, file, text) : ulv_cgroup_write(t->cgroup, file, text);
 }
 
+/* PID 1 has made a scope with its limits, and after a reload of its own we look again: what its file says isn't asked for. */
+static bool is_set(const struct ulv_target *t, const char *file, const char *text) {
+        char found[4096];
+
+        return t->scope && ulv_cgroup_read(t->cgroup, file, found, sizeof(found)) == 0 && ulv_streq(found, text);
+}
+
 int ulv_target_set(const struct ulv_target *t, const char *file, const char *read_file, const char *text, struct ulv_diag *reterr) {
         char found[4096];
-        int r = ulv_target_write(t, file, text);
+        int r = is_set(t, file, text) ? 0 : ulv_target_write(t, file, text);
 
         if (r == 0)
                 r = ulv_cgroup_read(t->cgroup, read_file, found, sizeof(found));
@@ -109,7 +116,8 @@ static int set_memory_max(const struct ulv_target *t, uint64_t bytes, struct ulv
                 snprintf(text, sizeof(text), "%" PRIu64, bytes);
                 r = ulv_target_set(t, "memory.max", "memory.max", text, reterr);
         }
-        (void) ulv_target_write(t, "memory.high", "max");
+        if (!is_set(t, "memory.high", "max"))
+                (void) ulv_target_write(t, "memory.high", "max");
         if (r == 0 && read_number(t->cgroup, "memory.current", &current) == 0 && current > bytes) {
                 snprintf(text, sizeof(text), "%" PRIu64, current);
                 return ulv_target_refused(reterr, "memory.current", "its maximum", text, 0);
@@ -308,14 +316,17 @@ static int enforce_cpus(const struct ulv_target *t, const struct ulv_grant *g, c
 }
 
 /* Whole cores have no quota; a share is one, whatever CPUs of the pool it runs on. */
+static void format_quota(const struct ulv_grant *g, char *text, size_t size) {
+        if (g->n_cores > 0)
+                (void) snprintf(text, size, "max %d", PERIOD_USEC);
+        else
+                (void) snprintf(text, size, "%" PRIu64 " %d", ULV_MAX(g->share * (PERIOD_USEC / 1000), (uint64_t) QUOTA_MIN_USEC), PERIOD_USEC);
+}
+
 static int enforce_quota(const struct ulv_target *t, const struct ulv_grant *g, struct ulv_diag *reterr) {
-        uint64_t quota = g->share * (PERIOD_USEC / 1000);
         char text[64];
 
-        if (g->n_cores > 0)
-                snprintf(text, sizeof(text), "max %d", PERIOD_USEC);
-        else
-                snprintf(text, sizeof(text), "%" PRIu64 " %d", ULV_MAX(quota, (uint64_t) QUOTA_MIN_USEC), PERIOD_USEC);
+        format_quota(g, text, sizeof(text));
         return ulv_target_set(t, "cpu.max", "cpu.max", text, reterr);
 }
 
@@ -343,4 +354,30 @@ int ulv_enforce(const struct ulv_target *t, const struct ulv_grant *g, struct ul
         if (r == 0 && ret)
                 *ret = how;
         return r;
+}
+
+/* --- a scope's, from its beginning ---------------------------------------------------------------------- */
+
+static struct ulv_limit_file *add_file(struct ulv_limit_file *v, size_t *n, const char *file) {
+        v[*n] = (struct ulv_limit_file) { .file = file };
+        return &v[(*n)++];
+}
+
+size_t ulv_grant_files(const struct ulv_grant *g, struct ulv_limit_file ret[static ULV_LIMIT_FILES_MAX]) {
+        static const char *const memory[] = { "memory.max", "memory.min" };
+        const struct ulv_cpus *cpus = ulv_grant_cpus(g);
+        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+        size_t n = 0;
+
+        for (size_t i = 0; g->memory_bytes > 0 && i < ULV_ARRAY_SIZE(memory); i++)
+                (void) snprintf(add_file(ret, &n, memory[i])->text, sizeof(ret->text), "%" PRIu64, g->memory_bytes);
+        if (g->memory_bytes > 0)
+                (void) snprintf(add_file(ret, &n, "memory.swap.max")->text, sizeof(ret->text), "0");
+        if (g->share > 0 && g->n_cores == 0)
+                format_quota(g, add_file(ret, &n, "cpu.max")->text, sizeof(ret->text));
+        (void) snprintf(add_file(ret, &n, "pids.max")->text, sizeof(ret->text), "%" PRIu64, g->tasks);
+        ulv_cpus_format(&b, cpus);
+        if (ulv_cpus_count(cpus) > 0 && ulv_strbuf_error(&b) == 0 && b.len < sizeof(ret->text))
+                (void) snprintf(add_file(ret, &n, "cpuset.cpus")->text, sizeof(ret->text), "%s", ulv_strbuf_str(&b));
+        return n;
 }

@@ -35,8 +35,12 @@ int ulv_cgroup_delegate(int fd, uid_t uid) ULV_MUST_CHECK;
 
 /* --- scope.c: a cgroup that PID 1 keeps ---------------------------------------------------------------- */
 
-/* Makes the scope with this process in it: 0 when it is there. A child of ours that waits. */
-int ulv_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* A limit as a file of the kernel's and its text. */
+struct ulv_limit_file { const char *file; char text[4096]; };
+/* Makes the scope with this process in it, and with these limits from its beginning, in one call: 0 when it is there. A child
+ * of ours that waits. What the machine made of the limits is enforce.c's to read back. */
+int ulv_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, const struct ulv_limit_file *limits,
+                    size_t n_limits, struct ulv_diag *reterr) ULV_MUST_CHECK;
 /* The limit that `text` in `file` of its cgroup would be, as a property; -EOPNOTSUPP: there is none for that file. */
 int ulv_scope_set(const char *scope, const char *file, const char *text) ULV_MUST_CHECK;
 /* Has PID 1 make that slice, if it isn't there. */
@@ -60,6 +64,8 @@ int ulv_slice_fit(const char *path, const struct ulv_cpus *more) ULV_MUST_CHECK;
 int ulv_slice_take(struct ulv_monitor *m, const struct ulv_grant *g, int *ret_lock) ULV_MUST_CHECK;
 /* Gives back what no scope has. lock: of ulv_slice_take(), or -1. */
 int ulv_slice_release(struct ulv_monitor *m, int lock) ULV_MUST_CHECK;
+/* Has PID 1 make the payload's scope, with the child pid in it, and with the grant's limits. */
+int ulv_payload_scope(struct ulv_monitor *m, const struct ulv_grant *g, pid_t pid, struct ulv_diag *reterr) ULV_MUST_CHECK;
 int ulv_cgroup_join(struct ulv_monitor *m) ULV_MUST_CHECK;       /* this process goes into the payload's cgroup */
 /* Interrupts leave these CPUs, and may go where they could before to all others. (irq.c) */
 void ulv_irq_fit(const struct ulv_cpus *taken);
@@ -80,6 +86,9 @@ int ulv_target_set(const struct ulv_target *t, const char *file, const char *rea
 int ulv_target_refused(struct ulv_diag *d, const char *file, const char *wanted, const char *found, int r);
 /* As ulv_plugin.enforce. */
 int ulv_enforce(const struct ulv_target *t, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr);
+/* What enforce.c and limits.c write where there are all controllers, but for disks. The number of them. */
+#define ULV_LIMIT_FILES_MAX 8
+size_t ulv_grant_files(const struct ulv_grant *g, struct ulv_limit_file ret[static ULV_LIMIT_FILES_MAX]);
 /* The CPUs that the payload may use under this grant; empty: any. */
 const struct ulv_cpus *ulv_grant_cpus(const struct ulv_grant *g);
 /* plugin.h's freeze and may_freeze, by cgroup.freeze. (payload.c) */

@@ -29,6 +29,17 @@ int ulv_cgroup_freeze(struct ulv_monitor *m, bool frozen) {
         return strstr(text, frozen ? "frozen 1" : "frozen 0") == NULL;
 }
 
+/* --- its scope ---------------------------------------------------------------------------------------- */
+
+/* Each limit by itself would cost a call to PID 1, and one that asks whether it is in force. */
+int ulv_payload_scope(struct ulv_monitor *m, const struct ulv_grant *g, pid_t pid, struct ulv_diag *reterr) {
+        _cleanup_free_ struct ulv_limit_file *limits = calloc(ULV_LIMIT_FILES_MAX, sizeof(*limits));
+
+        if (!limits)
+                return -ENOMEM;
+        return ulv_scope_start(ulv_monitor_scope(m), ulv_monitor_slice(m), ulv_monitor_name(m), pid, limits, ulv_grant_files(g, limits), reterr);
+}
+
 /* --- its cores ---------------------------------------------------------------------------------------- */
 
 static char *slice_path(struct ulv_monitor *m) {

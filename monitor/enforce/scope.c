@@ -9,7 +9,7 @@
  * for (cpuset.cpus.partition, our device filter) is ours to set on the scope's cgroup, and stays.
  *
  * Calls wait for PID 1's answer: a monitor has nothing better to do, and one partition depends on it. A property is in
- * force when PID 1 answers the next question, so each change is followed by one. */
+ * force when PID 1 answers the next question, so each change is followed by one. A scope is made with its limits. */
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -42,7 +42,10 @@ void ulv_scope_done(void) { bus = sd_bus_flush_close_unref(bus); }
 
 /* --- the scope ---------------------------------------------------------------------------------------- */
 
-static int append_scope(sd_bus_message *m, const char *scope, const char *slice, const char *partition, pid_t pid) {
+static int append_limit(sd_bus_message *m, const char *file, const char *text);
+
+static int append_scope(sd_bus_message *m, const char *scope, const char *slice, const char *partition, pid_t pid,
+                        const struct ulv_limit_file *limits, size_t n_limits) {
         char description[128];
         int r;
 
@@ -52,6 +55,8 @@ static int append_scope(sd_bus_message *m, const char *scope, const char *slice,
         r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s", slice,
                                   "PIDs", "au", 1, (uint32_t) pid, "Delegate", "b", 1, "CollectMode", "s", "inactive-or-failed",
                                   "Before", "as", 1, GUESTS);
+        for (size_t i = 0; r >= 0 && i < n_limits; i++)
+                r = append_limit(m, limits[i].file, limits[i].text);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         return r < 0 ? r : sd_bus_message_append(m, "a(sa(sv))", 0);
@@ -77,7 +82,8 @@ static int wait_for_move(const char *scope, pid_t pid) {
         return -ETIMEDOUT;
 }
 
-int ulv_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, struct ulv_diag *reterr) {
+int ulv_scope_start(const char *scope, const char *slice, const char *partition, pid_t pid, const struct ulv_limit_file *limits,
+                    size_t n_limits, struct ulv_diag *reterr) {
         sd_bus_error e = SD_BUS_ERROR_NULL;
         sd_bus *b = NULL;
         int r = -EBUSY;
@@ -90,7 +96,7 @@ int ulv_scope_start(const char *scope, const char *slice, const char *partition,
                 if (r >= 0)
                         r = sd_bus_message_new_method_call(b, &m, MANAGER, "StartTransientUnit");
                 if (r >= 0)
-                        r = append_scope(m, scope, slice, partition, pid);
+                        r = append_scope(m, scope, slice, partition, pid, limits, n_limits);
                 if (r >= 0)
                         r = sd_bus_call(b, m, CALL_USEC, &e, NULL);
                 sd_bus_message_unref(m);

@@ -311,7 +311,7 @@ static int prepare(struct lxc *c, const struct ulv_definition *d, const struct u
         if (r == 0)
                 r = start_builder(c, d, g, cgroup, words, &pid, &go);
         if (r >= 0 && scope && (r = ulv_slice_take(c->m, g, &lock)) >= 0 &&
-            (r = ulv_scope_start(scope, ulv_monitor_slice(c->m), ulv_monitor_name(c->m), pid, reterr)) >= 0)
+            (r = ulv_payload_scope(c->m, g, pid, reterr)) >= 0)
                 r = open_cgroup(c, false, &cgroup, reterr);
         if (r >= 0)
                 tell_builder(go);       /* it is in its cgroup */
