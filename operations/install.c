@@ -360,19 +360,6 @@ static int without_changes(const struct install *in, const struct set *before, c
         return install_candidate(in, v, n, ret, reterr);
 }
 
-/* Loads the set `version` and the one before it. 0; 1 = not kept any more; -errno. */
-static int load_pair(const struct install *in, uint64_t version, struct set *made, struct set *before) {
-        uint64_t ignored;
-        int r;
-
-        if (version == 0 || version > in->newest)
-                return 1;
-        r = set_load(in->state, version + 1, made, &ignored);
-        if (r == 0 && made->files.version != version)
-                r = 1;
-        return r == 0 ? set_load(in->state, version, before, &ignored) : r;
-}
-
 int install_revert(struct install *in, uint64_t version, const char *partition, bool dry, struct ulv_diag *reterr) {
         _cleanup_free_ char *kept = NULL;
         struct set before = { 0 }, made = { 0 }, candidate = { 0 };
@@ -380,7 +367,7 @@ int install_revert(struct install *in, uint64_t version, const char *partition, 
         const char *paths;
         int r;
 
-        r = load_pair(in, version, &made, &before);
+        r = version == 0 || version > in->newest ? 1 : set_read_pair(in->state, version, &made, &before);
         if (r > 0)
                 (void) cannot_revert(reterr, version, "it isn't kept any more", "uvctl set, or uvctl edit, for what is to be as it was");
         if (r == 0)

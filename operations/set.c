@@ -132,9 +132,8 @@ static int highest(int state, uint64_t below, uint64_t *ret) {
         return 0;
 }
 
-/* 0; 1 = damaged or no longer valid (told in the log); -errno. */
-static int load_one(int state, uint64_t version, struct set *ret) {
-        _cleanup_strbuf_ struct ulv_strbuf problems = { .max = 64 * 1024 };
+/* 0; 1 = damaged (told in the log); -errno. */
+static int read_one(int state, uint64_t version, struct set *ret) {
         _cleanup_free_ char *buf = NULL;
         char name[SET_NAME_SIZE];
         struct ulv_diag d = { 0 };
@@ -154,14 +153,41 @@ static int load_one(int state, uint64_t version, struct set *ret) {
                         set_done(&s);
                 return 1;
         }
+        *ret = s;
+        return 0;
+}
+
+/* The same; 1: or no longer valid. */
+static int load_one(int state, uint64_t version, struct set *ret) {
+        _cleanup_strbuf_ struct ulv_strbuf problems = { .max = 64 * 1024 };
+        char name[SET_NAME_SIZE];
+        struct set s;
+        int r = read_one(state, version, &s);
+
+        if (r != 0)
+                return r;
         r = set_validate(&s, &problems);
         if (r != 0) {
-                ulv_log(ULV_LOG_ERR, "%s isn't valid for this version of the program: %s", name, ulv_strbuf_str(&problems));
+                ulv_log(ULV_LOG_ERR, "%s isn't valid for this version of the program: %s", set_name(version, name), ulv_strbuf_str(&problems));
                 set_done(&s);
                 return r;
         }
         *ret = s;
         return 0;
+}
+
+int set_read_pair(int state, uint64_t version, struct set *ret, struct set *ret_before) {
+        uint64_t before;
+        int r = read_one(state, version, ret);
+
+        if (r != 0)
+                return r == -ENOENT ? 1 : r;
+        r = highest(state, version, &before);
+        if (r == 0)
+                r = before > 0 ? read_one(state, before, ret_before) : 1;
+        if (r != 0)
+                set_done(ret);
+        return r == -ENOENT ? 1 : r;
 }
 
 int set_load(int state, uint64_t below, struct set *ret, uint64_t *ret_newest) {

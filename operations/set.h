@@ -30,6 +30,9 @@ int set_validate(const struct set *s, struct ulv_strbuf *problems) ULV_MUST_CHEC
 /* The newest set kept in state (a directory's fd) that is below `below` and still good; others are told of
  * in the log. 0; 1 = none; -errno. *ret_newest: the highest number seen, good or not. */
 int set_load(int state, uint64_t below, struct set *ret, uint64_t *ret_newest) ULV_MUST_CHECK;
+/* A version that was made once and the one before it, as they are kept, and whatever one would think of them today.
+ * 0; 1 = one of them isn't kept, or is damaged; -errno. */
+int set_read_pair(int state, uint64_t version, struct set *ret, struct set *ret_before) ULV_MUST_CHECK;
 /* Writes s under its number (durable when it returns 0) and removes the oldest. */
 int set_store(int state, const struct set *s) ULV_MUST_CHECK;
 void set_prune(int state, uint64_t newest);

@@ -71,7 +71,8 @@ static int get_history(struct uvctl *u, const char *owner, size_t limit, struct 
         int r;
 
         while (h->n < limit) {
-                size_t wanted = h->reports ? ULV_MIN(limit - h->n, (size_t) HISTORY_PAGE) : HISTORY_PAGE;
+                /* Of transactions alone there are fewer in a page than in the history. */
+                size_t left = ULV_MIN(limit - h->n, (size_t) HISTORY_PAGE), wanted = h->reports ? left : ULV_MIN(2 * left + 8, (size_t) HISTORY_PAGE);
                 _cleanup_message_ sd_bus_message *m = NULL;
                 const char *lines;
 
