@@ -197,11 +197,12 @@ int change_dropin(const struct manager *m, const struct ulv_request *q, char **r
 
 void change_write_dropin(struct job *j, const char *text, void (*step)(struct job *j)) {
         struct item *i = &j->items[0];
+        const struct ulv_source *before = ulv_bundle_set_drop_in(j->m->bundle, i->name);
         int r = unsettled_intend(j);
         sd_bus_message *write = r < 0 ? NULL : operations_call(j, "SetDropIn", step);
 
         if (write)
-                send_call(j, write, sd_bus_message_append(write, "sss", i->name, text, i->intent), on_written);
+                send_call(j, write, sd_bus_message_append(write, "stss", i->name, ulv_source_sum(before), text, i->intent), on_written);
         else if (r < 0)
                 job_refuse_errno(j, r);
 }
@@ -488,7 +489,6 @@ int method_remove(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
         }
         if (public_too_long(call, reason) || !(j = job_new(pp->m, call, "remove", n, flags, if_generation, reason)))
                 return 1;
-        j->begin = remove_begin;
         if (name_all(j, names) && turn_take(j, remove_begin))
                 remove_begin(j);
         return 1;
@@ -572,7 +572,6 @@ int method_apply(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *
         j->items[0].request = (struct ulv_request) { .verb = ULV_REQUEST_APPLY, .name = j->items[0].name, .other = j->items[0].other };
         j->items[0].request.prune = flags & ULV_FLAG_PRUNE;
         j->merge = !replace;
-        j->begin = check;
         j->given = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (j->given < 0)
                 job_refuse_errno(j, -errno);

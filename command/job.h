@@ -59,7 +59,7 @@ struct job {
         struct ulv_bundle *candidate;           /* apply: what is planned on instead of the set in force */
         int given, bundle;                      /* memfds; apply: what it came with; what is to be installed; -1 */
         bool merge;                             /* apply: over those in force */
-        void (*begin)(struct job *j);           /* apply, remove, move: the step to begin anew with, should the definitions change meanwhile */
+        void (*begin)(struct job *j);           /* the step to begin anew with, should the definitions change meanwhile */
         void (*again)(struct job *j);           /* the step to do again when operations is back */
         sd_event_source *timer;                 /* for that */
         uint64_t give_up_at;                    /* monotonic us, 0: operations wasn't missed yet */

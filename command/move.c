@@ -109,7 +109,6 @@ int method_move(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *e
                 return 1;
         request.runtime = flags & ULV_FLAG_RUNTIME;
         j->items[0].request = request;
-        j->begin = move_begin;
         if (item_name(&j->items[0], from, to) && turn_take(j, move_begin))
                 move_begin(j);
         return 1;

@@ -64,6 +64,7 @@ static int on_turn(ULV_UNUSED sd_event_source *s, ULV_UNUSED uint64_t usec, void
 bool turn_take(struct job *j, void (*step)(struct job *j)) {
         int r;
 
+        j->begin = step;
         if (j->flags & (ULV_FLAG_DRY_RUN | ULV_FLAG_RUNTIME))   /* writes nothing */
                 return true;
         if (!before(j)) {

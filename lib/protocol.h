@@ -80,7 +80,8 @@
  *        the set in force; refused (Conflict) where that would overwrite a hand edit that doesn't count yet. purposes:
  *        partition ("" = all) and transaction that its files are written for. That is noted before they are, and stays as
  *        long as the version is kept, unless it is taken back by Revert(); unsettled until Settle()
- *   SetDropIn(s partition, s text, s transaction) -> (t version)   NAME.partition.d/50-set.conf; "" removes it. Noted too
+ *   SetDropIn(s partition, t before, s text, s transaction) -> (t version)   NAME.partition.d/50-set.conf; "" removes it. Noted
+ *        too. 2^64-1: it isn't the one, of this ulv_source_sum(), that `text` was made from
  *   Revert(t version, s partition) -> (t version)        takes back what the call that made `version` changed (of one
  *        partition's files, ""= all), if none of these files was changed again since (else Conflict)
  *   TakeBack(s transaction, s by) -> (t version)         the same with what was written for a transaction, if anything was;

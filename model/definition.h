@@ -22,6 +22,7 @@
  *   [Sim]       Fault=none|start-fails|start-hangs|dies|refuses-shrink|stop-hangs  Delay=
  * Sections and keys of later stages are refused by name: "Volume= is not served by this version". */
 
+#include "lib/crc32c.h"
 #include "lib/ini.h"
 #include "model/address.h"
 #include "model/limits.h"
@@ -116,6 +117,8 @@ struct ulv_definition {
 #define ULV_ENVIRONMENT_MAX 256
 
 struct ulv_source { const char *file; const char *buf; size_t len; };
+/* Tells a text from another; of NULL: 0. */
+static inline uint64_t ulv_source_sum(const struct ulv_source *s) { return s ? (uint64_t) s->len << 32 | ulv_crc32c(s->buf, s->len) : 0; }
 
 /* files[0] is NAME.partition (the name comes from it), the rest are drop-ins in order. 0; 1 (reterr);
  * -ENOMEM. Reports the first error; ulv_definition_parse is called again by who wants the next. */

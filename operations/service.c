@@ -351,9 +351,10 @@ static int method_set_drop_in(sd_bus_message *m, void *userdata, ULV_UNUSED sd_b
         const char *name, *text, *txn;
         struct ulv_diag d = { 0 };
         struct set candidate;
-        int r;
+        uint64_t before;
+        int r, at;
 
-        r = sd_bus_message_read(m, "sss", &name, &text, &txn);
+        r = sd_bus_message_read(m, "stss", &name, &before, &text, &txn);
         if (r < 0)
                 return r;
         note = written_find(&s->written, txn);
@@ -371,6 +372,9 @@ static int method_set_drop_in(sd_bus_message *m, void *userdata, ULV_UNUSED sd_b
                 return ulv_bus_reply_diag(m, &d);
         }
         (void) snprintf(path, sizeof(path), "partitions/%s.partition.d/" DROPIN, name);
+        at = find_path(&s->in.in_force.files, path);
+        if (before != ulv_source_sum(at < 0 ? NULL : &s->in.in_force.files.files[at]))
+                return sd_bus_reply_method_return(m, "t", UINT64_MAX);
         r = with_file(s, path, text, &candidate, &d);
         if (r > 0)
                 return ulv_bus_reply_diag(m, &d);
@@ -501,7 +505,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Status", "", "tbs", method_status, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Check", "hb", "bhs", method_check, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Install", "ha(ss)", "t", method_install, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD("SetDropIn", "sss", "t", method_set_drop_in, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("SetDropIn", "stss", "t", method_set_drop_in, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Revert", "ts", "t", method_revert, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("TakeBack", "ss", "t", method_take_back, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Stuck", "as", "as", method_stuck, SD_BUS_VTABLE_UNPRIVILEGED),

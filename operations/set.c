@@ -133,7 +133,7 @@ static int highest(int state, uint64_t below, uint64_t *ret) {
 }
 
 /* 0; 1 = damaged (told in the log); -errno. */
-static int read_one(int state, uint64_t version, struct set *ret) {
+static int read_kept(int state, uint64_t version, struct set *ret) {
         _cleanup_free_ char *buf = NULL;
         char name[SET_NAME_SIZE];
         struct ulv_diag d = { 0 };
@@ -162,7 +162,7 @@ static int load_one(int state, uint64_t version, struct set *ret) {
         _cleanup_strbuf_ struct ulv_strbuf problems = { .max = 64 * 1024 };
         char name[SET_NAME_SIZE];
         struct set s;
-        int r = read_one(state, version, &s);
+        int r = read_kept(state, version, &s);
 
         if (r != 0)
                 return r;
@@ -178,13 +178,13 @@ static int load_one(int state, uint64_t version, struct set *ret) {
 
 int set_read_pair(int state, uint64_t version, struct set *ret, struct set *ret_before) {
         uint64_t before;
-        int r = read_one(state, version, ret);
+        int r = read_kept(state, version, ret);
 
         if (r != 0)
                 return r == -ENOENT ? 1 : r;
         r = highest(state, version, &before);
         if (r == 0)
-                r = before > 0 ? read_one(state, before, ret_before) : 1;
+                r = before > 0 ? read_kept(state, before, ret_before) : 1;
         if (r != 0)
                 set_done(ret);
         return r == -ENOENT ? 1 : r;
