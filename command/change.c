@@ -234,7 +234,7 @@ static void set_begin(struct job *j) {
 static int check_disks(const struct manager *m, const char *name, const struct ulv_request *q, struct ulv_diag *reterr) {
         const struct ulv_definition *d = m->bundle ? ulv_bundle_definition(m->bundle, name) : NULL;
 
-        return d && ulv_streq(d->type, "container") ? verb_check_disks(q, reterr) : 0;
+        return d && !ulv_streq(d->type, "sim") ? verb_check_disks(q, reterr) : 0;
 }
 
 /* 0; 1 (reterr); -errno. */

@@ -52,17 +52,46 @@ int ulv_cgroup_root(char *ret, size_t size) {
         return (size_t) snprintf(ret, size, "%s%.*s", mount, (int) len, path) < size ? 0 : -ENAMETOOLONG;
 }
 
+/* What systemd makes of a "-" in a machine's name. */
+static const char dash[] = "\\x2d";
+
+bool ulv_scope_partition(const char *scope, size_t len, char *ret, size_t size) {
+        static const char ours[] = "ultravisor-", libvirts[] = "machine-qemu\\x2d", tail[] = ".scope";
+        const char *end = scope + len - (sizeof(tail) - 1), *at = scope;
+        size_t n = 0;
+
+        if (len < sizeof(ours) + sizeof(tail) - 1 || memcmp(end, tail, sizeof(tail) - 1) != 0)
+                return false;
+        if (len > sizeof(libvirts) && memcmp(at, libvirts, sizeof(libvirts) - 1) == 0) {
+                for (at += sizeof(libvirts) - 1; at < end && *at >= '0' && *at <= '9'; at++)
+                        ;
+                if (end - at < 19 || memcmp(at, "\\x2dultravisor\\x2d", 18) != 0)
+                        return false;
+                for (at += 18; at < end && n + 1 < size; n++) {
+                        bool escaped = end - at >= 4 && memcmp(at, dash, 4) == 0;
+
+                        ret[n] = *(escaped ? "-" : at);
+                        at += escaped ? 4 : 1;
+                }
+        } else if (memcmp(at, ours, sizeof(ours) - 1) == 0)
+                for (at += sizeof(ours) - 1; at < end && n + 1 < size; n++)
+                        ret[n] = *at++;
+        ret[n] = 0;
+        return n > 0 && at == end;
+}
+
 size_t ulv_cgroup_of_partition(const char *path, size_t len, const char *name, size_t *ret_parent) {
-        char part[96];
+        for (size_t at = 0; at < len; ) {
+                const char *part = path + at + 1, *end = memchr(part, '/', len - at - 1);
+                size_t n = end ? (size_t) (end - part) : len - at - 1;
+                char found[96];
 
-        for (unsigned i = 0; i < 2; i++) {
-                size_t n = (size_t) snprintf(part, sizeof(part), i == 0 ? "/partition-%.63s" : "/ultravisor-%.63s.scope", name);
-
-                for (size_t at = 0; at + n <= len; at++)
-                        if (memcmp(path + at, part, n) == 0 && (at + n == len || path[at + n] == '/')) {
-                                *ret_parent = at;
-                                return at + n;
-                        }
+                if ((n == strlen(name) + 10 && memcmp(part, "partition-", 10) == 0 && memcmp(part + 10, name, n - 10) == 0) ||
+                    (ulv_scope_partition(part, n, found, sizeof(found)) && ulv_streq(found, name))) {
+                        *ret_parent = at;
+                        return at + 1 + n;
+                }
+                at += 1 + n;
         }
         return 0;
 }

@@ -557,6 +557,7 @@ const struct definition_key ulv_definition_keys[KEY_MAX_] = {
         [KEY_ACCEL] = KEY("VM", "Accel", accel, accel),
         [KEY_GRAPHICS] = KEY("VM", "Graphics", graphics, graphics),
         [KEY_SEED] = KEY("VM", "Seed", vm_path, seed),
+        [KEY_AGENT] = KEY("VM", "Agent", boolean, agent),
         [KEY_FAULT] = KEY("Sim", "Fault", fault, fault),
         [KEY_DELAY] = KEY("Sim", "Delay", delay, fault_delay),
 };

@@ -47,7 +47,7 @@ static const char *const sections[] = { "Partition", "CPU", "Memory", "Limits", 
 /* What FACE.md shows and later versions serve: told apart from a misspelling. */
 static const struct { const char *section, *key; } later_keys[] = {
         { "Partition", "Role" }, { "Partition", "Apart" },
-        { "VM", "Boot" }, { "VM", "Agent" },
+        { "VM", "Boot" },
 };
 /* systemd.resource-control(5) has longer words for them. */
 static const struct { const char *section, *key, *ours; } words_of_systemd[] = {
@@ -306,9 +306,6 @@ static int check_vm(struct parser *p) {
         for (size_t i = 0; i < ULV_ARRAY_SIZE(of_kernel); i++)
                 if (!p->d->kernel && is_given(p, of_kernel[i]))
                         return FAIL_AT(p, of_kernel[i], "%s= needs Kernel=: what a disk boots has its own", ulv_definition_keys[of_kernel[i]].name);
-        for (size_t k = KEY_TASKS; p->d->n_limits > 0 && k <= KEY_IOPS_WRITE; k++)
-                if (p->at[k].line > 0)
-                        return FAIL_AT(p, k, "[Limits] is for Type=container, and this is a vm (%s)", other_place(p, KEY_TYPE, k).s);
         return 0;
 }
 

@@ -102,6 +102,7 @@ struct ulv_definition {
         char **environment; size_t n_environment;
         char *kernel, *initrd, *command_line, *seed;
         char firmware[8], accel[8], graphics[8];        /* "bios", "uefi"; "kvm", "tcg"; "none", "vnc" */
+        bool agent;                     /* the guest has QEMU's agent */
         char fault[32]; uint64_t fault_delay;
         struct ulv_limit *limits; size_t n_limits;      /* with room for ULV_LIMITS_MAX; NULL: none was ever given */
         struct ulv_network *networks; size_t n_networks;

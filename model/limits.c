@@ -147,3 +147,7 @@ int ulv_limit_put(struct ulv_limit *v, size_t *n, const struct ulv_limit *limit)
         }
         return 0;
 }
+
+uint64_t ulv_vm_memory(uint64_t guest_bytes, bool emulated) {
+        return guest_bytes + (UINT64_C(160) << 20) + guest_bytes / 128 / 4096 * 4096 + (emulated ? (uint64_t) ULV_VM_CODE_MB << 20 : 0);
+}

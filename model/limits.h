@@ -49,6 +49,11 @@ struct ulv_limit_id ulv_limit_id(const struct ulv_limit *limit);
 /* 0; -EINVAL: not the id of a limit. The amount is 0. */
 int ulv_limit_from_id(const char *id, struct ulv_limit *ret) ULV_MUST_CHECK;
 
+/* The bound of a VM's memory as a whole, guest's and QEMU's own, which no ledger knows before it runs: buffers of devices, the
+ * tables by which it maps the guest's, and where the CPU is emulated the code that it made of the guest's. */
+#define ULV_VM_CODE_MB 64
+uint64_t ulv_vm_memory(uint64_t guest_bytes, bool emulated);
+
 /* Of a list of n: the entry for the same thing, or NULL. */
 struct ulv_limit *ulv_limit_find(struct ulv_limit *v, size_t n, const struct ulv_limit *like);
 /* Adds or replaces; amount 0 removes. 0; -E2BIG: more than ULV_LIMITS_MAX. The array has that many. */

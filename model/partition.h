@@ -37,7 +37,7 @@ enum ulv_isolation ulv_isolation_from_name(const char *s);
 
 /* The grade of a partition from what enforces it. limits: the weakest of its [Limits], "" if it has none. contain: the monitor's words for its containment
  * ("userns", "seccomp", "nocaps", "devices", "anydevice", "hooked", "nohook",
- * "apparmor", "nesting", "kvm", "tcg", "confined", "preallocated", "simulated"); cpu, memory:
+ * "apparmor", "nesting", "kvm", "tcg", "confined", "simulated"; beside them "freezer", "agent": what else it has); cpu, memory:
  * the weakest `how` of its holdings, in order of strength: "tracked" < "affinity" (asked only) <
  * "limit" (cpu.max, memory.max, cpuset) < "isolated" (a valid cpuset partition), "preallocated".
  * FACE.md "Isolation, said honestly". */

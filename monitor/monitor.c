@@ -40,6 +40,16 @@ const char *ulv_monitor_root(const struct ulv_monitor *m) { return m->root; }
 const char *ulv_monitor_cgroup(const struct ulv_monitor *m) { return m->cgroup; }
 const char *ulv_monitor_scope(const struct ulv_monitor *m) { return m->scope[0] ? m->scope : NULL; }
 const char *ulv_monitor_slice(const struct ulv_monitor *m) { return m->slice; }
+int ulv_monitor_set_cgroup(struct ulv_monitor *m, const char *scope, const char *dir) {
+        char *path = strdup(dir);
+
+        if (!path)
+                return -ENOMEM;
+        free(m->cgroup);
+        m->cgroup = path;
+        return !scope || ulv_copy(m->scope, sizeof(m->scope), scope) ? 0 : -ENAMETOOLONG;
+}
+
 int ulv_monitor_run_dir(const struct ulv_monitor *m) { return m->run_dir; }
 sd_event *ulv_monitor_event(struct ulv_monitor *m) { return m->event; }
 void *ulv_monitor_data(struct ulv_monitor *m) { return m->data; }
@@ -63,6 +73,8 @@ int monitor_arm(struct ulv_monitor *m, sd_event_source **s, uint64_t usec, sd_ev
 }
 
 void monitor_turn(struct ulv_monitor *m) { (void) sd_event_source_set_enabled(m->turn, SD_EVENT_ONESHOT); }
+
+void ulv_monitor_look(struct ulv_monitor *m) { monitor_turn(m); }
 
 void monitor_exit(struct ulv_monitor *m) {
         char text[MONITOR_RESULT_MAX + 64];
@@ -371,7 +383,7 @@ static void adopt(struct ulv_monitor *m) {
         r = ulv_plugin.adopt(m, m->seen.definition, fd);
         if (r == 0 && fd >= 0) {
                 if (m->leader_pidfd < 0)
-                        take_leader(m, fd, pidfd_pid(fd));
+                        take_leader(m, fd, ulv_monitor_pidfd_pid(fd));
                 ulv_event(ULV_EVENT_ADOPTED, ULV_LOG_NOTICE, m->name, "%s runs on: adopted, leader %d", m->name, (int) m->leader);
                 if (!ulv_plugin.no_port && (r = port_begin(m)) < 0)
                         ulv_log_errno(r, "console and exec of %s are lost", m->name);

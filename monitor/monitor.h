@@ -49,6 +49,7 @@ struct seen {
         uint64_t leader, start; /* 0: none recorded */
         char build[ULV_BUILD_LEN + 1];  /* of the monitor that reported last */
         bool ready;                     /* and that its partition said READY */
+        char contain[128];              /* its words */
         uint64_t incarnation;   /* which life of the partition this is */
         struct ulv_definition *definition;      /* NULL: the row has none that parses */
         char *definition_text;  /* that it was parsed from; NULL: there was none */
@@ -67,7 +68,7 @@ struct exec_request { uint32_t number; sd_bus_message *call; bool console; };  /
 struct ulv_monitor {
         char name[ULV_NAME_MAX + 1], token[64];
         char *root, *cgroup;            /* owned; cgroup "" if there is none */
-        char scope[ULV_NAME_MAX + 32];  /* PID 1's unit of the payload, "": its cgroup is ours to make */
+        char scope[4 * ULV_NAME_MAX + 64];      /* PID 1's unit of the payload, "": its cgroup is ours to make */
         const char *slice;              /* that the scope is in, or will be */
         char *cgroup_root;              /* owned: of PID 1 */
         int run_dir;
@@ -237,7 +238,6 @@ void leader_status(struct ulv_monitor *m);              /* the leader is dead: h
 void oom_watch(struct ulv_monitor *m);
 void oom_done(struct ulv_monitor *m);
 uint64_t leader_start_ticks(pid_t pid);
-pid_t pidfd_pid(int pidfd);                             /* 0: dead */
 
 /* view.c */
 int view_map(struct ulv_monitor *m, int fd);

@@ -43,7 +43,7 @@ bool ulv_monitor_pidfd_dead(int pidfd) {
         return pidfd < 0 || poll(&p, 1, 0) != 0;
 }
 
-pid_t pidfd_pid(int pidfd) {
+pid_t ulv_monitor_pidfd_pid(int pidfd) {
         char path[64], line[128];
         FILE *f;
         int pid = 0;

@@ -125,9 +125,13 @@ const char *ulv_monitor_root(const struct ulv_monitor *m);              /* ULTRA
 const char *ulv_monitor_cgroup(const struct ulv_monitor *m);            /* payload's cgroup directory, "" if none */
 const char *ulv_monitor_scope(const struct ulv_monitor *m);             /* PID 1's unit that this cgroup is to be, NULL if none, */
 const char *ulv_monitor_slice(const struct ulv_monitor *m);             /* in this slice */
+/* A backend whose payload somebody else puts into a cgroup says where it is. scope: NULL outside of PID 1's scopes. 0; -ENOMEM. */
+int ulv_monitor_set_cgroup(struct ulv_monitor *m, const char *scope, const char *dir) ULV_MUST_CHECK;
 int ulv_monitor_run_dir(const struct ulv_monitor *m);                   /* fd of ROOT/run/ultravisor/partition/NAME, root's, 0700 */
 sd_event *ulv_monitor_event(struct ulv_monitor *m);
 bool ulv_monitor_pidfd_dead(int pidfd);                                 /* -1 is, too */
+pid_t ulv_monitor_pidfd_pid(int pidfd);                                 /* 0: dead */
+void ulv_monitor_look(struct ulv_monitor *m);                           /* something has changed: words of contain, frozen or not */
 void *ulv_monitor_data(struct ulv_monitor *m);                          /* the plugin's own, */
 void ulv_monitor_set_data(struct ulv_monitor *m, void *data);
 /* Console: what the payload's stdin/stdout/stderr are to be (pty slave, O_CLOEXEC; -1 if none). */

@@ -83,11 +83,9 @@ static void add_incarnation(const struct ulv_monitor *m, struct ulv_strbuf *b) {
 }
 
 /* What the payload can be held in is one of the words, for the planner, which refuses a pause without it. */
-static void add_contain(struct ulv_monitor *m, struct ulv_strbuf *b) {
-        char words[128];
-
-        (void) snprintf(words, sizeof(words), "%s%s", ulv_plugin.contain(m), m->may_freeze ? " freezer" : "");
-        ulv_op_add(b, "contain", words);
+static const char *contain_words(struct ulv_monitor *m, char words[static 128]) {
+        (void) snprintf(words, 128, "%s%s", ulv_plugin.contain(m), m->may_freeze ? " freezer" : "");
+        return words;
 }
 
 static bool is_resumed(const struct ulv_monitor *m) {
@@ -102,6 +100,7 @@ static void report_channels(struct ulv_monitor *m, struct ulv_strbuf *b) {
 
 static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
         const struct seen *s = &m->seen;
+        char words[128];
         bool new_code = !ulv_streq(s->build, ulv_build);        /* an upgrade was between the report before and us */
 
         if (s->wanted == ULV_PAUSED && m->frozen == FROZEN_YES && (s->state == ULV_PAUSING || (s->state == ULV_PAUSED && new_code))) {
@@ -111,7 +110,8 @@ static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
                 add_incarnation(m, b);
                 ulv_op_end(b);
         } else if ((s->state == ULV_STARTING && !call_awaits_ready(m)) || is_resumed(m) ||
-                   (s->state == ULV_RUNNING && (s->ready != (m->said_ready || s->ready) || s->leader != (uint64_t) m->leader || s->start != m->leader_start || new_code))) {
+                   (s->state == ULV_RUNNING && (s->ready != (m->said_ready || s->ready) || s->leader != (uint64_t) m->leader || s->start != m->leader_start || new_code ||
+                                                 (s->contain[0] && !ulv_streq(s->contain, contain_words(m, words)))))) {
                 ulv_op_begin(b, "state", "partition", m->name, "-");
                 ulv_op_add(b, "state", "running");
                 ulv_op_add_u64(b, "leader", (uint64_t) m->leader);
@@ -119,7 +119,7 @@ static void report_running(struct ulv_monitor *m, struct ulv_strbuf *b) {
                 ulv_op_add(b, "build", ulv_build);
                 if (m->said_ready || s->ready)
                         ulv_op_add(b, "ready", "yes");
-                add_contain(m, b);
+                ulv_op_add(b, "contain", contain_words(m, words));
                 add_incarnation(m, b);
                 ulv_op_end(b);
         }

@@ -45,7 +45,7 @@ static int parse_definition(struct seen *s, const char *name, const char *text) 
 
 static int parse_partition(struct seen *s, const struct seen *before, const char *name, const struct ulv_op *op) {
         const char *state = ulv_op_get(op, "state"), *force = ulv_op_get(op, "force"), *wanted = ulv_op_get(op, "wanted"), *text = ulv_op_get(op, "text"),
-                   *build = ulv_op_get(op, "build");
+                   *build = ulv_op_get(op, "build"), *contain = ulv_op_get(op, "contain");
 
         s->state = state ? ulv_state_from_name(state) : ULV_STATE_INVALID;
         if (s->state < 0)
@@ -57,6 +57,7 @@ static int parse_partition(struct seen *s, const struct seen *before, const char
             ulv_op_get_u64(op, "incarnation", &s->incarnation) < 0)
                 return -EBADMSG;
         (void) snprintf(s->build, sizeof(s->build), "%s", build ? build : "");
+        (void) snprintf(s->contain, sizeof(s->contain), "%s", contain ? contain : "");
         return text && !ulv_streq0(text, before->definition_text) ? parse_definition(s, name, text) : 0;
 }
 

@@ -105,8 +105,10 @@ static void check_limits(struct check *c, const struct part *p, const char *cgro
         struct part_limit l;
         char text[32];
 
-        if (ulv_streq(row_str(&p->op, "memory-how"), "limit") && p->memory_wanted == p->memory_reached) {
-                (void) snprintf(text, sizeof(text), "%" PRIu64, p->memory_reached);
+        if ((ulv_streq(row_str(&p->op, "memory-how"), "limit") || ulv_streq(row_str(&p->op, "memory-how"), "preallocated")) && p->memory_wanted == p->memory_reached) {
+                bool emulated = strstr(row_str(&p->op, "contain"), "tcg") != NULL;
+
+                (void) snprintf(text, sizeof(text), "%" PRIu64, ulv_streq(p->type, "vm") ? ulv_vm_memory(p->memory_reached, emulated) : p->memory_reached);
                 compare(c, p, cgroup, "memory.max", text);
                 compare_if_there(c, p, cgroup, "memory.min", text);
                 compare_if_there(c, p, cgroup, "memory.swap.max", "0");
@@ -207,6 +209,32 @@ static void check_affinity(struct check *c, const struct part *p, const char *cg
                 (void) check_find(c, CHECK_AFFINITY, p->name, object, "%s may run on CPU %u, which isn't of its cores", object, cpu);
 }
 
+/* Each CPU of a guest's is on one of the partition's own: threads that QEMU names "CPU 0/KVM". */
+static void check_vcpus(struct check *c, const struct part *p) {
+        char dir[64], path[128];
+        DIR *d;
+
+        (void) snprintf(dir, sizeof(dir), "/proc/%" PRIu64 "/task", p->leader);
+        d = opendir(dir);
+        for (struct dirent *e; d && (e = readdir(d)); ) {
+                _cleanup_free_ char *name = NULL;
+                char object[32];
+                cpu_set_t set;
+                unsigned n;
+
+                (void) snprintf(path, sizeof(path), "%s/%.20s/comm", dir, e->d_name);
+                if (e->d_name[0] == '.' || !(name = check_read(path)) || sscanf(name, "CPU %u/", &n) != 1 ||
+                    sched_getaffinity((pid_t) strtol(e->d_name, NULL, 10), sizeof(set), &set) < 0)
+                        continue;
+                c->limits++;
+                (void) snprintf(object, sizeof(object), "thread %.20s", e->d_name);
+                if (CPU_COUNT(&set) != 1)
+                        (void) check_find(c, CHECK_AFFINITY, p->name, object, "CPU %u of the guest (%s) may run on %d CPUs, and is one of the partition's own", n, object, CPU_COUNT(&set));
+        }
+        if (d)
+                (void) closedir(d);
+}
+
 static void check_cpu(struct check *c, const struct part *p, const char *cgroup) {
         const char *how = row_str(&p->op, "cpu-how");
         _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
@@ -220,6 +248,8 @@ static void check_cpu(struct check *c, const struct part *p, const char *cgroup)
         if (!p->has_cores || p->cores_wanted != p->cores_reached)
                 return;
         check_cores(c, p, &cores);
+        if (ulv_streq(p->type, "vm"))
+                check_vcpus(c, p);
         if (ulv_streq(how, "affinity"))
                 check_affinity(c, p, cgroup, &cores);
         else if (cgroup[0] && (ulv_streq(how, "limit") || ulv_streq(how, "isolated"))) {
@@ -285,8 +315,7 @@ bool check_partition(struct check *c, const struct part *p) {
         }
         if (ulv_streq(p->type, "sim"))
                 return true;
-        /* A VM is in a cgroup of libvirt's, if in any. */
-        if (!ulv_streq(p->type, "vm") && !find_cgroup(c, p, cgroup, sizeof(cgroup)) && c->mount[0])
+        if (!find_cgroup(c, p, cgroup, sizeof(cgroup)) && c->mount[0])
                 (void) check_find(c, CHECK_CGROUP, p->name, "", "process %" PRIu64 " isn't in a cgroup of the partition", p->leader);
         if (c->rows->imagined)
                 return true;

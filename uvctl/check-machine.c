@@ -31,8 +31,10 @@ static bool is_in_partition(pid_t tid) {
         cgroup = check_read_all(path);
         if (cgroup && strstr(cgroup, "/partition-"))
                 return true;
-        at = cgroup ? strstr(cgroup, "/ultravisor-") : NULL;
-        return at && sscanf(at, "/ultravisor-%63[^/\n]", word) == 1 && strstr(word, ".scope");
+        for (at = cgroup; at && (at = strchr(at, '/')); )
+                if (at++, ulv_scope_partition(at, strcspn(at, "/\n"), word, sizeof(word)))
+                        return true;
+        return false;
 }
 
 static bool is_excused(pid_t tid) {
@@ -196,7 +198,7 @@ static void check_stray(struct check *c, const char *tree, const char *entry) {
         const struct part *p;
         struct finding *f;
 
-        if (sscanf(entry, "partition-%63s", name) != 1 && sscanf(entry, "ultravisor-%63[^.].scope", name) != 1)
+        if (sscanf(entry, "partition-%63s", name) != 1 && !ulv_scope_partition(entry, strlen(entry), name, sizeof(name)))
                 return;
         p = rows_part(c->rows, name);
         /* One that is starting or stopping has a cgroup and no first process yet, or any more. */

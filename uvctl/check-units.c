@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "lib/cgroup.h"
 #include "uvctl/check.h"
 
 #define MANAGER "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
@@ -20,7 +21,7 @@ static int list_units(sd_bus *bus, struct units *ret) {
 
         r = sd_bus_message_new_method_call(bus, &m, MANAGER, "ListUnitsByPatterns");
         if (r >= 0)
-                r = sd_bus_message_append(m, "asas", 0, 2, "uv-partition@*.service", "ultravisor-*.scope");
+                r = sd_bus_message_append(m, "asas", 0, 3, "uv-partition@*.service", "ultravisor-*.scope", "machine-qemu*ultravisor*.scope");
         if (r >= 0)
                 r = sd_bus_call(bus, m, ANSWER_USEC, NULL, &reply);
         if (r >= 0)
@@ -40,6 +41,16 @@ static int list_units(sd_bus *bus, struct units *ret) {
 static const struct unit *find(const struct units *u, const char *name) {
         for (size_t i = 0; i < u->n; i++)
                 if (ulv_streq(u->v[i].name, name))
+                        return &u->v[i];
+        return NULL;
+}
+
+/* The partition's scope, whoever had it made. */
+static const struct unit *find_scope(const struct units *u, const char *partition) {
+        char name[96];
+
+        for (size_t i = 0; i < u->n; i++)
+                if (ulv_scope_partition(u->v[i].name, strlen(u->v[i].name), name, sizeof(name)) && ulv_streq(name, partition))
                         return &u->v[i];
         return NULL;
 }
@@ -80,13 +91,13 @@ static void check_running(struct check *c, const struct units *u, const struct p
         s = find(u, service);
         if (!s || !s->active)
                 say(c, p->name, service, "isn't active, and by the ledger its partition runs");
-        if (!ulv_streq(p->type, "container"))
+        if (!ulv_streq(p->type, "container") && !ulv_streq(p->type, "vm"))
                 return;
-        s = find(u, scope);
+        s = find_scope(u, p->name);
         if (!s || !s->active)
-                say(c, p->name, scope, "isn't active, and by the ledger its partition runs");
+                say(c, p->name, s ? s->name : scope, "isn't active, and by the ledger its partition runs");
         else
-                check_dropins(c, u->bus, p->name, scope);
+                check_dropins(c, u->bus, p->name, s->name);
 }
 
 /* A unit of a partition that by the ledger doesn't run. */
@@ -94,7 +105,7 @@ static void check_unit(struct check *c, const struct unit *u) {
         const struct part *p;
         char name[64] = "";
 
-        if (!u->active || (sscanf(u->name, "uv-partition@%63[^.]", name) != 1 && sscanf(u->name, "ultravisor-%63[^.]", name) != 1))
+        if (!u->active || (sscanf(u->name, "uv-partition@%63[^.]", name) != 1 && !ulv_scope_partition(u->name, strlen(u->name), name, sizeof(name))))
                 return;
         p = rows_part(c->rows, name);
         if ((!p || !check_live(p)) && check_wants(c, name))

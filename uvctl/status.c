@@ -26,6 +26,8 @@ static const char *cpu_words(const char *how, bool cores) {
 static const char *memory_words(const char *how) {
         if (ulv_streq(how, "limit"))
                 return "memory.max";
+        if (ulv_streq(how, "preallocated"))
+                return "memory.max, all of it there";
         if (ulv_streq(how, "tracked"))
                 return "nothing, tracked only";
         return *how ? how : "nothing yet";
@@ -151,6 +153,8 @@ static void add_state(struct uvctl *u, struct ulv_strbuf *b, const struct part *
         }
         if (ulv_streq(row_str(&p->op, "ready"), "yes"))
                 ulv_strbuf_add(b, ", ready");
+        if (p->running && strstr(row_str(&p->op, "contain"), " agent"))
+                ulv_strbuf_add(b, ", agent ready");
         if (row_str(&p->op, "result")[0]) {
                 const char *result = row_str(&p->op, "result");
 

@@ -67,6 +67,13 @@ int ulv_slice_release(struct ulv_monitor *m, int lock) ULV_MUST_CHECK;
 /* Has PID 1 make the payload's scope, with the child pid in it, and with the grant's limits. */
 int ulv_payload_scope(struct ulv_monitor *m, const struct ulv_grant *g, pid_t pid, struct ulv_diag *reterr) ULV_MUST_CHECK;
 int ulv_cgroup_join(struct ulv_monitor *m) ULV_MUST_CHECK;       /* this process goes into the payload's cgroup */
+#define ULV_SLICE_RESERVED "cores"       /* in ULV_RUN_PARTITION/NAME */
+/* As ulv_slice_take(), for a scope that somebody else is to make: nothing is held. Until they stand there, or it came to nothing. */
+int ulv_slice_reserve(struct ulv_monitor *m, const struct ulv_grant *g) ULV_MUST_CHECK;
+void ulv_slice_reserved_stands(struct ulv_monitor *m);
+/* Once nothing runs: PID 1 removes an empty scope when it hears of it; then its cores go back. -EBUSY: not yet. looks: a
+ * number of the caller's, 0 at first. */
+int ulv_scope_end(struct ulv_monitor *m, unsigned *looks) ULV_MUST_CHECK;
 /* Interrupts leave these CPUs, and may go where they could before to all others. (irq.c) */
 void ulv_irq_fit(const struct ulv_cpus *taken);
 /* 0: it is a valid cpuset partition; 1: it can't be; -errno. */

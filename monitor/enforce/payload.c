@@ -6,6 +6,8 @@
 
 #include "monitor/enforce/enforce.h"
 
+#define SCOPE_LOOKS 8           /* at an empty scope, until PID 1 is asked to end it */
+
 /* --- pausing ------------------------------------------------------------------------------------------ */
 
 /* The file is there in every cgroup2 directory but the root, whatever controllers are. */
@@ -83,6 +85,38 @@ int ulv_slice_release(struct ulv_monitor *m, int lock) {
         r = ulv_slice_fit(path, NULL);
         ulv_scope_done();
         return r;
+}
+
+int ulv_slice_reserve(struct ulv_monitor *m, const struct ulv_grant *g) {
+        _cleanup_strbuf_ struct ulv_strbuf b = { 0 };
+        _cleanup_close_ int lock = -1, file = -1;
+        int r;
+
+        if (!has_slice(m) || g->n_cores == 0)
+                return 0;
+        r = ulv_slice_take(m, g, &lock);
+        if (r < 0)
+                return r;
+        ulv_cpus_format(&b, &g->cpus);
+        file = openat(ulv_monitor_run_dir(m), ULV_SLICE_RESERVED, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (file < 0 || write(file, ulv_strbuf_str(&b), b.len) != (ssize_t) b.len)
+                return file < 0 ? -errno : -EIO;
+        return ulv_strbuf_error(&b);
+}
+
+void ulv_slice_reserved_stands(struct ulv_monitor *m) { (void) unlinkat(ulv_monitor_run_dir(m), ULV_SLICE_RESERVED, 0); }
+
+int ulv_scope_end(struct ulv_monitor *m, unsigned *looks) {
+        int r = ulv_cgroup_remove_below(ulv_monitor_cgroup(m));
+
+        if (r == 0 && access(ulv_monitor_cgroup(m), F_OK) == 0) {
+                if (++*looks % SCOPE_LOOKS == 0)
+                        ulv_scope_stop(ulv_monitor_scope(m));
+                return -EBUSY;
+        }
+        *looks = 0;
+        ulv_slice_reserved_stands(m);
+        return r < 0 ? r : ulv_slice_release(m, -1);
 }
 
 /* --- who is counted as the payload -------------------------------------------------------------------- */

@@ -8,6 +8,8 @@
  * It is made to fit from what is there: the CPUs of the scopes in it, and those that the caller is about to give. Monitors do
  * that before a scope gets CPUs, since a process can't be moved into an empty cpuset, and after it gave some back; uv-unit
  * for those that died before they could. One at a time: who is about to give holds the lock until they stand in the scope.
+ * Where somebody else is to make that scope (libvirt), and may take its time or never answer, nobody waits for it: a file in
+ * the partition's directory below /run says that these CPUs are taken, until they stand in the scope.
  *
  * The kernel takes any word for cpuset.cpus.partition and makes it invalid afterwards: it is read back. */
 
@@ -57,6 +59,24 @@ static int sum_scopes(int slice, struct ulv_cpus *all) {
                         add_cpus(slice, e->d_name, all);
         (void) closedir(d);
         return 0;
+}
+
+/* What is to come into it. */
+static void sum_reserved(struct ulv_cpus *all) {
+        DIR *d = opendir("/" ULV_RUN_PARTITION);
+        struct dirent *e;
+        char path[300];
+
+        while (d && (e = readdir(d)))
+                if (e->d_name[0] != '.' && (size_t) snprintf(path, sizeof(path), "%s/" ULV_SLICE_RESERVED, e->d_name) < sizeof(path)) {
+                        struct ulv_cpus cpus;
+                        char text[4096];
+
+                        if (ulv_cgroup_read(dirfd(d), path, text, sizeof(text)) == 0 && ulv_cpus_parse(text, &cpus) == 0)
+                                ulv_cpus_add(all, &cpus);
+                }
+        if (d)
+                (void) closedir(d);
 }
 
 /* "root", valid; no matter what it was. */
@@ -109,6 +129,7 @@ int ulv_slice_fit(const char *path, const struct ulv_cpus *more) {
                 return slice == -ENOENT ? 0 : slice;
         if ((r = sum_scopes(slice, &all)) < 0)
                 return r;
+        sum_reserved(&all);
         if (ulv_cpus_count(&all) == 0)
                 (void) ulv_cgroup_write(slice, PARTITION, "member");
         r = set_cpus(slice, &all);

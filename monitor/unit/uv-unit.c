@@ -147,12 +147,36 @@ static void give_back_cores(const char *scope) {
         (void) unit_slice();
 }
 
+/* A VM's scope has libvirt's name, with a number in it. */
+static int kill_scopes(sd_bus *bus, const char *name, char scope[static 256], sd_bus_error *e) {
+        sd_bus_message *reply = NULL;
+        const char *unit;
+        int r = sd_bus_call_method(bus, SYSTEMD, "ListUnitsByPatterns", e, &reply, "asas", 0, 2, "ultravisor-*.scope", "machine-qemu*ultravisor*.scope");
+
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(ssssssouso)", &unit, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)) > 0) {
+                char found[96];
+
+                if (!ulv_scope_partition(unit, strlen(unit), found, sizeof(found)) || !ulv_streq(found, name))
+                        continue;
+                (void) ulv_copy(scope, 256, unit);
+                r = sd_bus_call_method(bus, SYSTEMD, "KillUnit", e, NULL, "ssi", unit, "all", SIGKILL);
+                if (r < 0 && sd_bus_error_has_name(e, "org.freedesktop.systemd1.NoSuchUnit")) {
+                        sd_bus_error_free(e);
+                        r = 0;
+                }
+        }
+        sd_bus_message_unref(reply);
+        return r;
+}
+
 static int stopped(const char *name) {
         const char *code = getenv("EXIT_CODE"), *status = getenv("EXIT_STATUS");
         char failed[16];
         sd_bus_error e = SD_BUS_ERROR_NULL;
         sd_bus *bus = NULL;
-        char scope[128];
+        char scope[256] = "";
         bool killed;
         int r;
 
@@ -166,10 +190,7 @@ static int stopped(const char *name) {
         if (killed) {
                 ulv_log(ULV_LOG_WARNING, "%s is to stop and has no monitor that could see to it: killed", name);
                 note_stop(name);
-                (void) snprintf(scope, sizeof(scope), "ultravisor-%.64s.scope", name);
-                r = sd_bus_call_method(bus, SYSTEMD, "KillUnit", &e, NULL, "ssi", scope, "all", SIGKILL);
-                if (sd_bus_error_has_name(&e, "org.freedesktop.systemd1.NoSuchUnit"))
-                        r = 0;
+                r = kill_scopes(bus, name, scope, &e);
         }
         sd_bus_error_free(&e);
         sd_bus_flush_close_unref(bus);

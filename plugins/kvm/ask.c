@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What is asked of libvirt. The only file that knows its interface.
+/* What is asked of libvirt. This file and listen.c know its interface, no other.
  *
  * Theory of operation. A call of libvirt's may take as long as libvirtd, or a QEMU that hangs, likes. So each request
  * has a child with a connection of its own: it asks, writes one answer into a pipe and ends; the monitor's loop goes
@@ -22,9 +22,9 @@
 #include "lib/log.h"
 #include "plugins/kvm/kvm.h"
 
-#define URI "qemu:///system"
 #define UNPLUG_PATIENCE 20000   /* ms: a guest lets go of a disk at once, or never */
 #define LIBVIRT_LEAST 9000000   /* 9.0.0 */
+#define AGENT_SECONDS 5         /* for each of its answers */
 #define END_TRIES 100           /* of 50 ms: libvirtd tidies up after a QEMU that was killed */
 
 /* --- in the child -------------------------------------------------------------------------------------------- */
@@ -81,11 +81,12 @@ static int end(virConnectPtr c, const char *uuid, struct kvm_answer *a) {
 }
 
 /* Idempotent: what is so already is no error. */
-static int change(virDomainPtr d, enum kvm_request request) {
+static int change(virDomainPtr d, enum kvm_request request, bool agent) {
         int state = 0, reason = 0;
 
+        /* By its agent, and if that doesn't do it, by the power button. */
         if (request == KVM_SHUTDOWN)
-                return virDomainShutdownFlags(d, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN);
+                return agent && virDomainShutdownFlags(d, VIR_DOMAIN_SHUTDOWN_GUEST_AGENT) == 0 ? 0 : virDomainShutdownFlags(d, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN);
         if (virDomainGetState(d, &state, &reason, 0) < 0)
                 return -1;
         if ((state == VIR_DOMAIN_PAUSED) == (request == KVM_SUSPEND))
@@ -164,16 +165,25 @@ static bool is_too_old(virConnectPtr c, struct kvm_answer *a) {
         return true;
 }
 
-static void serve(enum kvm_request request, const char *uuid, const char *xml, struct kvm_answer *a) {
+/* A guest that was paused has missed that time: its agent sets its clock. */
+static int set_clock(virDomainPtr d) {
+        struct timespec now;
+
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        return virDomainSetTime(d, now.tv_sec, (unsigned) now.tv_nsec, 0);
+}
+
+static void serve(const struct kvm *k, const char *xml, struct kvm_answer *a) {
+        enum kvm_request request = k->request;
+        const char *uuid = k->uuid;
         virConnectPtr c;
         virDomainPtr d;
 
-        virSetErrorFunc(NULL, say_nothing);
         if (request == KVM_DETACH && virEventRegisterDefaultImpl() < 0) {
                 (void) failed(a, KVM_FAILED);
                 return;
         }
-        c = virConnectOpen(URI);
+        c = virConnectOpen(KVM_URI);
         if (!c) {
                 (void) failed(a, KVM_UNREACHABLE);
                 if (request == KVM_END && nobody_listens())
@@ -187,41 +197,71 @@ static void serve(enum kvm_request request, const char *uuid, const char *xml, s
         if (request == KVM_CREATE && is_too_old(c, a))
                 return;
         d = request == KVM_CREATE ? virDomainCreateXML(c, xml, VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_VALIDATE) : virDomainLookupByUUIDString(c, uuid);
+        if (d && k->agent)
+                (void) virDomainAgentSetResponseTimeout(d, AGENT_SECONDS, 0);
         if (d && request == KVM_ATTACH)
                 attach(d, xml, a);
-        else if (!d || (request == KVM_DETACH && detach(c, d, xml, a) < 0) || (request != KVM_DETACH && request != KVM_CREATE && change(d, request) < 0))
+        else if (!d || (request == KVM_DETACH && detach(c, d, xml, a) < 0) || (request == KVM_CLOCK && set_clock(d) < 0) ||
+                 (request < KVM_CLOCK && request != KVM_CREATE && change(d, request, k->agent_up) < 0))
                 (void) failed(a, KVM_FAILED);
 }
 
-static _Noreturn void child(enum kvm_request request, const char *uuid, const char *xml, int to, pid_t parent) {
+static void ask_child(const struct kvm *k, const void *xml, int to) {
         struct kvm_answer a = { .outcome = KVM_DONE };
+
+        serve(k, xml, &a);
+        _exit(write(to, &a, sizeof(a)) == sizeof(a) ? 0 : 1);
+}
+
+static _Noreturn void child(const struct kvm *k, kvm_child_t run, const void *data, int to, pid_t parent) {
         sigset_t none;
 
         sigemptyset(&none);
         if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent || dup2(to, 3) < 0 ||
             syscall(SYS_close_range, 4u, ~0u, 0) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
                 _exit(1);
-        serve(request, uuid, xml, &a);
-        _exit(write(3, &a, sizeof(a)) == sizeof(a) ? 0 : 1);
+        virSetErrorFunc(NULL, say_nothing);
+        run(k, data, 3);
+        _exit(1);
 }
 
 /* --- in the monitor -------------------------------------------------------------------------------------------- */
 
-/* It has ended, or is to: gone in a moment. */
-static void reap(struct kvm *k) {
+int kvm_child_begin(struct kvm *k, kvm_child_t run, const void *data, int *ret_pidfd, int *ret_pipe) {
+        pid_t parent = getpid(), pid;
+        int p[2], fd;
+
+        if (pipe2(p, O_CLOEXEC) < 0)
+                return -errno;
+        pid = fork();
+        if (pid == 0)
+                child(k, run, data, p[1], parent);
+        (void) ulv_close(p[1]);
+        fd = pid < 0 ? -1 : (int) syscall(SYS_pidfd_open, pid, 0);
+        if (fd < 0) {
+                (void) ulv_close(p[0]);                 /* its write fails, and it ends */
+                return -EAGAIN;
+        }
+        *ret_pidfd = fd;
+        *ret_pipe = p[0];
+        return 0;
+}
+
+/* Has ended, or is to: gone in a moment. */
+void kvm_child_end(int *pidfd, int *pipe) {
         siginfo_t si;
 
-        (void) waitid(P_PIDFD, (id_t) k->asked, &si, WEXITED);
-        k->asked = ulv_close(k->asked);
-        k->answer = ulv_close(k->answer);
-        k->source = sd_event_source_disable_unref(k->source);
+        if (*pidfd < 0)
+                return;
+        (void) syscall(SYS_pidfd_send_signal, *pidfd, SIGKILL, NULL, 0);
+        (void) waitid(P_PIDFD, (id_t) *pidfd, &si, WEXITED);
+        *pidfd = ulv_close(*pidfd);
+        *pipe = ulv_close(*pipe);
 }
 
 void kvm_ask_no_more(struct kvm *k) {
-        if (k->asked < 0)
-                return;
-        (void) syscall(SYS_pidfd_send_signal, k->asked, SIGKILL, NULL, 0);
-        reap(k);
+        k->source = sd_event_source_disable_unref(k->source);
+        kvm_child_end(&k->asked, &k->answer);
 }
 
 static int on_answer(ULV_UNUSED sd_event_source *s, ULV_UNUSED int fd, ULV_UNUSED uint32_t revents, void *userdata) {
@@ -231,35 +271,20 @@ static int on_answer(ULV_UNUSED sd_event_source *s, ULV_UNUSED int fd, ULV_UNUSE
         if (read(k->answer, &a, sizeof(a)) != sizeof(a))
                 a = (struct kvm_answer) { .outcome = KVM_FAILED, .text = "the process that asked libvirt has died" };
         a.text[sizeof(a.text) - 1] = 0;
-        reap(k);
+        kvm_ask_no_more(k);
         kvm_answered(k, k->request, &a);
         return 0;
 }
 
 int kvm_ask(struct kvm *k, enum kvm_request request, const char *xml) {
-        pid_t parent = getpid(), pid;
-        int p[2], r;
+        int r;
 
         if (k->asked >= 0)
                 return -EBUSY;
-        if (pipe2(p, O_CLOEXEC) < 0)
-                return -errno;
-        pid = fork();
-        if (pid == 0)
-                child(request, k->uuid, xml, p[1], parent);
-        (void) ulv_close(p[1]);
-        k->answer = p[0];
-        if (pid < 0) {
-                k->answer = ulv_close(k->answer);
-                return -EAGAIN;
-        }
         k->request = request;
-        k->asked = (int) syscall(SYS_pidfd_open, pid, 0);
-        if (k->asked < 0) {
-                k->answer = ulv_close(k->answer);       /* its write fails, and it ends */
-                return -errno;
-        }
-        r = sd_event_add_io(ulv_monitor_event(k->m), &k->source, k->asked, EPOLLIN, on_answer, k);
+        r = kvm_child_begin(k, ask_child, xml, &k->asked, &k->answer);
+        if (r == 0)
+                r = sd_event_add_io(ulv_monitor_event(k->m), &k->source, k->asked, EPOLLIN, on_answer, k);
         if (r < 0)
                 kvm_ask_no_more(k);
         return r;

@@ -243,6 +243,8 @@ static void add_devices(struct ulv_strbuf *b, const struct kvm_domain *k) {
         ulv_strbuf_add(b, "    <serial type='dev'>\n      <source path='");
         add_escaped(b, k->console);
         ulv_strbuf_add(b, "'/>\n      <target port='0'/>\n    </serial>\n");
+        if (k->d->agent)
+                ulv_strbuf_add(b, "    <channel type='unix'>\n      <target type='virtio' name='org.qemu.guest_agent.0'/>\n    </channel>\n");
         if (k->vnc) {
                 ulv_strbuf_add(b, "    <input type='tablet' bus='virtio'/>\n    <graphics type='vnc'>\n      <listen type='socket' socket='");
                 add_escaped(b, k->vnc);
@@ -253,17 +255,27 @@ static void add_devices(struct ulv_strbuf *b, const struct kvm_domain *k) {
         ulv_strbuf_add(b, "    <memballoon model='none'/>\n    <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n  </devices>\n");
 }
 
+/* libvirt's own scope, in our slice. */
+static void add_slice(struct ulv_strbuf *b, const struct kvm_domain *k) {
+        if (k->slice)
+                ulv_strbuf_addf(b, "  <resource>\n    <partition>/%s</partition>\n  </resource>\n", k->slice);
+}
+
 int kvm_domain_xml(const struct kvm_domain *k, struct ulv_strbuf *b) {
         bool tcg = ulv_streq(k->d->accel, "tcg");
 
         ulv_strbuf_addf(b, "<domain type='%s'>\n  <name>%s</name>\n  <uuid>%s</uuid>\n", tcg ? "qemu" : "kvm", k->name, k->uuid);
         add_memory(b, k);
+        add_slice(b, k);
         add_cpus(b, k->grant);
         add_channel_names(b, k);
         add_boot(b, k);
-        /* Interrupts that its IOMMU is to remap don't go by the kernel's own IOAPIC. */
-        ulv_strbuf_addf(b, "  <features>\n    <acpi/>\n    <apic/>\n%s  </features>\n", k->n_channels > 0 ? "    <ioapic driver='qemu'/>\n" : "");
-        ulv_strbuf_addf(b, "  <cpu mode='%s'/>\n  <clock offset='utc'/>\n", tcg ? "maximum" : "host-passthrough");
+        ulv_strbuf_add(b, "  <features>\n    <acpi/>\n    <apic/>\n");
+        if (k->n_channels > 0)          /* Interrupts that its IOMMU is to remap don't go by the kernel's own IOAPIC. */
+                ulv_strbuf_add(b, "    <ioapic driver='qemu'/>\n");
+        if (tcg)
+                ulv_strbuf_addf(b, "    <tcg>\n      <tb-cache unit='MiB'>%d</tb-cache>\n    </tcg>\n", ULV_VM_CODE_MB);
+        ulv_strbuf_addf(b, "  </features>\n  <cpu mode='%s'/>\n  <clock offset='utc'/>\n", tcg ? "maximum" : "host-passthrough");
         ulv_strbuf_add(b, "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>destroy</on_crash>\n");
         add_devices(b, k);
         ulv_strbuf_addf(b, "  <seclabel type='static' model='dac' relabel='yes'>\n    <label>+%u:+%u</label>\n  </seclabel>\n</domain>\n", k->uid, k->uid);

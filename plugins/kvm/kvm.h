@@ -2,10 +2,11 @@
 #pragma once
 
 /* The inside of the backend for VMs. plugin.c is the life of one, domain.c its XML (pure), ask.c what is asked of
- * libvirt, process.c QEMU as a process of this host, place.c its files, disks.c what it writes, seed.c what cloud-init
- * reads, run.c tools under its uid, narrow.c what the monitor gives up. */
+ * libvirt, listen.c what it tells, process.c QEMU as a process of this host, home.c its cgroup and limits, place.c its files,
+ * disks.c what it writes, seed.c what cloud-init reads, run.c tools under its uid, narrow.c what the monitor gives up. */
 
 #include "lib/strbuf.h"
+#include "monitor/enforce/enforce.h"
 #include "monitor/plugin.h"
 
 /* --- domain.c: pure ---------------------------------------------------------------------------------------- */
@@ -25,6 +26,7 @@ struct kvm_domain {
         const char *nvram;                      /* the firmware's variables; NULL: a BIOS */
         const char *seed;                       /* the ISO for cloud-init, NULL: none */
         const struct ulv_link *links;           /* one for each network */
+        const char *slice;                      /* "ultravisor": of PID 1's that its scope is to be in; NULL: not PID 1's */
         unsigned uid;                           /* uid and gid of QEMU */
         const char *call;                       /* path of the socket that the guest's virtio port leads to */
         const struct kvm_channel *channels;
@@ -43,24 +45,49 @@ int kvm_domain_xml(const struct kvm_domain *k, struct ulv_strbuf *b) ULV_MUST_CH
 
 /* --- ask.c: one child for each request, so that a libvirtd that doesn't answer holds nobody ---------------------- */
 
-enum kvm_request { KVM_CREATE, KVM_SHUTDOWN, KVM_SUSPEND, KVM_RESUME, KVM_ATTACH, KVM_DETACH, KVM_END };
+enum kvm_request { KVM_CREATE, KVM_SHUTDOWN, KVM_SUSPEND, KVM_RESUME, KVM_CLOCK, KVM_ATTACH, KVM_DETACH, KVM_END };
 enum kvm_outcome { KVM_DONE, KVM_FAILED, KVM_UNREACHABLE };
 struct kvm_answer { enum kvm_outcome outcome; char text[400]; };
 
+#define KVM_URI "qemu:///system"
 struct kvm;
+/* A child of the monitor's that may hang in libvirt; what it writes to its end of the pipe is read from ours. */
+typedef void (*kvm_child_t)(const struct kvm *k, const void *data, int to);
+int kvm_child_begin(struct kvm *k, kvm_child_t run, const void *data, int *ret_pidfd, int *ret_pipe) ULV_MUST_CHECK;
+void kvm_child_end(int *pidfd, int *pipe);      /* -1: there is none */
 /* One at a time. 0: going on, kvm_answered() comes; -errno. xml: of KVM_CREATE and KVM_ATTACH; KVM_DETACH: the alias. */
 int kvm_ask(struct kvm *k, enum kvm_request request, const char *xml) ULV_MUST_CHECK;
 void kvm_ask_no_more(struct kvm *k);            /* ends the child that is at it */
 void kvm_answered(struct kvm *k, enum kvm_request request, const struct kvm_answer *a);         /* plugin.c */
 
+/* --- listen.c: what libvirt tells by itself ------------------------------------------------------------------- */
+
+enum kvm_event { KVM_PAUSED = 1, KVM_GOES_ON, KVM_CRASHED, KVM_AGENT_UP, KVM_AGENT_DOWN, KVM_MEMORY };
+struct kvm_news { enum kvm_event event; uint64_t value; };      /* MEMORY: bytes that the guest has of what is plugged in */
+void kvm_listen(struct kvm *k);                 /* begins, or begins anew */
+void kvm_listen_no_more(struct kvm *k);
+void kvm_heard(struct kvm *k, const struct kvm_news *n);        /* plugin.c */
+
 /* --- process.c ----------------------------------------------------------------------------------------------- */
 
 /* The pidfd of the domain's QEMU; -ENOENT: there is none. */
 int kvm_find(const char *name, const char *uuid, pid_t *ret_pid) ULV_MUST_CHECK;
-/* All threads of a process on these CPUs, and on no other; threads that are on some of them stay there, as long as
- * together they use all. 0: read back; 1: not so; -errno. */
-int kvm_pin(pid_t pid, const struct ulv_cpus *cpus) ULV_MUST_CHECK;
+/* All threads of QEMU on these CPUs, and on no other; each: the guest's CPUs each on one of them. 0: read back; 1: not so; -errno. */
+int kvm_pin(pid_t pid, const struct ulv_cpus *cpus, bool each) ULV_MUST_CHECK;
+/* Are there pages behind all of the guest's memory? */
+bool kvm_has_all(pid_t pid, uint64_t bytes);
 int kvm_process_usage(pid_t pid, struct ulv_usage *ret) ULV_MUST_CHECK;
+
+/* --- home.c --------------------------------------------------------------------------------------------------- */
+
+struct kvm;
+int kvm_home_find(struct kvm *k, pid_t pid);
+/* Where QEMU, that is there and paused, is to be, and what it may use. 0; 1: reterr; -errno. */
+int kvm_home_make(struct kvm *k, const struct ulv_grant *g, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* As ulv_plugin.enforce; started: the guest has run. */
+int kvm_home_enforce(struct kvm *k, pid_t pid, const struct ulv_grant *g, struct ulv_enforced *ret, bool started, struct ulv_diag *reterr) ULV_MUST_CHECK;
+/* Nothing runs: removes it. -EBUSY: not yet. */
+int kvm_home_leave(struct ulv_monitor *m, unsigned *looks) ULV_MUST_CHECK;
 
 /* --- place.c: ROOT/run/ultravisor/vm/NAME --------------------------------------------------------------------- */
 
@@ -138,11 +165,19 @@ struct kvm {
         size_t n_attached;
         enum kvm_change { KVM_CHANGE_NONE, KVM_CHANGE_ATTACH, KVM_CHANGE_DETACH } change;       /* what is to be, or is, asked */
         char changing[KVM_KEY_MAX], *change_xml;
+        bool agent, agent_up;           /* it has one, that answers */
+        struct ulv_grant grant;         /* of the start */
+        unsigned looks;                 /* at a scope that is empty and stands */
 
         /* ask.c */
         int asked, answer;              /* the child's pidfd and pipe */
         enum kvm_request request;
         sd_event_source *source;
+
+        /* listen.c */
+        int listener, news;
+        sd_event_source *news_source, *listen_again;
+        uint64_t listen_delay;
 };
 struct kvm *kvm_get(struct ulv_monitor *m);     /* NULL: no memory */
 int kvm_narrow(struct ulv_monitor *m, enum ulv_stage stage);

@@ -10,7 +10,7 @@
  * A life of the monitor that died in the middle of a start has no pidfd to leave. So where none is known, nothing is
  * proved gone before libvirt has said that it has no such domain, or no libvirtd runs and its pid file names nobody.
  *
- * The grant is enforced by affinity only: libvirt's cgroup of the domain isn't ours. That is what is reported. */
+ * Limits are those of a container, on the cgroup that QEMU is in (home.c), set before the guest runs. */
 
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ struct kvm *kvm_get(struct ulv_monitor *m) {
         struct kvm *k = ulv_monitor_data(m);
 
         if (!k && (k = calloc(1, sizeof(*k)))) {
-                *k = (struct kvm) { .m = m, .leader = -1, .asked = -1, .answer = -1 };
+                *k = (struct kvm) { .m = m, .leader = -1, .asked = -1, .answer = -1, .listener = -1, .news = -1 };
                 kvm_identity(ulv_monitor_root(m), ulv_monitor_name(m), k->name, k->uuid);
                 ulv_monitor_set_data(m, k);
         }
@@ -97,6 +97,7 @@ static int create(struct kvm *k, const struct ulv_definition *d, const struct ul
         domain.seed = place.seed[0] ? place.seed : NULL;
         (void) snprintf(nvram, sizeof(nvram), "%s/nvram.fd", disks);
         domain.nvram = ulv_streq(d->firmware, "uefi") ? nvram : NULL;
+        domain.slice = !ulv_monitor_scope(k->m) ? NULL : ulv_streq(ulv_monitor_slice(k->m), ULV_SLICE_CORES) ? "ultravisor" : "uvpool";
         r = kvm_domain_xml(&domain, &xml);
         return r < 0 ? r : kvm_ask(k, KVM_CREATE, ulv_strbuf_str(&xml));
 }
@@ -110,6 +111,7 @@ static int start(struct ulv_monitor *m, const struct ulv_definition *d, const st
         if (g->uids == 0)
                 return refuse(m, reterr, "it has no range of user ids", "uvctl check");
         k->tcg = ulv_streq(d->accel, "tcg");
+        k->agent = d->agent;
         if (!k->tcg && access("/dev/kvm", F_OK) < 0)
                 return refuse(m, reterr, "this machine has no KVM (/dev/kvm)", "Accel=tcg in [VM], if emulation will do: it is slow, and isolates nothing");
         k->ended = k->killed = k->stopping = false;
@@ -118,6 +120,10 @@ static int start(struct ulv_monitor *m, const struct ulv_definition *d, const st
         if (r < 0)
                 return r;
         k->paused = KVM_PAUSED_YES;
+        k->grant = *g;
+        r = ulv_slice_reserve(m, g);
+        if (r < 0)
+                return r;
         return create(k, d, g, reterr);
 }
 
@@ -128,16 +134,23 @@ static void start_failed(struct kvm *k, const struct kvm_answer *a) {
         ulv_monitor_start_failed(k->m, &d);
 }
 
-/* There, and paused. Who it is goes into the store before it may run. */
+/* There, and paused. Who it is goes into the store, and it is under its limits, before it may run. */
 static void created(struct kvm *k) {
+        struct ulv_diag d = { 0 };
         int r = k->leader = kvm_find(k->name, k->uuid, &k->pid);
 
-        if (r >= 0)
-                r = ulv_monitor_store_fd(k->m, "leader", k->leader);
-        if (r >= 0)
-                r = kvm_ask(k, KVM_RESUME, NULL);
         if (r < 0)
-                start_failed(k, &(struct kvm_answer) { .outcome = KVM_FAILED, .text = "libvirt has made it, but its QEMU isn't to be found" });
+                return start_failed(k, &(struct kvm_answer) { .outcome = KVM_FAILED, .text = "libvirt has made it, but its QEMU isn't to be found" });
+        r = ulv_monitor_store_fd(k->m, "leader", k->leader);
+        if (r >= 0)
+                r = kvm_home_make(k, &k->grant, &d);
+        if (r == 0)
+                r = kvm_ask(k, KVM_RESUME, NULL);
+        if (r == 0)
+                return;
+        if (!d.what[0])
+                (void) refuse(k->m, &d, d.why[0] ? d.why : strerror(r < 0 ? -r : EIO), d.try_[0] ? d.try_ : "uvctl check");
+        ulv_monitor_start_failed(k->m, &d);
 }
 
 /* --- what libvirt answered --------------------------------------------------------------------------------------- */
@@ -160,11 +173,16 @@ static void ask_again(struct kvm *k, uint64_t usec) {
 static void changed(struct kvm *k, enum kvm_request request, const struct kvm_answer *a) {
         k->freeze_error = a->outcome == KVM_DONE ? 0 : -EIO;
         k->paused = a->outcome != KVM_DONE ? KVM_PAUSED_UNKNOWN : request == KVM_SUSPEND ? KVM_PAUSED_YES : KVM_PAUSED_NO;
-        if (k->leader < 0)
+        if (k->leader < 0) {
+                if (a->outcome == KVM_DONE && request == KVM_RESUME && k->agent_up && kvm_ask(k, KVM_CLOCK, NULL) < 0)
+                        ulv_log(ULV_LOG_WARNING, "the clock of %s isn't set", k->name);
+                ulv_monitor_look(k->m);
                 return;
+        }
         if (a->outcome != KVM_DONE)
                 return start_failed(k, a);
         kvm_place_booted(k->m);
+        kvm_listen(k);
         ulv_monitor_started(k->m, ulv_steal_fd(&k->leader), k->pid);
 }
 
@@ -186,11 +204,36 @@ void kvm_answered(struct kvm *k, enum kvm_request request, const struct kvm_answ
                 start_failed(k, a);
         else if (request == KVM_SHUTDOWN && a->outcome != KVM_DONE)
                 ask_again(k, AGAIN_USEC);
-        else if (request != KVM_SHUTDOWN)
+        else if (request != KVM_SHUTDOWN && request != KVM_CLOCK)
                 changed(k, request, a);
         if (k->stopping && request != KVM_SHUTDOWN)
                 ask_again(k, 0);
         kvm_attach_go(k);
+}
+
+/* It may be somebody else's doing (virsh), and be told of something that we asked for before its answer comes. */
+void kvm_heard(struct kvm *k, const struct kvm_news *n) {
+        bool agent = n->event == KVM_AGENT_UP;
+
+        switch (n->event) {
+        case KVM_PAUSED:
+        case KVM_GOES_ON:
+                if (k->asked < 0)
+                        k->paused = n->event == KVM_PAUSED ? KVM_PAUSED_YES : KVM_PAUSED_NO;
+                break;
+        case KVM_AGENT_UP:
+        case KVM_AGENT_DOWN:
+                if (k->agent && k->agent_up != agent)
+                        ulv_log(ULV_LOG_INFO, "the guest's agent of %s %s", ulv_monitor_name(k->m), agent ? "answers" : "doesn't answer");
+                k->agent_up = k->agent && agent;
+                ulv_monitor_look(k->m);
+                break;
+        case KVM_CRASHED:
+                ulv_log(ULV_LOG_WARNING, "the guest of %s has crashed, says libvirt", ulv_monitor_name(k->m));
+                break;
+        case KVM_MEMORY:
+                break;
+        }
 }
 
 /* --- end --------------------------------------------------------------------------------------------------------- */
@@ -243,12 +286,16 @@ static int cleanup(struct ulv_monitor *m) {
 
         if (!k)
                 return -ENOMEM;
+        int r;
+
         kvm_ask_no_more(k);
+        kvm_listen_no_more(k);
         k->again = sd_event_source_disable_unref(k->again);
         k->leader = ulv_close(k->leader);
         kvm_disks_forget(m);
         kvm_attach_forget(k);
-        return kvm_place_remove(m);
+        r = kvm_home_leave(m, &k->looks);
+        return r < 0 ? r : kvm_place_remove(m);
 }
 
 /* --- while it runs ----------------------------------------------------------------------------------------------- */
@@ -259,26 +306,23 @@ static int adopt(struct ulv_monitor *m, const struct ulv_definition *d, int lead
         if (!k)
                 return -ENOMEM;
         k->tcg = ulv_streq(d->accel, "tcg");
+        k->agent = d->agent;
         if (leader_pidfd < 0)
                 return 1;       /* do_kill() looks for what a start left half done */
         kvm_place_booted(m);
         kvm_attach_load(k);
-        return 0;
+        kvm_listen(k);
+        return ULV_MIN(kvm_home_find(k, ulv_monitor_pidfd_pid(leader_pidfd)), 0);
 }
 
 static int enforce(struct ulv_monitor *m, const struct ulv_grant *g, struct ulv_enforced *ret, struct ulv_diag *reterr) {
-        const struct ulv_cpus *cpus = g->share > 0 ? &g->pool : &g->cpus;
+        struct kvm *k = kvm_get(m);
         pid_t pid = ulv_monitor_leader(m);
-        int r = pid > 0 && ulv_cpus_count(cpus) > 0 ? kvm_pin(pid, cpus) : 0;
 
-        if (r != 0) {
-                ulv_diag_what(reterr, ULV_EXIT_FAILED, "cannot keep %s on its CPUs", ulv_monitor_name(m));
-                ulv_diag_why(reterr, "%s", r < 0 ? strerror(-r) : "a thread of its QEMU is on others still");
-                return 1;
-        }
-        kvm_get(m)->uid = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
-        *ret = (struct ulv_enforced) { .cpu = g->share > 0 ? "tracked" : "affinity", .memory = "tracked" };
-        return 0;
+        if (!k)
+                return -ENOMEM;
+        k->uid = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
+        return pid > 0 ? kvm_home_enforce(k, pid, g, ret, true, reterr) : 0;    /* before: created() */
 }
 
 static int do_signal(struct ulv_monitor *m, int signo) { return signo == SIGKILL ? do_kill(m) : -EOPNOTSUPP; }
@@ -302,12 +346,19 @@ static int freeze(struct ulv_monitor *m, bool frozen) {
 
 static bool may_freeze(ULV_UNUSED struct ulv_monitor *m) { return true; }
 
-static int usage(struct ulv_monitor *m, struct ulv_usage *ret) { return kvm_process_usage(ulv_monitor_leader(m), ret); }
+/* Where no controller counts, a sum over processes would leave out the guest's memory, which is shared. */
+static int usage(struct ulv_monitor *m, struct ulv_usage *ret) {
+        _cleanup_close_ int cgroup = ulv_cgroup_open(ulv_monitor_cgroup(m), false);
+
+        return ulv_cgroup_has(cgroup, "memory.current") ? ulv_cgroup_usage(m, ret) : kvm_process_usage(ulv_monitor_leader(m), ret);
+}
 
 static const char *contain(struct ulv_monitor *m) {
         const struct kvm *k = kvm_get(m);
 
-        return k && k->tcg ? "tcg confined" : "kvm confined";
+        if (!k || !k->agent_up)
+                return k && k->tcg ? "tcg confined" : "kvm confined";
+        return k->tcg ? "tcg confined agent" : "kvm confined agent";
 }
 
 const struct ulv_plugin ulv_plugin = {

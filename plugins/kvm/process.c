@@ -62,11 +62,27 @@ int kvm_find(const char *name, const char *uuid, pid_t *ret_pid) {
 
 /* --- pinning --------------------------------------------------------------------------------------------------- */
 
-/* Looks at each thread. all: gives each of them all of `cpus`. 0: all are within, and use all; 1: not so. */
-static int round_of_threads(pid_t pid, const struct ulv_cpus *cpus, bool all) {
-        struct ulv_cpus used = { 0 };
+/* Where a thread of QEMU's belongs: libvirt has it name the guest's CPUs "CPU 0/KVM", "CPU 0/TCG". */
+static struct ulv_cpus place_of(pid_t pid, pid_t tid, const struct ulv_cpus *cpus, bool each) {
+        _cleanup_free_ char *name = NULL;
+        struct ulv_cpus one = { 0 };
+        unsigned n, at = 0;
+        char path[64];
+        size_t len;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", (int) pid, (int) tid);
+        if (!each || ulv_read_file_at(AT_FDCWD, path, 64, &name, &len) < 0 || sscanf(name, "CPU %u/", &n) != 1)
+                return *cpus;
+        for (unsigned cpu = 0; cpu < ULV_CPU_MAX; cpu++)
+                if (ulv_cpus_has(cpus, cpu) && at++ == n % ulv_cpus_count(cpus))
+                        ulv_cpus_set(&one, cpu);
+        return one;
+}
+
+/* Looks at each thread, and puts right what isn't where it belongs. 0: all were; 1: not so. */
+static int round_of_threads(pid_t pid, const struct ulv_cpus *cpus, bool each) {
         const struct dirent *e;
-        bool outside = false;
+        bool wrong = false;
         char path[64];
         DIR *dir;
 
@@ -76,27 +92,25 @@ static int round_of_threads(pid_t pid, const struct ulv_cpus *cpus, bool all) {
                 return -errno;
         while ((e = readdir(dir))) {
                 pid_t tid = (pid_t) strtol(e->d_name, NULL, 10);
-                struct ulv_cpus now = { 0 };
+                struct ulv_cpus now = { 0 }, place;
 
-                if (tid <= 0)
-                        continue;
-                if (all)
-                        (void) sched_setaffinity(tid, sizeof(cpus->bits), (const cpu_set_t *) (const void *) cpus->bits);
-                if (sched_getaffinity(tid, sizeof(now.bits), (cpu_set_t *) (void *) now.bits) < 0)
+                if (tid <= 0 || sched_getaffinity(tid, sizeof(now.bits), (cpu_set_t *) (void *) now.bits) < 0)
                         continue;       /* it has ended */
-                outside = outside || !ulv_cpus_within(&now, cpus);
-                ulv_cpus_add(&used, &now);
+                place = place_of(pid, tid, cpus, each);
+                if (memcmp(&now, &place, sizeof(now)) == 0)
+                        continue;
+                (void) ulv_set_affinity(tid, &place);
+                wrong = true;
         }
         (void) closedir(dir);
-        return outside || !ulv_cpus_within(cpus, &used);
+        return wrong;
 }
 
-int kvm_pin(pid_t pid, const struct ulv_cpus *cpus) {
-        int r = round_of_threads(pid, cpus, false);
+int kvm_pin(pid_t pid, const struct ulv_cpus *cpus, bool each) {
+        int r = 1;
 
         for (unsigned i = 0; r == 1 && i < ROUNDS; i++)
-                if ((r = round_of_threads(pid, cpus, true)) == 0)
-                        r = round_of_threads(pid, cpus, false);
+                r = round_of_threads(pid, cpus, each);
         return r;
 }
 
@@ -125,4 +139,23 @@ int kvm_process_usage(pid_t pid, struct ulv_usage *ret) {
                 .tasks = threads, .summed = true,
         };
         return 0;
+}
+
+/* VmRSS, and what it has of huge pages, which isn't in it. */
+bool kvm_has_all(pid_t pid, uint64_t bytes) {
+        static const char *const words[] = { "\nVmRSS:", "\nHugetlbPages:" };
+        _cleanup_free_ char *text = NULL;
+        unsigned long long kib = 0;
+        char path[64];
+        size_t len;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/status", (int) pid);
+        if (ulv_read_file_at(AT_FDCWD, path, 16384, &text, &len) < 0)
+                return false;
+        for (size_t i = 0; i < ULV_ARRAY_SIZE(words); i++) {
+                const char *at = strstr(text, words[i]);
+
+                kib += at ? strtoull(at + strlen(words[i]), NULL, 10) : 0;
+        }
+        return bytes > 0 && kib >= bytes / 1024;
 }

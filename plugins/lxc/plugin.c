@@ -17,7 +17,6 @@
 #include "model/inventory.h"
 #include "plugins/lxc/lxc.h"
 
-#define SCOPE_LOOKS 8           /* at an empty scope, until PID 1 is asked to end it */
 #define END_TRIES 300           /* of 10 ms: how long killed processes may take to be gone */
 
 int lxc_pidfd_signal(int pidfd, int signo) {
@@ -122,19 +121,6 @@ static int gone(struct ulv_monitor *m) {
         return ulv_cgroup_populated(cgroup);
 }
 
-/* PID 1 removes an empty scope when it hears of it; then its cores go back. */
-static int end_scope(struct ulv_monitor *m) {
-        int r = ulv_cgroup_remove_below(ulv_monitor_cgroup(m));
-
-        if (r == 0 && access(ulv_monitor_cgroup(m), F_OK) == 0) {
-                if (++lxc_get(m)->scope_looks % SCOPE_LOOKS == 0)
-                        ulv_scope_stop(ulv_monitor_scope(m));
-                return -EBUSY;
-        }
-        lxc_get(m)->scope_looks = 0;
-        return r < 0 ? r : ulv_slice_release(m, -1);
-}
-
 static int cleanup(struct ulv_monitor *m) {
         struct lxc *c = lxc_get(m);
         int r = gone(m);
@@ -152,7 +138,7 @@ static int cleanup(struct ulv_monitor *m) {
                 ulv_log_errno(r, "cannot remove all that it wrote (Writable=ephemeral)");
         (void) ulv_monitor_forget_fd(m, LXC_CREDENTIALS_FD);    /* with it goes what they say */
         lxc_attach_forget(c);
-        r = ulv_monitor_scope(m) ? end_scope(m) : ulv_cgroup_remove(ulv_monitor_cgroup(m));
+        r = ulv_monitor_scope(m) ? ulv_scope_end(m, &c->scope_looks) : ulv_cgroup_remove(ulv_monitor_cgroup(m));
         /* The kernel takes interfaces away a moment after the last process; if somebody else holds the network
          * namespace (ip netns attach), the next start under this uid range does it. */
         return r == 0 && c->uid_base > 0 && lxc_network_left(c->uid_base) ? -EBUSY : r;

@@ -119,8 +119,9 @@ teardown_file() {
     [ "$(stat -c %u:%a "$ROOT/run/ultravisor/vm/v")" = 0:710 ]
 }
 
-@test "all threads of QEMU are on the partition's own core" {
+@test "all threads of QEMU are on the partition's own core, and it is in the partition's own cgroup" {
     core=$(field v 'Cores[0]')
+    [ ! -d "$(findmnt -n -o TARGET -t cgroup2 | head -n 1)" ] || grep -q '^0::.*/partition-v$' "/proc/$(leader)/cgroup"
     for t in /proc/"$(leader)"/task/*; do grep -qx "Cpus_allowed_list:	$core" "$t/status"; done
 }
 

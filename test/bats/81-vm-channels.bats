@@ -174,7 +174,7 @@ is_new() { local now; now=$(mine "$2" "$3"); [ -n "$now" ] && [ "$now" != "$1" ]
     more_comes web
     wait_for 10 uv list
     for what in "uv-monitor-kvm v" "uv-monitor-lxc web" "uv-port v" "uv-port web"; do
-        pid=$(mine $what); kill -9 "$pid"
+        pid=$(mine $what | sort -n | head -n 1); kill -9 "$pid"
         wait_for 10 is_new "$pid" $what
         more_comes web
     done

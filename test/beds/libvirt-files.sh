@@ -14,7 +14,7 @@ files() {
         dpkg -L qemu-system-common | grep '/accel-tcg'
         printf '%s\n' /usr/lib/ipxe/qemu/efi-virtio.rom
 }
-{ files; files | xargs -n 1 ldd 2>/dev/null | awk '$3 ~ /^\// { print $3 }'; } | sort -u | while read -r f; do
+{ files; { files | xargs -n 1 ldd 2>/dev/null || true; } | awk '$3 ~ /^\// { print $3 }'; } | sort -u | while read -r f; do
         f=/usr/${f#/usr/}; f=${f/#\/usr\/\/lib/\/usr\/lib}
         [ -e "$f" ] && [ ! -e "${ULV_BED_TREE:-/nonexistent}$f" ] || continue
         mkdir -p "$out$(dirname "$f")"

@@ -40,6 +40,25 @@ static void a_partitions_cgroup_is_the_one_with_its_name_however_far_below_its_i
         assert_int_equal(parent, 2);
 }
 
+static void libvirts_scope_is_the_partitions_too_whatever_its_number(ULV_UNUSED void **state) {
+        static const char vm[] = "/ultravisor.slice/machine-qemu\\x2d17\\x2dultravisor\\x2dmy\\x2ddb.scope";
+        char below[160], name[80];
+        size_t parent = 0;
+
+        assert_int_equal(part(vm, "my-db", &parent), strlen(vm));
+        assert_int_equal(parent, strlen("/ultravisor.slice"));
+        (void) snprintf(below, sizeof(below), "%s/libvirt/vcpu0", vm);
+        assert_int_equal(part(below, "my-db", &parent), strlen(vm));
+        assert_int_equal(part(vm, "db", &parent), 0);
+        assert_int_equal(part("/machine.slice/machine-qemu\\x2d17\\x2dother.scope", "other", &parent), 0);
+        assert_true(ulv_scope_partition("ultravisor-my-db.scope", 22, name, sizeof(name)));
+        assert_string_equal(name, "my-db");
+        assert_true(ulv_scope_partition("ultravisor-v.scope", 18, name, sizeof(name)));
+        assert_false(ulv_scope_partition("ultravisor-.scope", 17, name, sizeof(name)));
+        assert_false(ulv_scope_partition("ultravisor-a.scope2", 19, name, sizeof(name)));
+        assert_false(ulv_scope_partition("machine-qemu\\x2d1\\x2dultravisor\\x2d.scope", 40, name, sizeof(name)));
+}
+
 static void a_longer_or_shorter_name_is_anothers(ULV_UNUSED void **state) {
         size_t parent = 77;
 
@@ -104,6 +123,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_cgroup2_line_is_found_among_those_of_version_1),
                 cmocka_unit_test(a_partitions_cgroup_is_the_one_with_its_name_however_far_below_its_init_stands),
+                cmocka_unit_test(libvirts_scope_is_the_partitions_too_whatever_its_number),
                 cmocka_unit_test(a_longer_or_shorter_name_is_anothers),
                 cmocka_unit_test(they_are_mounted_somewhere_or_nowhere),
                 cmocka_unit_test(what_is_handed_down_already_or_is_not_there_is_not_written),

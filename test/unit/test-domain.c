@@ -17,7 +17,7 @@
 static const struct {
         const char *name, *text, *cpus;
         uint64_t share;
-        const char *pool;
+        const char *pool, *slice;
         struct { unsigned node; uint64_t mib; } memory[2];
         unsigned n_channels;
 } cases[] = {
@@ -38,6 +38,7 @@ static const struct {
           .memory = { { 0, 512 } } },
         { .name = "share-anywhere", .text = "[Partition]\nType=vm\n[CPU]\nShare=0.25\n[Memory]\nSize=512M\n[VM]\nKernel=/k\n", .share = 250, .memory = { { 0, 512 } } },
         { .name = "channels", .text = HEAD "[VM]\nKernel=/boot/vmlinuz\n", .cpus = "1", .memory = { { 0, 512 } }, .n_channels = 9 },
+        { .name = "slice", .text = HEAD "[VM]\nKernel=/k\nAgent=yes\n", .cpus = "1-2", .slice = "ultravisor", .memory = { { 0, 512 } } },
         { .name = "escapes", .text = HEAD "[VM]\nKernel=/k\nCommandLine=a=\"<&'>\" init=/bin/sh\n[Block \"a\"]\nFile=/srv/a&b<c>'d\".img\nFormat=raw\n", .cpus = "1", .memory = { { 0, 512 } } },
 };
 
@@ -104,6 +105,7 @@ static void domain_is_as_written(ULV_UNUSED void **state) {
                 k.nvram = ulv_streq(d->firmware, "uefi") ? "/var/lib/ultravisor/disks/db/nvram.fd" : NULL;
                 k.seed = d->seed[0] ? "/run/ultravisor/vm/db/seed/seed.iso" : NULL;
                 k.call = "/run/ultravisor/vm/db/call";
+                k.slice = cases[i].slice;
                 k.vnc = ulv_streq(d->graphics, "vnc") ? "/run/ultravisor/vm/db/vnc/socket" : NULL;
                 assert_int_equal(kvm_domain_xml(&k, &b), 0);
                 (void) snprintf(path, sizeof(path), "test/golden/domain/%s.xml", cases[i].name);
