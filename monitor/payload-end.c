@@ -218,6 +218,8 @@ void end_prove(struct ulv_monitor *m) {
         m->enforcement = ENFORCED_NOT;
         m->payload = m->found_nothing ? PAYLOAD_NONE : PAYLOAD_ENDED;
         if (m->payload == PAYLOAD_ENDED) {
+                /* Before uvd and whoever waits hear of it: a start that they ask PID 1 for is then one of another life. */
+                store_notify("STOPPING=1");
                 end_result(m, true, "unknown");
                 ulv_event(m->failed ? ULV_EVENT_FAILED : ULV_EVENT_STOPPED, m->failed ? ULV_LOG_WARNING : ULV_LOG_INFO, m->name,
                           m->failed ? "%s has failed: %s" : "%s is gone: %s", m->name, m->result);

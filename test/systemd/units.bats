@@ -115,6 +115,15 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
     [ "$(who)" != "$old" ]
 }
 
+@test "systemctl start just after uvctl stop starts another life: it doesn't take the unit that is leaving for it" {
+    local i
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+        uvctl -q stop web
+        systemctl start $UNIT
+        is "$(field web State)" running
+    done
+}
+
 @test "uvctl enable is systemctl enable, of what has a definition" {
     uvctl enable -q web
     is "$(systemctl is-enabled $UNIT)" enabled
@@ -207,6 +216,7 @@ setup() { [ "$(field web State)" = running ] || wait_for 10 uvctl start -q web; 
 @test "a monitor that dies at once, again and again, is waited for ever longer, never given up, and its partition runs on" {
     local before n said
     before=$(who) n=$(systemctl show -P NRestarts $UNIT)
+    rm -f /run/ultravisor/partition/web/deaths     # of the tests before
     mv /usr/lib/ultravisor/uv-monitor-lxc{,.well}
     printf '#!/bin/sh\nkill -KILL $$\n' >/usr/lib/ultravisor/uv-monitor-lxc
     chmod 755 /usr/lib/ultravisor/uv-monitor-lxc
