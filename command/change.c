@@ -300,11 +300,9 @@ int method_set(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error *er
 
 static void revert_go(struct job *j) { change_write_dropin(j, "", revert_go); }
 
-/* The set in force without the drop-in is planned on, of which only this definition counts. */
-static int revert_candidate(struct job *j) {
+/* Into text: the set in force without the files that are left out. */
+static int bundle_without(const struct job *j, bool (*is_out)(const struct job *j, const struct ulv_source *file), struct ulv_strbuf *text, bool *ret_same) {
         const struct ulv_bundle *b = j->m->bundle;
-        const struct ulv_source *set = ulv_bundle_set_drop_in(b, j->items[0].name);
-        _cleanup_strbuf_ struct ulv_strbuf text = { .max = ULV_BUNDLE_MAX };
         _cleanup_free_ struct ulv_source *v = calloc(b->n_files + 1, sizeof(*v));
         size_t n = 0;
         int r;
@@ -312,9 +310,24 @@ static int revert_candidate(struct job *j) {
         if (!v)
                 return -ENOMEM;
         for (size_t i = 0; i < b->n_files; i++)
-                if (&b->files[i] != set)
+                if (!is_out(j, &b->files[i]))
                         v[n++] = b->files[i];
-        r = ulv_bundle_build(b->version, v, n, &text);
+        r = ulv_bundle_build(b->version, v, n, text);
+        if (r >= 0)
+                *ret_same = n == b->n_files;
+        return r;
+}
+
+static bool is_its_drop_in(const struct job *j, const struct ulv_source *file) {
+        return file == ulv_bundle_set_drop_in(j->m->bundle, j->items[0].name);
+}
+
+/* What is left is planned on, and of it only this definition counts. */
+static int revert_candidate(struct job *j) {
+        _cleanup_strbuf_ struct ulv_strbuf text = { .max = ULV_BUNDLE_MAX };
+        bool same;
+        int r = bundle_without(j, is_its_drop_in, &text, &same);
+
         if (r == 0)
                 r = ulv_bundle_parse(ulv_strbuf_str(&text), text.len, &j->candidate, NULL, NULL);
         return r > 0 ? -EBADMSG : r;
@@ -374,11 +387,11 @@ int method_revert(sd_bus_message *call, void *userdata, ULV_UNUSED sd_bus_error 
 
 /* --- remove ------------------------------------------------------------------------------------------- */
 
-/* Does the path belong to the definition of a partition of this job? */
-static bool is_of(const struct job *j, const char *path) {
-        const char *name = path + strlen("partitions/"), *dot;
+/* Is it of the definition of a partition of this job? */
+static bool is_of(const struct job *j, const struct ulv_source *file) {
+        const char *name = file->file + strlen("partitions/"), *dot;
 
-        if (!ulv_startswith(path, "partitions/") || !(dot = strchr(name, '.')))
+        if (!ulv_startswith(file->file, "partitions/") || !(dot = strchr(name, '.')))
                 return false;
         for (size_t i = 0; i < j->n_items; i++)
                 if (strlen(j->items[i].name) == (size_t) (dot - name) && strncmp(j->items[i].name, name, (size_t) (dot - name)) == 0)
@@ -386,20 +399,10 @@ static bool is_of(const struct job *j, const char *path) {
         return false;
 }
 
-static int bundle_without(const struct job *j, int *ret_fd, bool *ret_same) {
-        const struct ulv_bundle *b = j->m->bundle;
+static int bundle_without_files(const struct job *j, int *ret_fd, bool *ret_same) {
         _cleanup_strbuf_ struct ulv_strbuf text = { .max = ULV_BUNDLE_MAX };
-        _cleanup_free_ struct ulv_source *v = calloc(b->n_files + 1, sizeof(*v));
-        size_t n = 0;
-        int r;
+        int r = bundle_without(j, is_of, &text, ret_same);
 
-        if (!v)
-                return -ENOMEM;
-        for (size_t i = 0; i < b->n_files; i++)
-                if (!is_of(j, b->files[i].file))
-                        v[n++] = b->files[i];
-        *ret_same = n == b->n_files;
-        r = ulv_bundle_build(b->version, v, n, &text);
         return r < 0 ? r : ulv_memfd_sealed("ultravisor-bundle", ulv_strbuf_str(&text), text.len, ret_fd);
 }
 
@@ -440,7 +443,7 @@ static void remove_go(struct job *j) {
         int r;
 
         j->bundle = ulv_close(j->bundle);
-        r = bundle_without(j, &j->bundle, &same);
+        r = bundle_without_files(j, &j->bundle, &same);
         if (r < 0)
                 job_refuse_errno(j, r);
         else if (same)          /* in the ledger only: its files went before */
