@@ -35,7 +35,7 @@ static int failed(struct kvm_answer *a, enum kvm_outcome outcome) {
         const char *text = virGetLastErrorMessage(), *end = strstr(text, "\"}: ");
 
         /* QEMU's own words stand behind the option that it was at, which nobody has to read. */
-        if (end && strstr(text, "unexpectedly closed the monitor"))
+        if (end && (strstr(text, "unexpectedly closed the monitor") || strstr(text, "exited while connecting to monitor")))
                 text = end + strlen("\"}: ");
         a->outcome = outcome;
         (void) snprintf(a->text, sizeof(a->text), "%.*s", (int) strcspn(text, "\n"), text);

@@ -154,6 +154,7 @@ struct kvm {
         int leader;                     /* pidfd, until it is the monitor's */
         pid_t pid;
         bool ended;                     /* proved: libvirt has no such domain */
+        uint64_t tidy_until;            /* QEMU has died, and libvirt is given until then to tidy up; 0: it hasn't */
         bool killed, stopping;          /* stopping: it was asked, or is to be, to shut down */
         enum { KVM_PAUSED_UNKNOWN, KVM_PAUSED_NO, KVM_PAUSED_YES } paused;
         int freeze_error;               /* of the last request to pause or resume */

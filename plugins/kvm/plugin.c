@@ -21,6 +21,7 @@
 #include "plugins/kvm/kvm.h"
 
 #define AGAIN_USEC (1000 * 1000u)
+#define TIDY_USEC (5 * UINT64_C(1000000))
 
 struct kvm *kvm_get(struct ulv_monitor *m) {
         struct kvm *k = ulv_monitor_data(m);
@@ -115,6 +116,7 @@ static int start(struct ulv_monitor *m, const struct ulv_definition *d, const st
         if (!k->tcg && access("/dev/kvm", F_OK) < 0)
                 return refuse(m, reterr, "this machine has no KVM (/dev/kvm)", "Accel=tcg in [VM], if emulation will do: it is slow, and isolates nothing");
         k->ended = k->killed = k->stopping = false;
+        k->tidy_until = 0;
         k->uid = ULV_UID_BASE + g->uids * ULV_UID_RANGE;
         r = kvm_attach_started(k, d);
         if (r < 0)
@@ -271,14 +273,34 @@ static int do_kill(struct ulv_monitor *m) {
         return r;
 }
 
+/* After QEMU's death libvirt gives what it had back to the host, its console among it: by name. Whoever got that name
+ * meanwhile (the next pty has the number of the last) would be robbed of it, so its word is waited for; not for ever. */
+static bool is_tidied_up(struct kvm *k) {
+        uint64_t now;
+
+        (void) sd_event_now(ulv_monitor_event(k->m), CLOCK_MONOTONIC, &now);
+        if (!k->tidy_until) {
+                k->tidy_until = now + TIDY_USEC;
+                return kvm_ask(k, KVM_END, NULL) < 0;
+        }
+        if (k->asked >= 0 && now < k->tidy_until)
+                return false;
+        kvm_ask_no_more(k);
+        return true;
+}
+
 static int gone(struct ulv_monitor *m) {
         struct kvm *k = kvm_get(m);
 
         if (!k)
                 return -ENOMEM;
+        if (k->tidy_until)
+                return !is_tidied_up(k);
         if (k->asked >= 0)
                 return 1;
-        return leader_of(k) >= 0 ? !ulv_monitor_pidfd_dead(leader_of(k)) : !k->ended;
+        if (leader_of(k) < 0)
+                return !k->ended;
+        return !ulv_monitor_pidfd_dead(leader_of(k)) || !is_tidied_up(k);
 }
 
 static int cleanup(struct ulv_monitor *m) {

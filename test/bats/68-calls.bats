@@ -90,7 +90,7 @@ State=connected' ]
     kill -9 "$(pids_of uvd)"; wait_for 10 is_ready
     said
     [ "$(field db Ready)" = false ]
-    uv exec web -- uvguest status ''
+    wait_for 10 uv exec web -- uvguest status ''
     run uv status web --lines=0
     [[ "$output" != *Says:* ]]
 }

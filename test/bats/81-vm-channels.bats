@@ -292,7 +292,7 @@ says() { uv status "$1" --lines=0 | grep -qF "Says: $2"; }
     local who
     for who in port_of kvm_of; do
         at v ': >/tmp/asked'
-        local pid; pid=$($who v); kill -9 "$pid"
+        local pid; pid=$($who v | sort -n | head -n 1); kill -9 "$pid"
         wait_for 40 asked 'PATH feed connected'
     done
     kill -9 "$(pids_of uvd)"
