@@ -41,7 +41,7 @@ musl = $(patsubst %.c,$(B)/musl/%.o,$(1))
 
 PROGRAMS := uvctl uvd uv-command uv-operations uv-launch uv-monitor uv-unit uv-port uv-init uv-attach uv-monitor-lxc uv-monitor-kvm uv-monitor-sim uv-metrics uvguest
 SRC_uvctl := $(wildcard uvctl/*.c channel/*.c) $(COPY_SRC) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
-LIBS_uvctl := -Wl,-Bstatic -lexpat -Wl,-Bdynamic -lsystemd
+LIBS_uvctl := -lexpat -lsystemd
 # Of the library, what lays a channel out.
 SRC_uvd := $(wildcard uvd/*.c) $(wildcard channel/*.c) $(BUS_SRC) $(MODEL_SRC) $(BASE_SRC)
 LIBS_uvd := -lsystemd -lsqlite3 -lseccomp

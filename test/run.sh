@@ -17,6 +17,7 @@ one() {
     log=$logs/$name.tap
     [ -t 1 ] && printf '  %s ...\r' "$name"
     timeout -k 10 "$budget" "$@" >"$log" 2>"$logs/$name.err" </dev/null; status=$?
+    sed -i 's/^not ok \([0-9]* # SKIP\)/ok \1/' "$log"          # cmocka's way to say it
     p=$(grep -cE '^ok ' "$log"); s=$(grep -ciE '^ok .*# skip' "$log"); f=$(grep -cE '^not ok ' "$log")
     p=$((p - s))
     if [ $status -ne 0 ] && [ "$f" = 0 ]; then
