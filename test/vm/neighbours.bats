@@ -39,8 +39,8 @@ setup_file() {
     uv start worker talker
     wait_for 20 eval '[ -s "$(inside worker)/tmp/count" ]'
     uv start spins; sleep 1
-    work 5 >"$BATS_FILE_TMPDIR/rate" 3>&- & local w=$!
-    answers 4; wait $w
+    work 3 >"$BATS_FILE_TMPDIR/rate" 3>&- & local w=$!
+    answers 2; wait $w
     uv stop --force spins
     RATE=$(cat "$BATS_FILE_TMPDIR/rate") ROLES=$(roles); export RATE ROLES
     [ "$RATE" -gt 0 ]
@@ -89,8 +89,8 @@ beside() {
     pid=$(field worker Leader) had=$(limits worker) before=$(last_word)
     uv start "$name"; sleep 1
     a=$(count "$(inside worker)")
-    work 5 >"$BATS_TEST_TMPDIR/rate" 3>&- & w=$!
-    answers 4
+    work 3 >"$BATS_TEST_TMPDIR/rate" 3>&- & w=$!
+    answers 2
     "$@"
     wait $w
     rate=$(cat "$BATS_TEST_TMPDIR/rate")
