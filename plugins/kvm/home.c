@@ -84,6 +84,14 @@ static void without_cpusets(int cgroup, unsigned depth) {
         (void) ulv_cgroup_write(cgroup, "cgroup.subtree_control", "-cpuset");
 }
 
+/* Pages belong to the cgroup that they were first touched in: of a QEMU that was moved, to libvirtd's, where nothing of ours
+ * bounds them. (Huge pages are counted nowhere in memory.current, and so aren't claimed either.) */
+static bool counts(int cgroup, uint64_t bytes) {
+        char text[32];
+
+        return ulv_cgroup_read(cgroup, "memory.current", text, sizeof(text)) == 0 && strtoull(text, NULL, 10) >= bytes;
+}
+
 static int limit(struct kvm *k, pid_t pid, int cgroup, const struct ulv_grant *g, struct ulv_enforced *ret, bool started, struct ulv_diag *reterr) {
         const struct ulv_target t = { .cgroup = cgroup, .scope = ulv_monitor_scope(k->m), .leader = started ? ulv_monitor_leader(k->m) : -1 };
         struct ulv_grant *whole = malloc(sizeof(*whole));
@@ -100,7 +108,7 @@ static int limit(struct kvm *k, pid_t pid, int cgroup, const struct ulv_grant *g
         free(whole);
         if (r == 0)
                 ulv_slice_reserved_stands(k->m);
-        if (r == 0 && ulv_streq(ret->memory, "limit") && kvm_has_all(pid, g->memory_bytes))
+        if (r == 0 && ulv_streq(ret->memory, "limit") && kvm_has_all(pid, g->memory_bytes) && counts(cgroup, g->memory_bytes))
                 ret->memory = "preallocated";
         return r == 0 && lock >= 0 ? ulv_slice_release(k->m, lock) : r;
 }
