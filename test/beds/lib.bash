@@ -175,17 +175,18 @@ bed_cgroup_remove() {
 }
 
 # bed_expect WORD SECONDS: waits for the agent's line "WORD VALUE"; the value is in $bed_value.
-# Returns 1 when one of bed_pids ended without it, 2 when time is up.
+# Returns 1 when one of bed_pids ended without it, 2 when time is up. The output may end some time before its line comes.
 bed_expect() {
-        local word=$1 end=$((SECONDS + $2)) got pid
+        local word=$1 end=$((SECONDS + $2)) got pid gone=0
         while ((SECONDS < end)); do
                 if read -r -t 1 -u "$bed_ctl" got bed_value; then
                         [[ $got == "$word" ]] && return 0
                         continue
                 fi
                 for pid in "${bed_pids[@]}"; do
-                        kill -0 "$pid" 2>/dev/null || return 1
+                        kill -0 "$pid" 2>/dev/null || gone=$((gone + 1))
                 done
+                ((gone < 5)) || return 1
         done
         return 2
 }
