@@ -240,6 +240,17 @@ static int note_purposes(struct service *s, uint64_t version, const struct purpo
         return r;
 }
 
+/* The end of each call that may have written: what r says of it, and which version is in force now. */
+static int reply_written(struct service *s, sd_bus_message *m, uint64_t before, int r, const struct ulv_diag *d) {
+        if (r > 0)
+                return ulv_bus_reply_diag(m, d);
+        if (r < 0)
+                return reply_errno(m, r);
+        r = sd_bus_reply_method_return(m, "t", s->in.in_force.files.version);
+        changed(s, before);
+        return r;
+}
+
 /* Validates, installs (takes the candidate's content), answers. */
 static int install_and_reply(sd_bus_message *m, struct service *s, struct set *candidate, const struct purpose *purposes, size_t n) {
         _cleanup_strbuf_ struct ulv_strbuf problems = { .max = PROBLEMS_MAX };
@@ -263,13 +274,7 @@ static int install_and_reply(sd_bus_message *m, struct service *s, struct set *c
         r = install_run(&s->in, candidate, &d);
         if (s->in.in_force.files.version == before)     /* refused, or there was nothing to write */
                 written_drop(s->in.state, &s->written, version, "");
-        if (r > 0)
-                return ulv_bus_reply_diag(m, &d);
-        if (r < 0)
-                return reply_errno(m, r);
-        r = sd_bus_reply_method_return(m, "t", s->in.in_force.files.version);
-        changed(s, before);
-        return r;
+        return reply_written(s, m, before, r, &d);
 }
 
 /* a(ss). *ret, which is the caller's, points into the message. */
@@ -396,13 +401,7 @@ static int method_revert(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus_er
         r = install_revert(&s->in, version, partition, false, &d);
         if (r >= 0)     /* what was changed again since can't go back later either */
                 written_drop(s->in.state, &s->written, version, partition);
-        if (r > 0)
-                return ulv_bus_reply_diag(m, &d);
-        if (r < 0)
-                return reply_errno(m, r);
-        r = sd_bus_reply_method_return(m, "t", s->in.in_force.files.version);
-        changed(s, before);
-        return r;
+        return reply_written(s, m, before, r, &d);
 }
 
 /* What was written for one transaction goes back for another one, whose note it gets. */
@@ -437,13 +436,7 @@ static int method_take_back(sd_bus_message *m, void *userdata, ULV_UNUSED sd_bus
                 return sd_bus_reply_method_return(m, "t", again->version);
         note = written_find(&s->written, txn);
         r = note ? take_back(s, note, by, &d) : 0;
-        if (r > 0)
-                return ulv_bus_reply_diag(m, &d);
-        if (r < 0)
-                return reply_errno(m, r);
-        r = sd_bus_reply_method_return(m, "t", s->in.in_force.files.version);
-        changed(s, before);
-        return r;
+        return reply_written(s, m, before, r, &d);
 }
 
 /* Of some transactions those of which nothing can go back, by the function that would take it back. */

@@ -62,8 +62,8 @@ void kvm_answered(struct kvm *k, enum kvm_request request, const struct kvm_answ
 
 /* --- listen.c: what libvirt tells by itself ------------------------------------------------------------------- */
 
-enum kvm_event { KVM_PAUSED = 1, KVM_GOES_ON, KVM_CRASHED, KVM_AGENT_UP, KVM_AGENT_DOWN, KVM_MEMORY };
-struct kvm_news { enum kvm_event event; uint64_t value; };      /* MEMORY: bytes that the guest has of what is plugged in */
+enum kvm_event { KVM_PAUSED = 1, KVM_GOES_ON, KVM_CRASHED, KVM_AGENT_UP, KVM_AGENT_DOWN };
+struct kvm_news { enum kvm_event event; };
 void kvm_listen(struct kvm *k);                 /* begins, or begins anew */
 void kvm_listen_no_more(struct kvm *k);
 void kvm_heard(struct kvm *k, const struct kvm_news *n);        /* plugin.c */

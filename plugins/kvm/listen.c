@@ -30,8 +30,8 @@
 
 /* --- in the child -------------------------------------------------------------------------------------------- */
 
-static void tell(void *to, enum kvm_event event, uint64_t value) {
-        const struct kvm_news n = { .event = event, .value = value };
+static void tell(void *to, enum kvm_event event) {
+        const struct kvm_news n = { .event = event };
 
         if (write(*(int *) to, &n, sizeof(n)) != sizeof(n))
                 _exit(1);               /* the monitor has gone */
@@ -39,18 +39,14 @@ static void tell(void *to, enum kvm_event event, uint64_t value) {
 
 static int on_lifecycle(ULV_UNUSED virConnectPtr c, ULV_UNUSED virDomainPtr d, int event, ULV_UNUSED int detail, void *to) {
         if (event == VIR_DOMAIN_EVENT_SUSPENDED || event == VIR_DOMAIN_EVENT_RESUMED)
-                tell(to, event == VIR_DOMAIN_EVENT_SUSPENDED ? KVM_PAUSED : KVM_GOES_ON, 0);
+                tell(to, event == VIR_DOMAIN_EVENT_SUSPENDED ? KVM_PAUSED : KVM_GOES_ON);
         else if (event == VIR_DOMAIN_EVENT_CRASHED || (event == VIR_DOMAIN_EVENT_STOPPED && detail == VIR_DOMAIN_EVENT_STOPPED_CRASHED))
-                tell(to, KVM_CRASHED, 0);
+                tell(to, KVM_CRASHED);
         return 0;
 }
 
 static void on_agent(ULV_UNUSED virConnectPtr c, ULV_UNUSED virDomainPtr d, int state, ULV_UNUSED int reason, void *to) {
-        tell(to, state == VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED ? KVM_AGENT_UP : KVM_AGENT_DOWN, 0);
-}
-
-static void on_memory(ULV_UNUSED virConnectPtr c, ULV_UNUSED virDomainPtr d, ULV_UNUSED const char *alias, unsigned long long kib, void *to) {
-        tell(to, KVM_MEMORY, kib * 1024);
+        tell(to, state == VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED ? KVM_AGENT_UP : KVM_AGENT_DOWN);
 }
 
 static void on_close(ULV_UNUSED virConnectPtr c, ULV_UNUSED int reason, ULV_UNUSED void *opaque) { _exit(0); }
@@ -64,15 +60,13 @@ static const char *element(const char *xml, const char *from, const char *name) 
 
 static void tell_now(virDomainPtr d, int *to) {
         char *xml = virDomainGetXMLDesc(d, 0);
-        const char *agent = xml ? element(xml, "name='" AGENT "'", "state='") : NULL, *memory = xml ? element(xml, "<memory model='virtio-mem'", "<current unit='KiB'>") : NULL;
+        const char *agent = xml ? element(xml, "name='" AGENT "'", "state='") : NULL;
         int state = 0, reason = 0;
 
         if (!xml || virDomainGetState(d, &state, &reason, 0) < 0)
                 _exit(1);
-        tell(to, state == VIR_DOMAIN_PAUSED ? KVM_PAUSED : KVM_GOES_ON, 0);
-        tell(to, agent && ulv_startswith(agent, "state='connected'") ? KVM_AGENT_UP : KVM_AGENT_DOWN, 0);
-        if (memory)
-                tell(to, KVM_MEMORY, strtoull(memory + strlen("<current unit='KiB'>"), NULL, 10) * 1024);
+        tell(to, state == VIR_DOMAIN_PAUSED ? KVM_PAUSED : KVM_GOES_ON);
+        tell(to, agent && ulv_startswith(agent, "state='connected'") ? KVM_AGENT_UP : KVM_AGENT_DOWN);
         free(xml);
 }
 
@@ -83,8 +77,7 @@ static void listen_child(const struct kvm *k, ULV_UNUSED const void *data, int t
         if (virEventRegisterDefaultImpl() < 0 || !(c = virConnectOpen(KVM_URI)) || !(d = virDomainLookupByUUIDString(c, k->uuid)) ||
             virConnectSetKeepAlive(c, ALIVE_SECONDS, ALIVE_TRIES) < 0 || virConnectRegisterCloseCallback(c, on_close, NULL, NULL) < 0 ||
             virConnectDomainEventRegisterAny(c, d, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), &to, NULL) < 0 ||
-            virConnectDomainEventRegisterAny(c, d, VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_agent), &to, NULL) < 0 ||
-            virConnectDomainEventRegisterAny(c, d, VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_memory), &to, NULL) < 0)
+            virConnectDomainEventRegisterAny(c, d, VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_agent), &to, NULL) < 0)
                 _exit(1);
         tell_now(d, &to);
         while (virEventRunDefaultImpl() == 0)

@@ -233,8 +233,6 @@ void kvm_heard(struct kvm *k, const struct kvm_news *n) {
         case KVM_CRASHED:
                 ulv_log(ULV_LOG_WARNING, "the guest of %s has crashed, says libvirt", ulv_monitor_name(k->m));
                 break;
-        case KVM_MEMORY:
-                break;
         }
 }
 
